@@ -1,0 +1,92 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Desired is the one document that says what a node should be. It is level-triggered: the newest generation is the
+// whole truth and an older one is never applied. Issued and Expires bound when it may be accepted; once accepted it
+// stays in force until a newer one arrives, however long the node is alone. Issued doubles as a signed time hint.
+type Desired struct {
+	Node       string         `json:"node"`
+	Generation uint64         `json:"generation"`
+	Hash       string         `json:"hash"` // of workloads, policies and config: what a Revision compares
+	Epoch      uint64         `json:"epoch"`
+	Issued     Millis         `json:"issued"`
+	Expires    Millis         `json:"expires"`
+	Workloads  []Workload     `json:"workloads"`
+	Policies   []Policy       `json:"policies"`
+	Config     map[string]any `json:"config,omitempty"`
+}
+
+// Workload is something a node should run. Spec is read by the runtime that Runtime names.
+type Workload struct {
+	Name    string         `json:"name"`
+	Runtime string         `json:"runtime"`
+	Spec    map[string]any `json:"spec,omitempty"`
+}
+
+// Policy is a rule or program that a node should obey. Spec is read by the engine that Kind names.
+type Policy struct {
+	Name string         `json:"name"`
+	Kind string         `json:"kind"`
+	Spec map[string]any `json:"spec,omitempty"`
+}
+
+// Validate checks d as it arrives at a node.
+func (d *Desired) Validate() error {
+	if d.Generation == 0 {
+		return errors.New("generation is 0; the first is 1")
+	}
+	if len(d.Workloads) > MaxWorkloads || len(d.Policies) > MaxWorkloads {
+		return fmt.Errorf("desired has %d workloads and %d policies; wanted at most %d each",
+			len(d.Workloads), len(d.Policies), MaxWorkloads)
+	}
+	if d.Issued <= 0 || d.Expires <= d.Issued {
+		return fmt.Errorf("issued %d, expires %d: wanted 0 < issued < expires", d.Issued, d.Expires)
+	}
+	return ValidID("node", d.Node)
+}
+
+// Reported is what a node made of the desired document it holds.
+type Reported struct {
+	Generation uint64           `json:"generation"`
+	Hash       string           `json:"hash"`
+	Epoch      uint64           `json:"epoch"`
+	At         Millis           `json:"at"`
+	Workloads  []WorkloadStatus `json:"workloads"`
+	Policies   []PolicyStatus   `json:"policies"`
+	Config     ConfigStatus     `json:"config"`
+}
+
+// WorkloadStatus is the node's word on one workload.
+type WorkloadStatus struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// PolicyStatus is the node's word on one policy.
+type PolicyStatus struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// ConfigStatus tells whether the configuration of the desired document is in force. Hash is that of the effective
+// configuration; State is applied, rejected or rolled-back, and Reason says why it is not applied.
+type ConfigStatus struct {
+	State  string `json:"state"`
+	Hash   string `json:"hash,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Validate checks r as it arrives from a node.
+func (r *Reported) Validate() error {
+	if len(r.Workloads) > MaxWorkloads || len(r.Policies) > MaxWorkloads {
+		return fmt.Errorf("reported has %d workloads and %d policies; wanted at most %d each",
+			len(r.Workloads), len(r.Policies), MaxWorkloads)
+	}
+	return errors.Join(positiveEpoch(r.Epoch), maxLen("hash", r.Hash, MaxLabelBytes))
+}

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Class orders what an outbox drops first when it is full: telemetry, then events, alarms last.
+type Class string
+
+// The classes, most precious first.
+const (
+	ClassAlarm     Class = "alarm"
+	ClassEvent     Class = "event"
+	ClassTelemetry Class = "telemetry"
+)
+
+// Event is something that happened on a node, numbered like a Batch but in a sequence of its own.
+type Event struct {
+	Epoch       uint64            `json:"epoch"`
+	Seq         uint64            `json:"seq"`
+	Prev        uint64            `json:"prev"`
+	Boot        string            `json:"boot"`
+	At          Millis            `json:"at"`
+	Mono        int64             `json:"mono"`
+	TimeQuality TimeQuality       `json:"timeQuality"`
+	Class       Class             `json:"class"`
+	Kind        string            `json:"kind"`   // what: agent.started, config.changed, probe.failed, outbox.dropped
+	Object      string            `json:"object"` // to whom: a probe, a workload, a policy
+	Message     string            `json:"message"`
+	Data        map[string]string `json:"data,omitempty"`
+}
+
+// Validate checks e as it arrives from a node.
+func (e *Event) Validate() error {
+	if e.Class != ClassAlarm && e.Class != ClassEvent {
+		return fmt.Errorf("class %q: wanted alarm or event", e.Class)
+	}
+	if e.Seq == 0 {
+		return errors.New("seq is 0; the first event of an epoch is 1")
+	}
+	if e.Prev >= e.Seq {
+		return fmt.Errorf("prev %d: wanted less than seq %d", e.Prev, e.Seq)
+	}
+	if e.Kind == "" {
+		return errors.New("kind is empty; wanted what happened, such as probe.failed")
+	}
+	return errors.Join(positiveEpoch(e.Epoch), maxLen("kind", e.Kind, MaxLabelBytes), maxLen("object", e.Object, MaxLabelBytes),
+		maxLen("message", e.Message, MaxReasonBytes), validLabels("data", e.Data), maxLen("boot", e.Boot, MaxIDLength))
+}
+
+// Ack is the cluster agent's word that it has stored what the node sent: every batch of Epoch up to Seq, every event up
+// to Events, and the final status of each of Commands. Only now may the node forget them. 0 and empty acknowledge
+// nothing. Time is the cluster agent's clock.
+type Ack struct {
+	Epoch    uint64   `json:"epoch"`
+	Seq      uint64   `json:"seq"`
+	Events   uint64   `json:"events"`
+	Commands []string `json:"commands,omitempty"`
+	Time     Millis   `json:"time"`
+}
+
+// Validate checks a as it arrives at a node.
+func (a *Ack) Validate() error {
+	if len(a.Commands) > MaxOpenCommands {
+		return fmt.Errorf("commands has %d entries; wanted at most %d", len(a.Commands), MaxOpenCommands)
+	}
+	if a.Epoch == 0 && (a.Seq != 0 || a.Events != 0) {
+		return errors.New("epoch is 0 with a watermark; the first session of a node is 1")
+	}
+	return nil
+}

@@ -76,14 +76,16 @@ func (j Join) validate() error {
 }
 
 // EnrollRequest is the body of POST /v1/enroll. CSR is PEM (PKCS#10) signed by the key that the device made for itself.
-// Node is the id that the device would like; empty lets the cluster agent choose.
+// Node is the id that the device would like; empty lets the cluster agent choose. CheckOnly asks whether the enrolment
+// would succeed and changes nothing: the reply has status issued and no certificate.
 type EnrollRequest struct {
-	TokenID string            `json:"tokenId"`
-	Secret  string            `json:"secret"`
-	Node    string            `json:"node,omitempty"`
-	CSR     string            `json:"csr"`
-	Host    Host              `json:"host"`
-	Labels  map[string]string `json:"labels,omitempty"`
+	TokenID   string            `json:"tokenId"`
+	Secret    string            `json:"secret"`
+	Node      string            `json:"node,omitempty"`
+	CSR       string            `json:"csr"`
+	Host      Host              `json:"host"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	CheckOnly bool              `json:"checkOnly,omitempty"`
 }
 
 // Validate checks r as it arrives from a device.

@@ -1,0 +1,143 @@
+package configs
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// Cluster is the configuration of skerry-cluster; cluster.yaml documents the fields.
+type Cluster struct {
+	Cluster   string           `mapstructure:"cluster"`
+	Mode      string           `mapstructure:"mode"`
+	Dir       string           `mapstructure:"dir"`
+	Advertise []string         `mapstructure:"advertise"`
+	Log       Log              `mapstructure:"log"`
+	MQTT      ClusterMQTT      `mapstructure:"mqtt"`
+	HTTP      ClusterHTTP      `mapstructure:"http"`
+	Enroll    Enroll           `mapstructure:"enroll"`
+	Nodes     Nodes            `mapstructure:"nodes"`
+	Commands  Commands         `mapstructure:"commands"`
+	Events    Events           `mapstructure:"events"`
+	Telemetry ClusterTelemetry `mapstructure:"telemetry"`
+}
+
+// ClusterMQTT is the broker.
+type ClusterMQTT struct {
+	Root              string   `mapstructure:"root"`
+	Listen            string   `mapstructure:"listen"`
+	External          string   `mapstructure:"external"`
+	MaxConnections    int      `mapstructure:"max_connections"`
+	AcceptPerSecond   int      `mapstructure:"accept_per_second"`
+	MessagesPerSecond int      `mapstructure:"messages_per_second"`
+	NodeServers       []string `mapstructure:"node_servers"`
+}
+
+// ClusterHTTP is the REST side.
+type ClusterHTTP struct {
+	Listen string `mapstructure:"listen"`
+}
+
+// Enroll is how long certificates live.
+type Enroll struct {
+	CertificateLife time.Duration `mapstructure:"certificate_life"`
+	RenewGrace      time.Duration `mapstructure:"renew_grace"`
+}
+
+// Nodes is when a node counts as lost.
+type Nodes struct {
+	LostAfter time.Duration `mapstructure:"lost_after"`
+}
+
+// Commands bounds the command journal.
+type Commands struct {
+	MaxDeadline time.Duration `mapstructure:"max_deadline"`
+	Grace       time.Duration `mapstructure:"grace"`
+	Keep        int           `mapstructure:"keep"`
+	KeepFor     time.Duration `mapstructure:"keep_for"`
+}
+
+// Events bounds the event log.
+type Events struct {
+	Keep    int           `mapstructure:"keep"`
+	KeepFor time.Duration `mapstructure:"keep_for"`
+}
+
+// ClusterTelemetry is the time series store.
+type ClusterTelemetry struct {
+	Retention      time.Duration `mapstructure:"retention"`
+	RetentionBytes Bytes         `mapstructure:"retention_bytes"`
+	OutOfOrder     time.Duration `mapstructure:"out_of_order"`
+	QueryTimeout   time.Duration `mapstructure:"query_timeout"`
+	RemoteWrite    []RemoteWrite `mapstructure:"remote_write"`
+}
+
+// RemoteWrite is one receiver of copies.
+type RemoteWrite struct {
+	URL        string `mapstructure:"url"`
+	BearerFile string `mapstructure:"bearer_file"`
+}
+
+// ClusterEnvPrefix begins the environment variables of skerry-cluster.
+const ClusterEnvPrefix = "SKERRY_CLUSTER_"
+
+// LoadCluster returns the configuration of skerry-cluster, or every fault in it.
+func LoadCluster(src Source) (Cluster, error) {
+	var cfg Cluster
+	if err := load(clusterDefaults, ClusterEnvPrefix, src, &cfg); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Validate()
+}
+
+// Validate returns every fault of c.
+func (c *Cluster) Validate() error {
+	var bad faults
+	bad.need(api.ValidID("cluster", c.Cluster) == nil, "cluster", c.Cluster, "[a-z0-9][a-z0-9.-]{0,62}")
+	bad.need(c.Mode == "standalone", "mode", c.Mode, "standalone")
+	bad.need(filepath.IsAbs(c.Dir), "dir", c.Dir, "an absolute path")
+	for _, a := range c.Advertise {
+		bad.need(a != "" && !strings.ContainsAny(a, "/ :") || net.ParseIP(a) != nil, "advertise", a, "a host name or IP address without a port")
+	}
+	c.Log.validate(&bad)
+	c.MQTT.validate(&bad)
+	bad.need(validListen(c.HTTP.Listen), "http.listen", c.HTTP.Listen, "host:port or :port")
+	bad.need(c.Enroll.CertificateLife >= time.Hour, "enroll.certificate_life", c.Enroll.CertificateLife, "at least 1h")
+	bad.need(c.Enroll.RenewGrace >= 0, "enroll.renew_grace", c.Enroll.RenewGrace, "no negative value")
+	bad.need(c.Nodes.LostAfter >= time.Minute, "nodes.lost_after", c.Nodes.LostAfter, "at least 1m")
+	bad.need(c.Commands.MaxDeadline >= time.Second, "commands.max_deadline", c.Commands.MaxDeadline, "at least 1s")
+	bad.need(c.Commands.Grace >= time.Second, "commands.grace", c.Commands.Grace, "at least 1s")
+	bad.need(c.Commands.Keep >= 100, "commands.keep", c.Commands.Keep, "at least 100")
+	bad.need(c.Events.Keep >= 100, "events.keep", c.Events.Keep, "at least 100")
+	bad.need(c.Telemetry.Retention >= time.Hour, "telemetry.retention", c.Telemetry.Retention, "at least 1h")
+	bad.need(c.Telemetry.OutOfOrder >= 0, "telemetry.out_of_order", c.Telemetry.OutOfOrder, "no negative value")
+	for i, r := range c.Telemetry.RemoteWrite {
+		u, err := url.Parse(r.URL)
+		bad.need(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "", fmt.Sprintf("telemetry.remote_write[%d].url", i),
+			r.URL, "http(s)://host/path")
+	}
+	return bad.err()
+}
+
+func (m ClusterMQTT) validate(bad *faults) {
+	bad.need(m.External != "" || validListen(m.Listen), "mqtt.listen", m.Listen, "host:port or :port")
+	if m.External != "" {
+		u, err := url.Parse(m.External)
+		bad.need(err == nil && slices.Contains([]string{"mqtts", "ssl", "tls"}, u.Scheme) && u.Host != "", "mqtt.external", m.External,
+			"mqtts://host:port")
+	}
+	bad.need(m.MaxConnections >= 1, "mqtt.max_connections", m.MaxConnections, "at least 1")
+	bad.need(m.AcceptPerSecond >= 1, "mqtt.accept_per_second", m.AcceptPerSecond, "at least 1")
+	bad.need(m.MessagesPerSecond >= 1, "mqtt.messages_per_second", m.MessagesPerSecond, "at least 1")
+}
+
+func validListen(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	return err == nil && port != ""
+}

@@ -1,0 +1,206 @@
+package configs
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// Edge is the configuration of skerry-edge; edge.yaml documents the fields.
+type Edge struct {
+	Node       string        `mapstructure:"node"`
+	Join       string        `mapstructure:"join"`
+	Dir        string        `mapstructure:"dir"`
+	RuntimeDir string        `mapstructure:"runtime_dir"`
+	Labels     []string      `mapstructure:"labels"`
+	Autonomy   time.Duration `mapstructure:"autonomy"`
+	Log        Log           `mapstructure:"log"`
+	MQTT       EdgeMQTT      `mapstructure:"mqtt"`
+	Telemetry  Telemetry     `mapstructure:"telemetry"`
+	Outbox     Outbox        `mapstructure:"outbox"`
+	Command    Command       `mapstructure:"command"`
+}
+
+// Log says how to log.
+type Log struct {
+	Level  string `mapstructure:"level"`
+	Format string `mapstructure:"format"`
+}
+
+// EdgeMQTT is the link of a node.
+type EdgeMQTT struct {
+	Servers     []string      `mapstructure:"servers"`
+	Encoding    string        `mapstructure:"encoding"`
+	KeepAlive   time.Duration `mapstructure:"keep_alive"`
+	BackoffMax  time.Duration `mapstructure:"backoff_max"`
+	StableAfter time.Duration `mapstructure:"stable_after"`
+}
+
+// Telemetry is what a node measures. Interval 0 measures nothing.
+type Telemetry struct {
+	Interval  time.Duration `mapstructure:"interval"`
+	BatchRows int           `mapstructure:"batch_rows"`
+	Disabled  []string      `mapstructure:"disabled"`
+	MaxSeries int           `mapstructure:"max_series"`
+	Proc      string        `mapstructure:"proc"`
+	Sys       string        `mapstructure:"sys"`
+	User      []UserProbe   `mapstructure:"user"`
+}
+
+// UserProbe is a probe of the user's own.
+type UserProbe struct {
+	Name     string        `mapstructure:"name"`
+	Kind     string        `mapstructure:"kind"`
+	Argv     []string      `mapstructure:"argv"`
+	Path     string        `mapstructure:"path"`
+	URL      string        `mapstructure:"url"`
+	Metric   string        `mapstructure:"metric"`
+	Scale    float64       `mapstructure:"scale"`
+	Interval time.Duration `mapstructure:"interval"`
+	Timeout  time.Duration `mapstructure:"timeout"`
+	Allow    []string      `mapstructure:"allow"`
+}
+
+// Outbox bounds what a node keeps until it is acknowledged.
+type Outbox struct {
+	MaxBytes             Bytes         `mapstructure:"max_bytes"`
+	MaxAge               time.Duration `mapstructure:"max_age"`
+	MemoryBytes          Bytes         `mapstructure:"memory_bytes"`
+	SpillAfter           time.Duration `mapstructure:"spill_after"`
+	ReplayBytesPerSecond Bytes         `mapstructure:"replay_bytes_per_second"`
+}
+
+// Command is what a node may be commanded to do. None of it can be set remotely.
+type Command struct {
+	Concurrency  int      `mapstructure:"concurrency"`
+	Exec         []Exec   `mapstructure:"exec"`
+	Read         []string `mapstructure:"read"`
+	Write        []string `mapstructure:"write"`
+	Logs         []string `mapstructure:"logs"`
+	MaxFileBytes Bytes    `mapstructure:"max_file_bytes"`
+	AllowReboot  bool     `mapstructure:"allow_reboot"`
+}
+
+// Exec is one entry of the allow-list of the verb exec.
+type Exec struct {
+	Name    string        `mapstructure:"name"`
+	Argv    []string      `mapstructure:"argv"`
+	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// EdgeEnvPrefix begins the environment variables of skerry-edge.
+const EdgeEnvPrefix = "SKERRY_EDGE_"
+
+// LoadEdge returns the configuration of skerry-edge, or every fault in it.
+func LoadEdge(src Source) (Edge, error) {
+	var cfg Edge
+	if err := load(edgeDefaults, EdgeEnvPrefix, src, &cfg); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Validate()
+}
+
+// RemoteKeys lists the keys that may be set remotely. What decides who may do what on the device stays with whoever
+// holds the device.
+func RemoteKeys() []string {
+	return []string{"autonomy", "labels", "log.level", "mqtt.servers", "mqtt.encoding", "mqtt.keep_alive", "mqtt.backoff_max",
+		"mqtt.stable_after", "telemetry.interval", "telemetry.batch_rows", "telemetry.disabled", "telemetry.max_series",
+		"outbox.max_bytes", "outbox.max_age", "outbox.spill_after", "outbox.replay_bytes_per_second"}
+}
+
+// Validate returns every fault of c.
+func (c *Edge) Validate() error {
+	var bad faults
+	if c.Node != "" {
+		bad.need(api.ValidID("node", c.Node) == nil, "node", c.Node, "[a-z0-9][a-z0-9.-]{0,62}")
+	}
+	bad.need(filepath.IsAbs(c.Dir), "dir", c.Dir, "an absolute path")
+	bad.need(filepath.IsAbs(c.RuntimeDir), "runtime_dir", c.RuntimeDir, "an absolute path")
+	for _, l := range c.Labels {
+		key, _, ok := strings.Cut(l, "=")
+		bad.need(ok && key != "" && len(l) <= api.MaxLabelBytes, "labels", l, "key=value")
+	}
+	bad.need(c.Autonomy >= time.Minute, "autonomy", c.Autonomy, "at least 1m")
+	c.Log.validate(&bad)
+	c.MQTT.validate(&bad)
+	c.Telemetry.validate(&bad)
+	c.Outbox.validate(&bad)
+	c.Command.validate(&bad)
+	return bad.err()
+}
+
+func (l Log) validate(bad *faults) {
+	bad.need(slices.Contains([]string{"debug", "info", "warn", "error"}, l.Level), "log.level", l.Level, "debug, info, warn or error")
+	bad.need(l.Format == "text" || l.Format == "json", "log.format", l.Format, "text or json")
+}
+
+func (m EdgeMQTT) validate(bad *faults) {
+	for _, s := range m.Servers {
+		u, err := url.Parse(s)
+		bad.need(err == nil && slices.Contains([]string{"mqtts", "ssl", "tls"}, u.Scheme) && u.Host != "", "mqtt.servers", s,
+			"mqtts://host:port")
+	}
+	bad.need(m.Encoding == "json" || m.Encoding == "cbor", "mqtt.encoding", m.Encoding, "json or cbor")
+	bad.need(m.KeepAlive >= 10*time.Second && m.KeepAlive <= 30*time.Minute, "mqtt.keep_alive", m.KeepAlive, "10s to 30m")
+	bad.need(m.BackoffMax >= time.Second && m.BackoffMax <= 24*time.Hour, "mqtt.backoff_max", m.BackoffMax, "1s to 24h")
+	bad.need(m.StableAfter >= time.Second, "mqtt.stable_after", m.StableAfter, "at least 1s")
+}
+
+func (t Telemetry) validate(bad *faults) {
+	bad.need(t.Interval == 0 || t.Interval >= time.Second && t.Interval <= time.Hour, "telemetry.interval", t.Interval, "1s to 1h, or 0s")
+	bad.need(t.BatchRows >= 1 && t.BatchRows <= 360, "telemetry.batch_rows", t.BatchRows, "1 to 360")
+	bad.need(t.MaxSeries >= 16 && t.MaxSeries <= api.MaxSeries, "telemetry.max_series", t.MaxSeries, fmt.Sprint("16 to ", api.MaxSeries))
+	for i, u := range t.User {
+		field := fmt.Sprintf("telemetry.user[%d]", i)
+		bad.need(api.ValidID("name", u.Name) == nil, field+".name", u.Name, "[a-z0-9][a-z0-9.-]{0,62}")
+		switch u.Kind {
+		case "exec":
+			bad.need(len(u.Argv) > 0 && filepath.IsAbs(u.Argv[0]), field+".argv", u.Argv, "a program by absolute path, then its arguments")
+		case "file":
+			bad.need(filepath.IsAbs(u.Path), field+".path", u.Path, "an absolute path")
+		case "prometheus":
+			p, err := url.Parse(u.URL)
+			bad.need(err == nil && p.Scheme == "http" && p.Host != "", field+".url", u.URL, "http://127.0.0.1:port/path")
+		default:
+			bad.add(field+".kind", u.Kind, "exec, file or prometheus")
+		}
+	}
+}
+
+func (o Outbox) validate(bad *faults) {
+	bad.need(o.MaxBytes >= 256<<10, "outbox.max_bytes", o.MaxBytes, "at least 256KiB")
+	bad.need(o.MaxAge >= time.Minute, "outbox.max_age", o.MaxAge, "at least 1m")
+	bad.need(o.MemoryBytes >= 64<<10, "outbox.memory_bytes", o.MemoryBytes, "at least 64KiB")
+	bad.need(o.SpillAfter >= time.Second, "outbox.spill_after", o.SpillAfter, "at least 1s")
+	bad.need(o.ReplayBytesPerSecond >= 1<<10, "outbox.replay_bytes_per_second", o.ReplayBytesPerSecond, "at least 1KiB")
+}
+
+func (c Command) validate(bad *faults) {
+	bad.need(c.Concurrency >= 1 && c.Concurrency <= 64, "command.concurrency", c.Concurrency, "1 to 64")
+	bad.need(c.MaxFileBytes > 0, "command.max_file_bytes", c.MaxFileBytes, "above 0")
+	for _, list := range []struct {
+		field string
+		paths []string
+	}{{"command.read", c.Read}, {"command.write", c.Write}, {"command.logs", c.Logs}} {
+		for _, p := range list.paths {
+			bad.need(filepath.IsAbs(p) && filepath.Clean(p) == p, list.field, p, "an absolute, clean path")
+		}
+	}
+	for i, e := range c.Exec {
+		field := fmt.Sprintf("command.exec[%d]", i)
+		bad.need(e.Name != "", field+".name", e.Name, "a name for this entry")
+		bad.need(len(e.Argv) > 0 && filepath.IsAbs(e.Argv[0]), field+".argv", e.Argv, "a program by absolute path, then its arguments")
+		for _, word := range e.Argv {
+			if pattern, ok := strings.CutPrefix(word, "~"); ok {
+				_, err := regexp.Compile(pattern)
+				bad.need(err == nil, field+".argv", word, "a regular expression after ~")
+			}
+		}
+	}
+}

@@ -1,0 +1,167 @@
+// Package doctor finds out why a node is not online: it walks the way from the clock to the broker, step by step, and
+// names the first step that fails with the value seen, the value wanted and the cure.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/identity"
+)
+
+// Exit codes, one per class of fault. They are part of the interface: scripts and installers branch on them.
+const (
+	ExitOK          = 0
+	ExitClock       = 10
+	ExitDNS         = 11
+	ExitTCP         = 12
+	ExitTLS         = 13
+	ExitPin         = 14
+	ExitToken       = 15
+	ExitBroker      = 16
+	ExitCertificate = 17
+	ExitJoin        = 18
+)
+
+// Finding is the outcome of one step. Seen, Wanted and Cure are set when it failed.
+type Finding struct {
+	Step   string `json:"step"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+	Seen   string `json:"seen,omitempty"`
+	Wanted string `json:"wanted,omitempty"`
+	Cure   string `json:"cure,omitempty"`
+	Exit   int    `json:"exit"`
+}
+
+// Patient is the node under examination. Either Join (before enrolment) or Identity (after it) is set.
+type Patient struct {
+	Clock    *agent.Clock
+	Join     *api.Join
+	Identity *identity.Identity
+	Client   *identity.Client
+	Node     string   // wanted id, before enrolment
+	Brokers  []string // in place of those in Identity
+	Running  bool     // an agent uses the identity now: do not take its MQTT session over
+}
+
+// stepTimeout bounds each step.
+const stepTimeout = 10 * time.Second
+
+// Diagnose walks the steps and stops after the first that fails. Each finding is handed to tell as it is made.
+func Diagnose(ctx context.Context, p *Patient, tell func(Finding)) Finding {
+	last := Finding{OK: true}
+	for _, step := range p.steps() {
+		ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+		last = step.examine(ctx)
+		cancel()
+		last.Step = step.name
+		if last.Exit == ExitOK {
+			last.OK = true
+		} else if named, ok := stepOf[last.Exit]; ok {
+			last.Step = named // a handshake may reveal that the clock or the pin is what is wrong
+		}
+		tell(last)
+		if !last.OK {
+			break
+		}
+	}
+	return last
+}
+
+var stepOf = map[int]string{ExitClock: "clock", ExitPin: "ca-pin", ExitCertificate: "certificate"}
+
+type step struct {
+	name    string
+	examine func(context.Context) Finding
+}
+
+func (p *Patient) steps() []step {
+	steps := []step{{"clock", p.clock}}
+	if p.Identity == nil || !p.Identity.Enrolled() {
+		if p.Join == nil {
+			return append(steps, step{"join", noJoin})
+		}
+		site := &site{p: p, urls: p.Join.Endpoints, port: "8443"}
+		return append(steps, step{"dns", site.dns}, step{"tcp", site.tcp}, step{"tls", site.tlsPinned}, step{"token", p.token})
+	}
+	urls := p.Brokers
+	if len(urls) == 0 {
+		urls = p.Identity.MQTT
+	}
+	site := &site{p: p, urls: urls, port: "8883"}
+	return append(steps, step{"certificate", p.certificate}, step{"dns", site.dns}, step{"tcp", site.tcp},
+		step{"tls", site.tlsTrusted}, step{"broker", site.broker})
+}
+
+func noJoin(context.Context) Finding {
+	return Finding{Exit: ExitJoin, Detail: "not enrolled, and no join string", Seen: "no identity, join is empty",
+		Wanted: "a join string", Cure: "on the cluster: skerry token create; here: skerry-edge run --join STRING"}
+}
+
+// clock only fails when nothing can be done about it: a clock before the floor is mended by the agent itself.
+func (p *Patient) clock(context.Context) Finding {
+	now, quality := p.Clock.Read()
+	if !p.Clock.Plausible() {
+		return Finding{Detail: fmt.Sprintf("system clock is behind what is surely past; working with %s until the cluster tells the time",
+			now.UTC().Format(time.RFC3339))}
+	}
+	return Finding{Detail: fmt.Sprintf("%s (%s)", now.UTC().Format(time.RFC3339), quality)}
+}
+
+func (p *Patient) certificate(context.Context) Finding {
+	leaf := p.Identity.Leaf()
+	now := p.Clock.Now()
+	left := leaf.NotAfter.Sub(now).Round(time.Hour)
+	if left > 0 {
+		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, left)}
+	}
+	return Finding{Exit: ExitCertificate, Detail: "the node's certificate has expired",
+		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),
+		Wanted: "a valid certificate",
+		Cure:   "start skerry-edge: it renews by itself within the grace window; after it, remove identity.json and join again"}
+}
+
+// token asks whether the join string would be accepted, without using it.
+func (p *Patient) token(ctx context.Context) Finding {
+	id, err := identity.New(p.Node)
+	if err != nil {
+		return Finding{Exit: ExitToken, Detail: "cannot make a key", Seen: err.Error(), Wanted: "a key", Cure: "see the message"}
+	}
+	csr, err := id.CSR()
+	if err != nil {
+		return Finding{Exit: ExitToken, Detail: "cannot make a request", Seen: err.Error(), Wanted: "a request", Cure: "see the message"}
+	}
+	_, err = p.Client.Enroll(ctx, *p.Join, &api.EnrollRequest{Node: p.Node, CSR: csr, CheckOnly: true})
+	if err == nil {
+		return Finding{Detail: "accepted for " + p.Node}
+	}
+	return refused(err, p.Join)
+}
+
+// Write prints f as people read it: one line, and three more when it failed.
+func (f Finding) Write(w io.Writer) error {
+	if f.OK {
+		_, err := fmt.Fprintf(w, "ok    %-12s %s\n", f.Step, f.Detail)
+		return err
+	}
+	_, err := fmt.Fprintf(w, "FAIL  %-12s %s\n      seen    %s\n      wanted  %s\n      cure    %s\n", f.Step, f.Detail, f.Seen, f.Wanted, f.Cure)
+	return err
+}
+
+// hostPort returns where u points, with port in place of a missing one.
+func hostPort(raw, port string) (host, p string, err error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" {
+		return "", "", fmt.Errorf("%q: wanted scheme://host:port", raw)
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	return u.Hostname(), port, nil
+}

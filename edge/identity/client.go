@@ -1,0 +1,131 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+)
+
+// maxReplyBytes bounds an enrolment reply.
+const maxReplyBytes = 256 << 10
+
+// callTimeout bounds one call, from dialling to the last byte.
+const callTimeout = 30 * time.Second
+
+// Client talks to the enrolment service. Safe for concurrent use.
+type Client struct {
+	Clock *agent.Clock
+	Host  api.Host
+}
+
+// Enroll asks for a certificate with a join string, at each endpoint in turn until one answers. A refusal is an
+// *api.Problem and ends the round: every endpoint would say the same.
+func (c *Client) Enroll(ctx context.Context, join api.Join, req *api.EnrollRequest) (*api.EnrollReply, error) {
+	req.TokenID, req.Secret, req.Host = join.ID, join.Secret, c.Host
+	return c.ask(ctx, join.Endpoints, "/v1/enroll", req, func(host string) *tls.Config {
+		return pinned(host, join.CASHA256, c.Clock)
+	})
+}
+
+// Renew asks for a new certificate with the present one, which may have expired.
+func (c *Client) Renew(ctx context.Context, id *Identity) (*api.EnrollReply, error) {
+	csr, err := id.CSR()
+	if err != nil {
+		return nil, err
+	}
+	return c.ask(ctx, id.Endpoints, "/v1/renew", &api.RenewRequest{CSR: csr}, func(host string) *tls.Config {
+		cfg := trusted(host, id.pool, c.Clock)
+		cert := id.TLSCertificate()
+		// Handed over whatever the server says it accepts: an expired certificate is just what renewal is for.
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
+		return cfg
+	})
+}
+
+func (c *Client) ask(ctx context.Context, endpoints []string, path string, body any, trust func(host string) *tls.Config) (
+	*api.EnrollReply, error,
+) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	var failed []error
+	for _, endpoint := range endpoints {
+		reply, err := c.post(ctx, endpoint, path, raw, trust)
+		if err == nil {
+			c.Clock.Hint(reply.Time.Time())
+			return reply, nil
+		}
+		var refusal *api.Problem
+		if errors.As(err, &refusal) {
+			return nil, err
+		}
+		failed = append(failed, err)
+	}
+	if len(failed) == 0 {
+		return nil, errors.New("no enrolment endpoint is known; join again")
+	}
+	return nil, errors.Join(failed...)
+}
+
+func (c *Client) post(ctx context.Context, endpoint, path string, body []byte, trust func(host string) *tls.Config) (
+	*api.EnrollReply, error,
+) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.JoinPath(path).String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	transport := &http.Transport{
+		Proxy:             http.ProxyFromEnvironment,
+		DialContext:       (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:   trust(u.Hostname()),
+		DisableKeepAlives: true,
+	}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", u.Host, err)
+	}
+	defer resp.Body.Close()
+	return readReply(resp)
+}
+
+func readReply(resp *http.Response) (*api.EnrollReply, error) {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes))
+	if err != nil {
+		return nil, fmt.Errorf("read enrolment reply: %w", err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		problem := &api.Problem{Status: resp.StatusCode, Title: resp.Status}
+		if json.Unmarshal(raw, problem) != nil || problem.Code == "" {
+			return nil, fmt.Errorf("enrolment service answers %s, and not as skerry-cluster does", resp.Status)
+		}
+		if problem.Status >= http.StatusInternalServerError || problem.Status == http.StatusTooManyRequests {
+			return nil, fmt.Errorf("enrolment service: %s", problem.Error()) // passing: try the next, try again
+		}
+		return nil, problem
+	}
+	var reply api.EnrollReply
+	if err := json.Unmarshal(raw, &reply); err != nil {
+		return nil, fmt.Errorf("enrolment reply: %w", err)
+	}
+	return &reply, nil
+}

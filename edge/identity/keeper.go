@@ -1,0 +1,211 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+)
+
+// KeeperConfig is what a Keeper needs.
+type KeeperConfig struct {
+	Dir    string // of identity.json
+	Node   string // wanted id; empty: the host name, made to fit
+	Join   func() (api.Join, error)
+	Labels map[string]string
+	Client *Client
+	Log    *slog.Logger
+	// OnFail is told of each failed attempt to enrol or renew, nil to be silent beyond the log.
+	OnFail func(ctx context.Context, err error)
+}
+
+// Keeper holds the node's identity: it enrols when there is none and renews it at two thirds of its life, for as long as
+// it runs. An expired certificate is renewed at once. Safe for concurrent use.
+type Keeper struct {
+	cfg     KeeperConfig
+	current atomic.Pointer[Identity]
+	ready   chan struct{}
+}
+
+// NewKeeper returns a keeper; nothing is read yet.
+func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
+	if cfg.Client == nil || cfg.Client.Clock == nil || cfg.Log == nil || cfg.Join == nil || cfg.Dir == "" {
+		return nil, errors.New("identity keeper: wanted dir, join, client with clock, and log")
+	}
+	return &Keeper{cfg: cfg, ready: make(chan struct{})}, nil
+}
+
+// Ready is closed when the node has a certificate, be it an expired one.
+func (k *Keeper) Ready() <-chan struct{} { return k.ready }
+
+// Current is the identity in use; nil before Ready.
+func (k *Keeper) Current() *Identity { return k.current.Load() }
+
+// Run enrols when needed, then renews.
+func (k *Keeper) Run(ctx context.Context) error {
+	id, err := Load(k.cfg.Dir)
+	if err != nil && !IsNone(err) {
+		return err
+	}
+	if id == nil || !id.Enrolled() {
+		if id, err = k.enroll(ctx, id); err != nil || id == nil {
+			return err
+		}
+	}
+	k.current.Store(id)
+	k.cfg.Client.Clock.Raise(id.Leaf().NotBefore)
+	close(k.ready)
+	return k.renew(ctx)
+}
+
+// enroll asks until a certificate is issued. It returns nil without an error when ctx ended first.
+func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
+	if id == nil {
+		node := k.cfg.Node
+		if node == "" {
+			node = FitID(k.cfg.Client.Host.Hostname)
+		}
+		var err error
+		if id, err = New(node); err != nil {
+			return nil, err
+		}
+		if err := id.Save(k.cfg.Dir); err != nil { // before asking, so that a lost reply is asked for with the same key
+			return nil, err
+		}
+	}
+	backoff := agent.Backoff{}
+	for {
+		next, wait, err := k.attempt(ctx, id)
+		if err == nil && next != nil {
+			k.cfg.Log.Info("enrolled", agent.KeyNode, next.Node, agent.KeyCluster, next.Cluster,
+				agent.KeyNotAfter, next.Leaf().NotAfter)
+			return next, next.Save(k.cfg.Dir)
+		}
+		if err != nil {
+			wait = backoff.Next()
+			k.fail(ctx, "enrolment failed", err, wait)
+		}
+		if !agent.Wait(ctx, wait) {
+			return nil, nil
+		}
+	}
+}
+
+// attempt asks once. A nil identity without an error means: pending, ask again after the wait.
+func (k *Keeper) attempt(ctx context.Context, id *Identity) (*Identity, time.Duration, error) {
+	join, err := k.cfg.Join()
+	if err != nil {
+		return nil, 0, err
+	}
+	k.cfg.Client.Clock.Raise(join.Issued.Time())
+	csr, err := id.CSR()
+	if err != nil {
+		return nil, 0, err
+	}
+	reply, err := k.cfg.Client.Enroll(ctx, join, &api.EnrollRequest{Node: id.Node, CSR: csr, Labels: k.cfg.Labels})
+	if err != nil {
+		return nil, 0, fmt.Errorf("enrol %s: %w", id.Node, err)
+	}
+	if reply.Status == api.EnrollPending {
+		wait := min(max(time.Duration(reply.RetryAfterMillis)*time.Millisecond, time.Second), time.Minute)
+		k.cfg.Log.Info("waiting for approval", agent.KeyNode, id.Node, agent.KeyReason, reply.Message)
+		return nil, agent.Jitter(wait, 0.1), nil
+	}
+	next, err := id.With(reply, join.CASHA256)
+	return next, 0, err
+}
+
+// renew keeps the certificate fresh until ctx ends.
+func (k *Keeper) renew(ctx context.Context) error {
+	backoff := agent.Backoff{Min: 5 * time.Second, Max: time.Hour}
+	for {
+		id := k.Current()
+		if !k.waitUntilDue(ctx, id) {
+			return nil
+		}
+		next, err := k.renewOnce(ctx, id)
+		if err == nil {
+			k.current.Store(next)
+			k.cfg.Log.Info("certificate renewed", agent.KeyNode, next.Node, agent.KeyNotAfter, next.Leaf().NotAfter)
+			backoff.Reset()
+			continue
+		}
+		wait := backoff.Next()
+		k.fail(ctx, "certificate renewal failed", err, wait)
+		if !agent.Wait(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// renewOnce asks for a new certificate and keeps it.
+func (k *Keeper) renewOnce(ctx context.Context, id *Identity) (*Identity, error) {
+	reply, err := k.cfg.Client.Renew(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("renew certificate: %w", err)
+	}
+	next, err := id.With(reply, "")
+	if err != nil {
+		return nil, err
+	}
+	return next, next.Save(k.cfg.Dir)
+}
+
+// lookAgain bounds one sleep: a device may be suspended, or its clock set, while we wait.
+const lookAgain = time.Minute
+
+// waitUntilDue blocks until two thirds of the certificate's life, ±10 % of its life, have passed. It reports whether ctx
+// still lives.
+func (k *Keeper) waitUntilDue(ctx context.Context, id *Identity) bool {
+	life := id.Leaf().NotAfter.Sub(id.Leaf().NotBefore)
+	due := id.Leaf().NotBefore.Add(agent.Jitter(life*2/3, 0.1))
+	for {
+		left := due.Sub(k.cfg.Client.Clock.Now())
+		if left <= 0 {
+			return ctx.Err() == nil
+		}
+		if !agent.Wait(ctx, min(left, lookAgain)) {
+			return false
+		}
+	}
+}
+
+func (k *Keeper) fail(ctx context.Context, what string, err error, wait time.Duration) {
+	if ctx.Err() != nil {
+		return
+	}
+	k.cfg.Log.Warn(what, agent.KeyErr, err, agent.KeyWait, wait.Round(time.Second))
+	if k.cfg.OnFail != nil {
+		k.cfg.OnFail(ctx, err)
+	}
+}
+
+// FitID makes a host name fit to be a node id: lower case, other characters become dashes. What is left of an unusable
+// name is "node".
+func FitID(hostname string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(hostname) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && (r == '.' || r == '-'):
+			b.WriteRune(r)
+		case b.Len() > 0:
+			b.WriteByte('-')
+		}
+		if b.Len() == api.MaxIDLength {
+			break
+		}
+	}
+	id := strings.TrimRight(b.String(), ".-")
+	if id == "" {
+		return "node"
+	}
+	return id
+}

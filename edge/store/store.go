@@ -1,0 +1,186 @@
+// Package store is the node agent's durable state: one bbolt file, crash-safe, written rarely. The identity is not in
+// it: it lives in a file of its own, so that a damaged state never costs the node its place in the cluster
+// (docs/adr/0004-three-files-on-the-node.md).
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Names of what the store keeps.
+var (
+	bucketMeta = []byte("meta")
+	keyEpoch   = []byte("epoch")
+	keyFloor   = []byte("clock-floor")
+	keyDesired = []byte("desired")
+	keyOverlay = []byte("config-overlay")
+)
+
+// epochBlock is how many epochs one write reserves: a flapping link costs a flash page once in so many connects.
+const epochBlock = 1024
+
+// Store is the open state. Safe for concurrent use.
+type Store struct {
+	db       *bbolt.DB
+	setAside string
+	next     uint64 // next epoch to hand out
+	reserved uint64 // first epoch that is not reserved yet
+}
+
+// Open opens dir/state.db, creating it and dir (0700). now seeds the session epoch of a fresh store, so that a node
+// whose state was lost still counts upwards. A damaged file is set aside as state.db.corrupt and a fresh one begun:
+// SetAside tells. The one fault that is not mended is somebody else holding the file.
+func Open(dir string, now time.Time) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create state directory: %w", err)
+	}
+	path := filepath.Join(dir, "state.db")
+	s := &Store{}
+	db, err := open(path)
+	if damaged(err) {
+		s.setAside = path + ".corrupt"
+		if err := os.Rename(path, s.setAside); err != nil {
+			return nil, fmt.Errorf("set damaged state aside: %w", err)
+		}
+		db, err = open(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.db = db
+	if err := s.loadEpoch(now); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// errDamaged marks a file that cannot be trusted.
+var errDamaged = errors.New("state is damaged")
+
+func damaged(err error) bool {
+	return errors.Is(err, errDamaged) || errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) ||
+		errors.Is(err, bolterrors.ErrVersionMismatch)
+}
+
+// open opens path and reads every page of it once: bbolt finds damage only where it steps on it, by a panic.
+func open(path string) (db *bbolt.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil { // bbolt's way of saying that a page is not what it claims
+			err = fmt.Errorf("open %s: %v: %w", path, r, errDamaged)
+		}
+	}()
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open %s: another skerry-edge uses it; stop that one first", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		for range tx.Check() { // one is enough; the channel must be drained
+			err = errDamaged
+		}
+		return err
+	})
+	if err == nil {
+		err = db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bucketMeta)
+			return err
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// DB is the file, for the packages that keep buckets of their own in it.
+func (s *Store) DB() *bbolt.DB { return s.db }
+
+// SetAside is where Open put a damaged state, empty when it was sound.
+func (s *Store) SetAside() string { return s.setAside }
+
+// Close closes the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+func (s *Store) loadEpoch(now time.Time) error {
+	raw, err := s.get(keyEpoch)
+	if err != nil {
+		return err
+	}
+	s.next = uint64(max(now.Unix(), 1))
+	if len(raw) == 8 {
+		s.next = binary.BigEndian.Uint64(raw)
+	}
+	s.reserved = s.next
+	return nil
+}
+
+// NextEpoch returns a session epoch greater than any before it, also across crashes. Not for concurrent use: the link
+// has one owner.
+func (s *Store) NextEpoch() (uint64, error) {
+	if s.next == s.reserved {
+		if err := s.put(keyEpoch, binary.BigEndian.AppendUint64(nil, s.next+epochBlock)); err != nil {
+			return 0, err
+		}
+		s.reserved = s.next + epochBlock
+	}
+	s.next++
+	return s.next - 1, nil
+}
+
+// Floor is the latest time that was surely past when the node last ran; zero on a fresh store.
+func (s *Store) Floor() (time.Time, error) {
+	raw, err := s.get(keyFloor)
+	if err != nil || len(raw) != 8 {
+		return time.Time{}, err
+	}
+	return time.Unix(int64(binary.BigEndian.Uint64(raw)), 0), nil
+}
+
+// SetFloor keeps t. Callers ration it: each call writes to flash.
+func (s *Store) SetFloor(t time.Time) error {
+	return s.put(keyFloor, binary.BigEndian.AppendUint64(nil, uint64(t.Unix())))
+}
+
+// Desired returns the last accepted desired document as it came, nil when there is none. SetDesired keeps one.
+func (s *Store) Desired() ([]byte, error) { return s.get(keyDesired) }
+
+// SetDesired keeps the accepted desired document.
+func (s *Store) SetDesired(doc []byte) error { return s.put(keyDesired, doc) }
+
+// Overlay returns the remotely set configuration as it was kept, nil when there is none. SetOverlay keeps it.
+func (s *Store) Overlay() ([]byte, error) { return s.get(keyOverlay) }
+
+// SetOverlay keeps the remotely set configuration.
+func (s *Store) SetOverlay(doc []byte) error { return s.put(keyOverlay, doc) }
+
+func (s *Store) get(key []byte) ([]byte, error) {
+	var out []byte
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		if v := tx.Bucket(bucketMeta).Get(key); v != nil {
+			out = append([]byte{}, v...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return out, nil
+}
+
+func (s *Store) put(key, value []byte) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(key, value) })
+	if err != nil {
+		return fmt.Errorf("keep %s: %w", key, err)
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+# Skerry. Bare `make` prints the targets.
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+COMMIT   ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+STAMP    ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1790000000)
+PKG      := github.com/skerry-edge/skerry
+LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(COMMIT) -X $(PKG)/agent.buildUnix=$(STAMP)
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+FUZZTIME ?= 30s
+ARGS     ?=
+
+.PHONY: help build demo test test-unit test-peer test-system bench fuzz lint size docs ci clean deps
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+build: ## build skerry, skerry-edge (lite) and skerry-cluster into bin/
+	@mkdir -p bin
+	$(BUILD) -tags lite -o bin/skerry-edge ./cmd/skerry-edge
+	$(BUILD) -o bin/skerry-cluster ./cmd/skerry-cluster
+	$(BUILD) -o bin/skerry ./cmd/skerry
+
+demo: build ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
+	@bin/skerry demo $(ARGS)
+
+deps: ## install what the tests need from Debian (root; nothing is started)
+	@test/deps.sh
+
+test: deps lint test-unit test-peer test-system fuzz size ## everything
+
+test-unit: ## unit and component tests, with the race detector
+	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/')
+	$(GO) test -shuffle=on ./test/arch
+
+test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs
+	$(GO) test -shuffle=on -run '^TestPeer' $$($(GO) list ./... | grep -v '/test/')
+
+test-system: deps build ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
+	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/...
+
+bench: deps build ## the budgets against measurements, each beside its reference in the same run
+	$(GO) run ./test/bench $(ARGS)
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@test/fuzz.sh $(FUZZTIME)
+
+lint: ## gofmt, vet, staticcheck, shellcheck, house rules
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt wants to change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	shellcheck $$(git ls-files '*.sh') .ci/run
+
+size: ## skerry-edge for all seven targets, lite and full, against the budget
+	@test/size.sh
+
+docs: ## generate docs/mqtt.md, docs/asyncapi.yaml, docs/openapi.yaml and docs/cli.md
+	$(GO) run ./docs/gen
+
+ci: ## what CI runs, as CI runs it
+	CI=true .ci/run
+
+clean: ## remove what make made
+	rm -rf bin dist

@@ -1,0 +1,83 @@
+package api
+
+// List is the body of every REST answer that lists.
+type List[T any] struct {
+	Items []T `json:"items"`
+}
+
+// CommandRequest is the body of POST /v1/commands: one command to each of Nodes, or to every node that Selector matches
+// (key=value,key2=value2; all must match). ID makes a retry safe: the same id and content to the same node is the same
+// command; it needs exactly one node. Deadline is a duration such as 30s or an RFC 3339 instant.
+type CommandRequest struct {
+	ID       string         `json:"id,omitempty"`
+	Nodes    []string       `json:"nodes,omitempty"`
+	Selector string         `json:"selector,omitempty"`
+	Verb     string         `json:"verb"`
+	Args     map[string]any `json:"args,omitempty"`
+	Deadline string         `json:"deadline"`
+}
+
+// TokenRequest is the body of POST /v1/tokens. MaxUses 0 does not limit; TTL is a duration.
+type TokenRequest struct {
+	TTL      string            `json:"ttl"`
+	MaxUses  int               `json:"maxUses"`
+	Approval bool              `json:"approval"`
+	Labels   map[string]string `json:"labels,omitempty"`
+}
+
+// AccessRequest is the body of POST /v1/access-tokens. TTL is a duration, empty for a token that does not expire.
+type AccessRequest struct {
+	Name string `json:"name"`
+	Role Role   `json:"role"`
+	TTL  string `json:"ttl,omitempty"`
+}
+
+// OperatorRequest is the body of POST /v1/operators: a client certificate for a person or foreign system that speaks
+// MQTT. CSR is PEM; its subject is ignored.
+type OperatorRequest struct {
+	Name string `json:"name"`
+	Role Role   `json:"role"`
+	CSR  string `json:"csr"`
+	TTL  string `json:"ttl,omitempty"`
+}
+
+// Operator is a client certificate for a person or foreign system. PEM and CA are set in the answer to its creation.
+type Operator struct {
+	Name        string      `json:"name"`
+	Role        Role        `json:"role"`
+	Certificate Certificate `json:"certificate"`
+	Revoked     bool        `json:"revoked"`
+	PEM         string      `json:"pem,omitempty"`
+	CA          string      `json:"ca,omitempty"`
+}
+
+// NodePatch is the body of PATCH /v1/nodes/{id}. A label with an empty value is removed; labels not named stay.
+type NodePatch struct {
+	Labels map[string]string `json:"labels"`
+}
+
+// ClusterStatus is what the cluster agent says of itself.
+type ClusterStatus struct {
+	Cluster  string           `json:"cluster"`
+	Version  string           `json:"version"`
+	Started  Millis           `json:"started"`
+	Now      Millis           `json:"now"`
+	Broker   string           `json:"broker"` // where the broker is, and whether it is up
+	MQTT     []string         `json:"mqtt"`   // broker URLs as nodes get them
+	Root     string           `json:"root"`   // topic root
+	Nodes    map[Presence]int `json:"nodes"`
+	Pending  int              `json:"pending"` // enrolments waiting for approval
+	Open     int              `json:"open"`    // commands without a final state
+	Samples  uint64           `json:"samples"` // stored since start
+	Rejected uint64           `json:"rejected"`
+}
+
+// Change is one item of GET /v1/watch. Kind is node, command or event; Type is added, modified or deleted; exactly one
+// of the pointers is set.
+type Change struct {
+	Kind    string         `json:"kind"`
+	Type    string         `json:"type"`
+	Node    *Node          `json:"node,omitempty"`
+	Command *CommandRecord `json:"command,omitempty"`
+	Event   *EventRecord   `json:"event,omitempty"`
+}

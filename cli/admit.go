@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+func (a *App) tokenCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke join tokens"}
+	cmd.AddCommand(a.tokenCreate(), a.tokenList(), a.tokenRevoke())
+	return cmd
+}
+
+func (a *App) tokenCreate() *cobra.Command {
+	var ttl time.Duration
+	var uses int
+	var approval bool
+	var pairs map[string]string
+	var format string
+	cmd := &cobra.Command{
+		Use: "create", Short: "Make a join token and print its join string (shown only once)", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := within(cmd.Context())
+			defer cancel()
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			var t api.Token
+			body := api.TokenRequest{TTL: ttl.String(), MaxUses: uses, Approval: approval, Labels: pairs}
+			if err := c.Post(ctx, "/v1/tokens", body, &t); err != nil {
+				return err
+			}
+			if format == "json" {
+				return writeJSON(a.Out, t)
+			}
+			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device:\n  skerry-edge run --join %s…\n",
+				t.ID, tokenUses(t), clock(t.Expires), clip(t.Join, 16)); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.Out, t.Join)
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it may be used")
+	cmd.Flags().IntVar(&uses, "uses", 1, "how many devices may use it (0: any number)")
+	cmd.Flags().BoolVar(&approval, "approval", false, "a person has to approve each device (skerry approve)")
+	cmd.Flags().StringToStringVar(&pairs, "label", nil, "label for every node that joins with it: key=value")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table (the join string) or json")
+	return cmd
+}
+
+func (a *App) tokenList() *cobra.Command {
+	f := &getFlags{}
+	cmd := &cobra.Command{Use: "list", Short: "List join tokens", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.get(cmd.Context(), "tokens", "", f) }}
+	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, wide, json, yaml or name")
+	return cmd
+}
+
+func (a *App) tokenRevoke() *cobra.Command {
+	return a.deletion("revoke TOKEN", "Revoke a join token; nodes that joined with it stay", "/v1/tokens/", "revoked")
+}
+
+// deletion is a command that deletes what its one argument names.
+func (a *App) deletion(use, short, path, done string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := within(cmd.Context())
+			defer cancel()
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := c.Delete(ctx, path+url.PathEscape(args[0])); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.Out, args[0], done)
+			return err
+		}}
+}
+
+func (a *App) approveCommand() *cobra.Command {
+	var deny bool
+	cmd := &cobra.Command{
+		Use: "approve ENROLLMENT", Short: "Let a waiting device in (skerry get enrollments lists them)", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := within(cmd.Context())
+			defer cancel()
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			path := "/v1/enrollments/" + url.PathEscape(args[0])
+			if deny {
+				if err := c.Delete(ctx, path); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(a.Out, args[0], "denied")
+				return err
+			}
+			var e api.Enrollment
+			if err := c.Post(ctx, path+"/approve", struct{}{}, &e); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.Out, "%s approved; node %s gets its certificate when it asks next\n", e.ID, e.Node)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&deny, "deny", false, "refuse it instead")
+	return cmd
+}
+
+func (a *App) nodeCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "node", Short: "Remove or label a node"}
+	cmd.AddCommand(a.deletion("remove NODE", "Decommission a node: revoke it, end its session, clear its retained topics",
+		"/v1/nodes/", "removed"), a.nodeLabel())
+	return cmd
+}
+
+func (a *App) nodeLabel() *cobra.Command {
+	return &cobra.Command{
+		Use: "label NODE KEY=VALUE…", Short: "Set labels of a node; KEY= removes one", Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := within(cmd.Context())
+			defer cancel()
+			patch := api.NodePatch{Labels: map[string]string{}}
+			for _, p := range args[1:] {
+				key, value, err := label(p)
+				if err != nil {
+					return usage(err)
+				}
+				patch.Labels[key] = value
+			}
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			var n api.Node
+			if err := c.Patch(ctx, "/v1/nodes/"+url.PathEscape(args[0]), patch, &n); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.Out, n.ID, labels(n.Labels))
+			return err
+		},
+	}
+}

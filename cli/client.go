@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// maxAnswerBytes bounds an answer that is read whole.
+const maxAnswerBytes = 256 << 20
+
+// Client speaks to the REST interface of one cluster agent. Safe for concurrent use.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// NewClient returns a client for x. It trusts nobody but the CA of x.
+func NewClient(x Context) (*Client, error) {
+	base, err := url.Parse(x.Server)
+	if err != nil || base.Scheme != "https" || base.Host == "" {
+		return nil, fail(ExitUsage, "context %s: server %q: wanted https://host:port", x.Name, x.Server)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(x.CA)) {
+		return nil, fail(ExitUsage, "context %s: ca holds no certificate; import the context again", x.Name)
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool},
+		ResponseHeaderTimeout: 60 * time.Second,
+		ForceAttemptHTTP2:     true,
+	}
+	return &Client{base: base, token: x.Token, http: &http.Client{Transport: transport}}, nil
+}
+
+// Get, Post, Patch and Delete call path (with its query) and decode the answer into out, which may be nil.
+func (c *Client) Get(ctx context.Context, path string, out any) error {
+	return c.call(ctx, http.MethodGet, path, nil, out)
+}
+
+// Post sends body as JSON.
+func (c *Client) Post(ctx context.Context, path string, body, out any) error {
+	return c.call(ctx, http.MethodPost, path, body, out)
+}
+
+// Patch sends body as JSON.
+func (c *Client) Patch(ctx context.Context, path string, body, out any) error {
+	return c.call(ctx, http.MethodPatch, path, body, out)
+}
+
+// Delete deletes.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	return c.call(ctx, http.MethodDelete, path, nil, nil)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, out any) error {
+	var reader io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode request: %w", err)
+		}
+		reader = bytes.NewReader(raw)
+	}
+	resp, err := c.Do(ctx, method, path, reader)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return fmt.Errorf("read answer of %s: %w", path, err)
+	}
+	if out == nil || len(raw) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return fmt.Errorf("read answer of %s: %w", path, err)
+	}
+	return nil
+}
+
+// Do makes one request and returns an answer below 400; the caller closes its body. Refusals are *api.Problem.
+func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	ref, err := url.Parse(path)
+	if err != nil {
+		return nil, fmt.Errorf("request %s: %w", path, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base.ResolveReference(ref).String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("request %s: %w", path, err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	problem := &api.Problem{Status: resp.StatusCode, Title: resp.Status}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil || json.Unmarshal(raw, problem) != nil {
+		return nil, &api.Problem{Status: resp.StatusCode, Title: resp.Status, Detail: strings.TrimSpace(string(raw))}
+	}
+	return nil, problem
+}
+
+// explain says what to do about a request that had no answer.
+func (c *Client) explain(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return fail(ExitUnreachable, "%s is not the cluster agent of this context (another CA); import the context again", c.base.Host)
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return fail(ExitUnreachable, "%w; on the cluster add this name: advertise: [%s]", err, c.base.Hostname())
+	}
+	return fail(ExitUnreachable, "reach cluster agent: %w; is skerry-cluster running at %s?", err, c.base.Host)
+}
+
+// Watch follows /v1/watch (server-sent events) and hands each change to take until ctx ends, the server closes, or take
+// returns an error.
+func (c *Client) Watch(ctx context.Context, query url.Values, take func(*api.Change) error) error {
+	resp, err := c.Do(ctx, http.MethodGet, "/v1/watch?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(make([]byte, 64<<10), 4<<20)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var change api.Change
+		if err := json.Unmarshal([]byte(data), &change); err != nil {
+			return fmt.Errorf("read watch: %w", err)
+		}
+		if err := take(&change); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := lines.Err(); err != nil {
+		return c.explain(err)
+	}
+	return fail(ExitUnreachable, "the cluster agent closed the watch")
+}

@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// demoFlags are those of `demo`.
+type demoFlags struct {
+	nodes  int
+	length time.Duration
+	format string
+	keep   bool
+}
+
+// demoSummary is what `demo -o json` prints.
+type demoSummary struct {
+	NodesOnline   int                         `json:"nodes_online"`
+	SamplesStored uint64                      `json:"samples_stored"`
+	SamplesOf     map[string]int              `json:"samples_of"` // series with a sample, per node
+	Commands      map[api.Phase]int           `json:"commands"`
+	EdgeRSSBytes  []int64                     `json:"edge_rss_bytes"`
+	ClusterRSS    int64                       `json:"cluster_rss_bytes"`
+	Seconds       float64                     `json:"seconds"`
+	Life          map[string][]api.Transition `json:"life"` // each command's history
+}
+
+func (a *App) demoCommand() *cobra.Command {
+	f := &demoFlags{}
+	cmd := &cobra.Command{
+		Use: "demo", Short: "Run a cluster agent and node agents on this machine and show them", Args: cobra.NoArgs,
+		Long: `Run a cluster agent and node agents on this machine, in a temporary directory, as they run in production: own CA, real
+enrolment, mutual TLS. Shows telemetry and the life of commands; Ctrl-C ends it and leaves nothing behind.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.format != "table" && f.format != "json" {
+				return usage(fmt.Errorf("-o %q: wanted table or json", f.format))
+			}
+			if f.nodes < 1 || f.nodes > 50 {
+				return usage(fmt.Errorf("--nodes %d: wanted 1 to 50", f.nodes))
+			}
+			return a.demo(cmd.Context(), f)
+		},
+	}
+	cmd.Flags().IntVar(&f.nodes, "nodes", 3, "how many node agents")
+	cmd.Flags().DurationVar(&f.length, "for", 0, "end after this (0: on Ctrl-C)")
+	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, or json for a summary at the end")
+	cmd.Flags().BoolVar(&f.keep, "keep", false, "leave the directory with its logs behind")
+	return cmd
+}
+
+func (a *App) demo(ctx context.Context, f *demoFlags) (err error) {
+	dir, err := os.MkdirTemp("", "skerry-demo-")
+	if err != nil {
+		return fmt.Errorf("make demo directory: %w", err)
+	}
+	started := a.Now()
+	site := &demoSite{dir: dir, say: a.Err, nodes: f.nodes}
+	defer func() {
+		stopErr := site.stop()
+		if f.keep || err != nil && !errors.Is(err, context.Canceled) {
+			_, _ = write(a.Err, "logs are in "+dir+"\n")
+		} else {
+			stopErr = errors.Join(stopErr, os.RemoveAll(dir))
+		}
+		err = errors.Join(err, stopErr)
+	}()
+	if err := site.start(ctx); err != nil {
+		return err
+	}
+	orders, err := site.orders(ctx)
+	if err != nil {
+		return err
+	}
+	if f.format == "table" {
+		if err := a.explainDemo(site, orders); err != nil {
+			return err
+		}
+	}
+	if err := a.showDemo(ctx, site, f, started); err != nil {
+		return err
+	}
+	summary, err := site.summary(context.WithoutCancel(ctx), orders)
+	if err != nil {
+		return err
+	}
+	summary.Seconds = a.Now().Sub(started).Seconds()
+	if f.format == "json" {
+		return writeJSON(a.Out, summary)
+	}
+	_, err = fmt.Fprintf(a.Out, "\n%d nodes online, %d samples stored, commands: %v, in %.0f s\n", summary.NodesOnline, summary.SamplesStored,
+		summary.Commands, summary.Seconds)
+	return err
+}
+
+// showDemo redraws the table every second until ctx or the demo's length ends.
+func (a *App) showDemo(ctx context.Context, s *demoSite, f *demoFlags, started time.Time) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	live := f.format == "table" && isTerminal(a.Out)
+	last := ""
+	for {
+		if f.format == "table" {
+			text, err := a.demoTable(ctx, s)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			if live && last != "" {
+				text = fmt.Sprintf("\x1b[%dA\x1b[J%s", strings.Count(last, "\n"), text)
+			}
+			if live || last == "" {
+				if _, err := io.WriteString(a.Out, text); err != nil {
+					return err
+				}
+			}
+			last = text[strings.LastIndex(text, "\x1b[J")+1:]
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.died:
+			return err
+		case <-tick.C:
+		}
+		if f.length > 0 && a.Now().Sub(started) >= f.length {
+			return nil
+		}
+	}
+}
+
+func (a *App) demoTable(ctx context.Context, s *demoSite) (string, error) {
+	rows, err := a.usage(ctx, s.client, "")
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = show(&b, "table", rows, func(r usageRow) string { return r.Node }, usageColumns())
+	return b.String(), err
+}
+
+// explainDemo shows what became of the demo's commands, and how to do the same by hand.
+func (a *App) explainDemo(s *demoSite, orders []api.CommandRecord) error {
+	t := &table{}
+	t.add("COMMAND", "NODE", "LIFE", "OUTCOME")
+	for _, r := range orders {
+		var life []string
+		for _, h := range r.History {
+			life = append(life, string(h.Phase))
+		}
+		t.add(r.Verb, r.Node, strings.Join(life, " > "), clip(lastReason(r), 40))
+	}
+	if err := t.write(a.Out); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(a.Out, `
+The same by hand, from another terminal:
+  export SKERRY_CONFIG=%[1]s/cluster/admin.yaml
+  %[2]s get nodes
+  %[2]s run ping --on demo-1 --wait
+  %[2]s query 'node_load1'
+and with any MQTT client:
+  mosquitto_sub %[3]s -t '%[4]s/+/tele' -C 1
+  mosquitto_sub %[3]s -i watch -t '%[4]s/demo-1/request/try1/status' &
+  mosquitto_pub %[3]s -i ask -q 1 -t '%[4]s/demo-1/request/try1' -m '{"verb":"ping","deadline":"10s"}'
+
+`, s.dir, s.program("skerry"), s.mosquittoFlags(), s.topicBase())
+	return err
+}

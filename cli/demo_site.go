@@ -1,0 +1,317 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+)
+
+// demoSite is a cluster agent and node agents as child processes, under one temporary directory. Its Run-like life is
+// start, then stop; died tells of a child that ended by itself.
+type demoSite struct {
+	dir      string
+	say      io.Writer // progress
+	nodes    int
+	client   *Client
+	status   api.ClusterStatus
+	children []*child
+	died     chan error
+}
+
+// child is one process of the demo. stopping is closed before it is asked to end.
+type child struct {
+	name     string
+	cmd      *exec.Cmd
+	done     chan struct{}
+	stopping chan struct{}
+}
+
+// startWithin bounds how long the demo's parts may take to come up.
+const startWithin = 60 * time.Second
+
+func (s *demoSite) start(ctx context.Context) error {
+	s.died = make(chan error, s.nodes+1)
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	if err := s.startCluster(ctx); err != nil {
+		return err
+	}
+	if _, err := certify(ctx, s.client, filepath.Join(s.dir, "operator"), api.OperatorRequest{Name: "alice", Role: api.RoleOperator, TTL: "24h"}); err != nil {
+		return fmt.Errorf("make operator certificate: %w", err)
+	}
+	var token api.Token
+	if err := s.client.Post(ctx, "/v1/tokens", api.TokenRequest{TTL: "10m", MaxUses: s.nodes}, &token); err != nil {
+		return fmt.Errorf("make join token: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "join"), []byte(token.Join), 0o600); err != nil {
+		return fmt.Errorf("keep join string: %w", err)
+	}
+	for i := range s.nodes {
+		if err := s.startNode(ctx, fmt.Sprintf("demo-%d", i+1)); err != nil {
+			return err
+		}
+	}
+	s.tell("%d node agents enrol with one join token …", s.nodes)
+	return s.until(ctx, "all nodes online", func() (bool, error) {
+		var st api.ClusterStatus
+		err := s.client.Get(ctx, "/v1/status", &st)
+		return err == nil && st.Nodes[api.PresenceOnline] == s.nodes, nil
+	})
+}
+
+func (s *demoSite) startCluster(ctx context.Context) error {
+	dir := filepath.Join(s.dir, "cluster")
+	s.tell("starting skerry-cluster: CA, broker, telemetry store, REST in %s", s.dir)
+	err := s.spawn(ctx, "skerry-cluster", "cluster", "run", "--set", "cluster=demo", "--set", "dir="+dir, "--set", "advertise=127.0.0.1",
+		"--set", "mqtt.listen=127.0.0.1:0", "--set", "http.listen=127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	return s.until(ctx, "the cluster agent", func() (bool, error) {
+		all, err := loadContexts(filepath.Join(dir, "admin.yaml"))
+		if err != nil || len(all.Contexts) == 0 {
+			return false, err
+		}
+		if s.client, err = NewClient(all.Contexts[0]); err != nil {
+			return false, err
+		}
+		return s.client.Get(ctx, "/v1/status", &s.status) == nil, nil
+	})
+}
+
+func (s *demoSite) startNode(ctx context.Context, name string) error {
+	dir := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make directory of %s: %w", name, err)
+	}
+	config := fmt.Sprintf(`node: %s
+join: "@%s"
+dir: %s
+runtime_dir: %s
+labels: [site=demo]
+telemetry:
+  interval: 2s
+command:
+  exec:
+    - {name: kernel, argv: [/bin/uname, -a]}
+`, name, filepath.Join(s.dir, "join"), dir, filepath.Join(dir, "run"))
+	path := filepath.Join(dir, "edge.yaml")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		return fmt.Errorf("write configuration of %s: %w", name, err)
+	}
+	return s.spawn(ctx, "skerry-edge", name, "run", "--config", path)
+}
+
+// spawn starts a program with its output in NAME.log.
+func (s *demoSite) spawn(ctx context.Context, program, name string, args ...string) error {
+	log, err := os.Create(filepath.Join(s.dir, name+".log"))
+	if err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.program(program), args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(cmd.Environ(), "SKERRY_CONFIG=")
+	// In a group of its own, so that Ctrl-C reaches the demo alone and the parts stop in order; and gone with the demo
+	// if that is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w; build it first: make build", program, err), log.Close())
+	}
+	c := &child{name: name, cmd: cmd, done: make(chan struct{}), stopping: make(chan struct{})}
+	s.children = append(s.children, c)
+	go func() {
+		defer close(c.done)
+		err := errors.Join(cmd.Wait(), log.Close())
+		select {
+		case <-c.stopping:
+		default:
+			s.died <- fmt.Errorf("%s ended: %w%s", name, err, lastLines(log.Name()))
+		}
+	}()
+	return nil
+}
+
+// lastLines is the end of a log, for an error.
+func lastLines(path string) string {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	lines := bytes.Split(bytes.TrimSpace(raw), []byte("\n"))
+	return "\n" + string(bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
+}
+
+// stop ends the children, last started first, and waits for them.
+func (s *demoSite) stop() error {
+	var errs []error
+	for i := len(s.children) - 1; i >= 0; i-- {
+		c := s.children[i]
+		close(c.stopping)
+		if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		}
+		limit := time.NewTimer(15 * time.Second)
+		select {
+		case <-c.done:
+		case <-limit.C:
+			errs = append(errs, fmt.Errorf("stop %s: still running after 15s, killed", c.name), c.cmd.Process.Kill())
+			<-c.done
+		}
+		limit.Stop()
+	}
+	return errors.Join(errs...)
+}
+
+// until polls ready a few times a second.
+func (s *demoSite) until(ctx context.Context, what string, ready func() (bool, error)) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := ready()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
+		case err := <-s.died:
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *demoSite) tell(format string, args ...any) {
+	if _, ok := write(s.say, fmt.Sprintf(format+"\n", args...)); !ok {
+		s.say = io.Discard // nobody looks on any more
+	}
+}
+
+// program is the path of a program beside this one, or its name for $PATH.
+func (s *demoSite) program(name string) string {
+	self, err := os.Executable()
+	if err == nil {
+		beside := filepath.Join(filepath.Dir(self), name)
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	return name
+}
+
+// orders has three commands run their life: one succeeds, one is rejected, and one expires because its node is frozen
+// until the deadline has passed.
+func (s *demoSite) orders(ctx context.Context) ([]api.CommandRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	last := fmt.Sprintf("demo-%d", s.nodes)
+	frozen := s.children[len(s.children)-1].cmd.Process
+	asked := []api.CommandRequest{
+		{Nodes: []string{"demo-1"}, Verb: "exec", Args: map[string]any{"argv": []string{"/bin/uname", "-a"}}, Deadline: "20s"},
+		{Nodes: []string{"demo-1"}, Verb: "exec", Args: map[string]any{"argv": []string{"/bin/rm", "-rf", "/"}}, Deadline: "20s"},
+		{Nodes: []string{last}, Verb: "ping", Deadline: "1s"},
+	}
+	var out []api.CommandRecord
+	for i, req := range asked {
+		if i == 2 {
+			if err := frozen.Signal(syscall.SIGSTOP); err != nil {
+				return nil, fmt.Errorf("freeze %s: %w", last, err)
+			}
+		}
+		var list api.List[api.CommandRecord]
+		err := s.client.Post(ctx, "/v1/commands", req, &list)
+		if i == 2 {
+			agent.Wait(ctx, 1500*time.Millisecond) // past the deadline
+			err = errors.Join(err, frozen.Signal(syscall.SIGCONT))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("command %s: %w", req.Verb, err)
+		}
+		out = append(out, list.Items...)
+	}
+	for i := range out {
+		err := s.until(ctx, "the outcome of "+out[i].Verb, func() (bool, error) {
+			err := s.client.Get(ctx, "/v1/commands/"+url.PathEscape(out[i].ID), &out[i])
+			return out[i].Final, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (s *demoSite) summary(ctx context.Context, orders []api.CommandRecord) (*demoSummary, error) {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	var st api.ClusterStatus
+	if err := s.client.Get(ctx, "/v1/status", &st); err != nil {
+		return nil, err
+	}
+	sum := &demoSummary{NodesOnline: st.Nodes[api.PresenceOnline], SamplesStored: st.Samples, SamplesOf: map[string]int{},
+		Commands: map[api.Phase]int{}, Life: map[string][]api.Transition{}}
+	points, err := instant(ctx, s.client, `count by (node) ({__name__=~"node_.+"})`)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range points {
+		sum.SamplesOf[p.Metric["node"]] = int(p.value())
+	}
+	for _, r := range orders {
+		sum.Commands[r.Phase]++
+		sum.Life[r.Verb+" "+r.ID] = r.History
+	}
+	for _, c := range s.children {
+		rss, err := residentBytes(c.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		if c.name == "cluster" {
+			sum.ClusterRSS = rss
+		} else {
+			sum.EdgeRSSBytes = append(sum.EdgeRSSBytes, rss)
+		}
+	}
+	return sum, nil
+}
+
+// residentBytes reads VmRSS of a process (proc(5)).
+func residentBytes(pid int) (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("read memory of process %d: no VmRSS", pid)
+}
+
+// mosquittoFlags are what mosquitto_pub and mosquitto_sub need to connect.
+func (s *demoSite) mosquittoFlags() string {
+	host, port, err := net.SplitHostPort(trimScheme(s.status.MQTT))
+	if err != nil {
+		host, port = "127.0.0.1", "8883"
+	}
+	base := filepath.Join(s.dir, "operator")
+	return fmt.Sprintf("-h %s -p %s --cafile %s/ca.crt --cert %s/alice.crt --key %s/alice.key", host, port, base, base, base)
+}
+
+func (s *demoSite) topicBase() string { return s.status.Root + "/" + s.status.Cluster }

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+func (a *App) describeCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use: "describe node|command NAME", Short: "Tell all about one node or command", Args: cobra.ExactArgs(2),
+		ValidArgs: []string{"node", "command"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkFormat(format); err != nil {
+				return err
+			}
+			ctx, cancel := within(cmd.Context())
+			defer cancel()
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			switch args[0] {
+			case "node", "nodes":
+				return a.describeNode(ctx, c, args[1], format)
+			case "command", "commands":
+				return a.describeOrder(ctx, c, args[1], format)
+			}
+			return usage(fmt.Errorf("describe %q: wanted node or command", args[0]))
+		},
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
+	return cmd
+}
+
+func (a *App) describeNode(ctx context.Context, c *Client, id, format string) error {
+	var n api.Node
+	if err := c.Get(ctx, "/v1/nodes/"+url.PathEscape(id), &n); err != nil {
+		return err
+	}
+	switch format {
+	case "json":
+		return writeJSON(a.Out, n)
+	case "yaml":
+		return writeYAML(a.Out, n)
+	}
+	b := birth(n)
+	t := &table{}
+	t.add("Node", n.ID+" of cluster "+n.Cluster)
+	t.add("State", fmt.Sprintf("%s for %s: %s", n.Presence, a.since(n.Since), n.Reason))
+	t.add("Last seen", a.since(n.LastSeen)+" ago")
+	t.add("Enrolled", clock(n.Enrolled))
+	t.add("Key", "sha256 "+n.KeySHA256)
+	t.add("Certificate", "expires "+a.until(n.Certificate.NotAfter)+", "+clock(n.Certificate.NotAfter))
+	t.add("Labels", labels(n.Labels))
+	t.add("Agent", fmt.Sprintf("%s, started %s ago, restarted %d times", b.Version, a.since(b.Started), n.Restarts))
+	t.add("Machine", fmt.Sprintf("%s, %s, %s, %d CPUs, %s", b.Host.Model, b.Host.Arch, b.Host.OS, b.Host.CPUs, size(float64(b.Host.MemoryBytes))))
+	t.add("Kernel", b.Host.Kernel)
+	t.add("Boot", fmt.Sprintf("%s, rebooted %d times", n.Boot, n.Reboots))
+	t.add("Clock", string(b.TimeQuality))
+	t.add("Backlog", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, size(float64(b.Backlog.Bytes))))
+	d := b.Backlog.Dropped
+	t.add("Dropped", fmt.Sprintf("%d samples in %d batches, %d down-sampled, %d events, %d alarms", d.Samples, d.Batches, d.Downsampled, d.Events, d.Alarms))
+	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, b.Desired.Generation))
+	if n.Reported != nil && n.Reported.Config.State != "" {
+		t.add("Config", n.Reported.Config.State+" "+n.Reported.Config.Reason)
+	}
+	if err := t.write(a.Out); err != nil {
+		return err
+	}
+	return a.describeParts(b)
+}
+
+// describeParts tells what the node measures and can be told to do.
+func (a *App) describeParts(b api.Birth) error {
+	probes := &table{}
+	probes.add("PROBE", "EVERY", "ERROR")
+	for _, p := range b.Probes {
+		probes.add(p.Name, fmt.Sprintf("%gs", float64(p.IntervalMillis)/1000), clip(p.Error, 60))
+	}
+	verbs := &table{}
+	verbs.add("VERB", "ROLE", "HELP")
+	for _, v := range b.Verbs {
+		verbs.add(v.Name, string(v.Role), clip(v.Help, 70))
+	}
+	for _, t := range []*table{probes, verbs} {
+		if len(t.rows) == 1 {
+			continue
+		}
+		if _, err := io.WriteString(a.Out, "\n"); err != nil {
+			return err
+		}
+		if err := t.write(a.Out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) describeOrder(ctx context.Context, c *Client, id, format string) error {
+	var r api.CommandRecord
+	if err := c.Get(ctx, "/v1/commands/"+url.PathEscape(id), &r); err != nil {
+		return err
+	}
+	switch format {
+	case "json":
+		return writeJSON(a.Out, r)
+	case "yaml":
+		return writeYAML(a.Out, r)
+	}
+	t := &table{}
+	t.add("Command", r.ID)
+	t.add("Node", r.Node)
+	t.add("Verb", r.Verb)
+	t.add("Args", fmt.Sprint(r.Args))
+	t.add("Asked by", r.By+" at "+clock(r.Created))
+	t.add("Deadline", clock(r.Deadline))
+	t.add("Phase", string(r.Phase))
+	for _, h := range r.History {
+		t.add("", fmt.Sprintf("%s  %-11s %s %s", clock(h.At), h.Phase, h.Side, h.Reason))
+	}
+	if err := t.write(a.Out); err != nil {
+		return err
+	}
+	return a.printOutcome(r)
+}
+
+// printOutcome writes what a command printed or returned.
+func (a *App) printOutcome(r api.CommandRecord) error {
+	if r.Status == nil {
+		return nil
+	}
+	if r.Status.Truncated > 0 {
+		if _, err := fmt.Fprintf(a.Err, "(%d bytes of output before this were left out)\n", r.Status.Truncated); err != nil {
+			return err
+		}
+	}
+	if r.Status.Output != "" {
+		if _, err := io.WriteString(a.Out, r.Status.Output); err != nil {
+			return err
+		}
+	}
+	if len(r.Status.Result) > 0 {
+		return writeYAML(a.Out, r.Status.Result)
+	}
+	return nil
+}

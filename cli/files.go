@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *App) logsCommand() *cobra.Command {
+	var source string
+	var lines int
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "logs NODE", Short: "Show the log of a node's agent, or of a file it permits", Args: cobra.ExactArgs(1),
+		Example: `  skerry logs pump-3 -n 50 -f
+  skerry logs pump-3 --source /var/log/syslog`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			q := url.Values{"source": {source}, "lines": {fmt.Sprint(lines)}, "follow": {fmt.Sprint(follow)}}
+			resp, err := c.Do(cmd.Context(), http.MethodGet, "/v1/nodes/"+url.PathEscape(args[0])+"/logs?"+q.Encode(), nil)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if _, err := io.Copy(a.Out, resp.Body); err != nil {
+				return fmt.Errorf("read log of %s: %w", args[0], err)
+			}
+			return trailerError(resp)
+		},
+	}
+	cmd.Flags().StringVar(&source, "source", "agent", "agent, or the path of a file that command.logs permits")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "last lines to begin with")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the log grows")
+	return cmd
+}
+
+// trailerError is what went wrong after the answer had begun.
+func trailerError(resp *http.Response) error {
+	if msg := resp.Trailer.Get("Skerry-Error"); msg != "" {
+		return fail(ExitError, "%s", msg)
+	}
+	return nil
+}
+
+func (a *App) cpCommand() *cobra.Command {
+	var mode string
+	cmd := &cobra.Command{
+		Use: "cp SOURCE TARGET", Short: "Copy a file from or to a node: NODE:/path on one side", Args: cobra.ExactArgs(2),
+		Example: `  skerry cp pump-3:/var/lib/app/data.csv .
+  skerry cp app.conf pump-3:/etc/app/app.conf`,
+		Long: `Copy a file from or to a node. The node permits only the directories in its command.read and command.write, and the
+content is checked by its SHA-256 before it takes effect.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			from, fromPath, fromNode := remote(args[0])
+			to, toPath, toNode := remote(args[1])
+			switch {
+			case fromNode && !toNode:
+				return a.download(cmd.Context(), from, fromPath, args[1])
+			case toNode && !fromNode:
+				return a.upload(cmd.Context(), args[0], target{to, toPath, mode})
+			}
+			return usage(errors.New("wanted NODE:/path as exactly one of source and target"))
+		},
+	}
+	cmd.Flags().StringVar(&mode, "mode", "0644", "permissions of a file copied to a node, octal")
+	return cmd
+}
+
+// remote splits NODE:/path.
+func remote(s string) (node, path string, ok bool) {
+	node, path, ok = strings.Cut(s, ":")
+	return node, path, ok && strings.HasPrefix(path, "/") && !strings.ContainsAny(node, "/.")
+}
+
+func (a *App) download(ctx context.Context, node, path, local string) (err error) {
+	if st, serr := os.Stat(local); serr == nil && st.IsDir() {
+		local = filepath.Join(local, filepath.Base(path))
+	}
+	c, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	resp, err := c.Do(ctx, http.MethodGet, "/v1/nodes/"+url.PathEscape(node)+"/files?"+url.Values{"path": {path}}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	tmp := local + ".part"
+	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("copy to %s: %w", local, err)
+	}
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, sum), resp.Body)
+	err = errors.Join(err, out.Close(), trailerError(resp))
+	if want := resp.Trailer.Get("Skerry-Sha256"); err == nil && want != hex.EncodeToString(sum.Sum(nil)) {
+		err = fmt.Errorf("content has sha256 %x; the node says %q", sum.Sum(nil), want)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("copy %s:%s: %w", node, path, err), os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, local); err != nil {
+		return fmt.Errorf("copy to %s: %w", local, err)
+	}
+	_, err = fmt.Fprintf(a.Err, "%s:%s -> %s (%s, checked)\n", node, path, local, size(float64(n)))
+	return err
+}
+
+// target is where an upload goes.
+type target struct{ node, path, mode string }
+
+func (a *App) upload(ctx context.Context, source string, to target) error {
+	in, err := os.Open(source)
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", source, err)
+	}
+	defer in.Close()
+	sum := sha256.New()
+	n, err := io.Copy(sum, in)
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", source, err)
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("copy %s: %w", source, err)
+	}
+	c, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	q := url.Values{"path": {to.path}, "mode": {to.mode}, "size": {fmt.Sprint(n)}, "sha256": {hex.EncodeToString(sum.Sum(nil))}}
+	resp, err := c.Do(ctx, http.MethodPut, "/v1/nodes/"+url.PathEscape(to.node)+"/files?"+q.Encode(), in)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return fmt.Errorf("copy %s: %w", source, err)
+	}
+	_, err = fmt.Fprintf(a.Err, "%s -> %s:%s (%s, checked)\n", source, to.node, to.path, size(float64(n)))
+	return err
+}

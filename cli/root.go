@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-edge/skerry/agent"
+)
+
+// App is one run of the command line.
+type App struct {
+	Out, Err io.Writer
+	In       io.Reader
+	Env      func(string) string
+	Now      func() time.Time
+
+	context string // --context
+	server  string // --server, in place of the context's
+}
+
+// Main runs the command line args (without the program's name) and returns the exit code.
+func (a *App) Main(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	return report(a.Err, root.ExecuteContext(ctx))
+}
+
+func (a *App) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "skerry",
+		Short: "Look after far-edge nodes: watch them, command them, admit and remove them",
+		Long: `Look after far-edge nodes: watch them, command them, admit and remove them.
+
+Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster agent unreachable, 6 conflict,
+7 a command ended otherwise than succeeded, 8 not finished within --timeout.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.SetIn(a.In)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.context, "context", "", "context to use, in place of the current one")
+	flags.StringVar(&a.server, "server", "", "https://host:port of the cluster agent, in place of the context's")
+	root.AddCommand(a.getCommand(), a.describeCommand(), a.runCommand(), a.cancelCommand(), a.topCommand(), a.queryCommand(),
+		a.logsCommand(), a.cpCommand(), a.tokenCommand(), a.approveCommand(), a.nodeCommand(), a.operatorCommand(),
+		a.accessCommand(), a.contextCommand(), a.doctorCommand(), a.bundleCommand(), a.demoCommand(), a.versionCommand())
+	for _, cmd := range root.Commands() {
+		usageArgs(cmd)
+	}
+	return root
+}
+
+// usageArgs gives a wrong number of arguments the exit code of a usage error, all the way down.
+func usageArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usage(errors.New(err.Error() + "; see: " + cmd.CommandPath() + " --help"))
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		usageArgs(sub)
+	}
+}
+
+// Tree returns the command tree, for the generated documentation.
+func (a *App) Tree() *cobra.Command { return a.root() }
+
+// client connects as --context says.
+func (a *App) client() (*Client, Context, error) {
+	path, err := contextsPath(a.Env)
+	if err != nil {
+		return nil, Context{}, err
+	}
+	all, err := loadContexts(path)
+	if err != nil {
+		return nil, Context{}, err
+	}
+	x, err := all.pick(a.context)
+	if err != nil {
+		return nil, Context{}, err
+	}
+	if a.server != "" {
+		x.Server = a.server
+	}
+	c, err := NewClient(x)
+	return c, x, err
+}
+
+// within gives a command that should answer at once a deadline.
+func within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, time.Minute)
+}
+
+func (a *App) versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(a.Out, agent.VersionLine("skerry")+"\n")
+			return err
+		}}
+}

@@ -1,0 +1,152 @@
+// Package arch holds the house rules of docs/architecture.md as tests: who may import whom, which calls are forbidden,
+// and what the edge links.
+package arch
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write testdata/edge-deps.txt anew")
+
+const module = "github.com/skerry-edge/skerry"
+
+// goPackage is what the rules need of `go list -json`.
+type goPackage struct {
+	ImportPath string
+	Name       string
+	Doc        string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+	Standard   bool
+	Module     *struct{ Path string }
+}
+
+func list(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json"}, args...)...)
+	cmd.Dir = filepath.Join("..", "..")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v", args, err)
+	}
+	var pkgs []goPackage
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for dec.More() {
+		var p goPackage
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	return pkgs
+}
+
+// arrows lists, per part of the tree, the parts it may import besides itself. api stands on the standard library.
+var arrows = map[string][]string{
+	"api":       {},
+	"agent":     {"api"},
+	"configs":   {"api"},
+	"mqtt":      {"api", "agent"},
+	"edge":      {"api", "agent", "configs", "mqtt"},
+	"cluster":   {"api", "agent", "configs", "mqtt"},
+	"continuum": {"api", "agent", "configs", "mqtt"},
+	"cli":       {"api", "agent", "configs", "mqtt"},
+	"cmd":       {"agent", "configs", "edge", "cluster", "continuum", "cli"},
+	"docs":      {"api", "agent", "configs", "mqtt", "cluster", "cli", "edge"},
+}
+
+func part(importPath string) string {
+	rest := strings.TrimPrefix(importPath, module+"/")
+	first, _, _ := strings.Cut(rest, "/")
+	return first
+}
+
+func TestEachPartImportsOnlyWhatItMay(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		from := part(p.ImportPath)
+		if from == "test" {
+			continue
+		}
+		allowed, known := arrows[from]
+		if !known {
+			t.Errorf("%s: no arrow says what it may import; add one to test/arch", p.ImportPath)
+		}
+		for _, imp := range p.Imports {
+			if !strings.HasPrefix(imp, module+"/") {
+				if from == "api" && strings.Contains(imp, ".") {
+					t.Errorf("%s imports %s; api stands on the standard library alone", p.ImportPath, imp)
+				}
+				continue
+			}
+			if to := part(imp); to != from && !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s; %s may import only %v", p.ImportPath, imp, from, allowed)
+			}
+		}
+	}
+}
+
+func TestOnlyAdaptersTouchKubernetes(t *testing.T) {
+	permitted := []string{module + "/cluster/kube", module + "/continuum/karmada", module + "/api/v1"}
+	for _, p := range list(t, "./...") {
+		for _, imp := range p.Imports {
+			kube := strings.HasPrefix(imp, "k8s.io/") || strings.HasPrefix(imp, "sigs.k8s.io/")
+			if kube && !slices.ContainsFunc(permitted, func(ok string) bool { return strings.HasPrefix(p.ImportPath, ok) }) {
+				t.Errorf("%s imports %s; only %v may", p.ImportPath, imp, permitted)
+			}
+		}
+	}
+}
+
+// forbiddenOnEdge explains itself.
+var forbiddenOnEdge = map[string]string{
+	"k8s.io/":                         "the edge has no Kubernetes client",
+	"sigs.k8s.io/":                    "the edge has no Kubernetes client",
+	"github.com/prometheus/":          "the edge reports over MQTT only",
+	"github.com/mochi-mqtt/":          "the broker belongs to the cluster agent",
+	"github.com/danielgtaylor/":       "the edge serves no REST",
+	"net/http/pprof":                  "profiling is for the larger tiers",
+	"github.com/spf13/cobra":          "the edge has a handful of subcommands",
+	"html/template":                   "keeps reflection by name alive, so the linker drops nothing",
+	module + "/cluster":               "tiers never import each other",
+	"google.golang.org/":              "the edge speaks MQTT and HTTPS",
+	"github.com/google/go-containerr": "images come through the cluster agent",
+}
+
+func TestTheEdgeStaysTiny(t *testing.T) {
+	var lines []string
+	for _, p := range list(t, "-deps", "-tags", "lite", "./cmd/skerry-edge") {
+		for prefix, why := range forbiddenOnEdge {
+			if strings.HasPrefix(p.ImportPath, prefix) {
+				t.Errorf("skerry-edge reaches %s: %s", p.ImportPath, why)
+			}
+		}
+		if !p.Standard && !strings.HasPrefix(p.ImportPath, module) {
+			lines = append(lines, p.ImportPath)
+		}
+	}
+	slices.Sort(lines)
+	got := strings.Join(lines, "\n") + "\n"
+	file := filepath.Join("testdata", "edge-deps.txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("skerry-edge links other packages than %s says. If that is intended, run: go test ./test/arch -update\ngot:\n%s", file, got)
+	}
+}

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs the Debian packages that the tests use as peers. Nothing is started (RUNLEVEL=1 keeps invoke-rc.d from it).
+set -eu
+wanted="mosquitto mosquitto-clients prometheus prometheus-node-exporter qemu-user-static shellcheck iproute2 procps"
+missing=""
+for p in $wanted; do
+	dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+echo "installing$missing" >&2
+if [ "$(id -u)" != 0 ]; then
+	echo "these Debian packages are needed:$missing; run: sudo apt-get install$missing" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+apt-get update -qq >&2
+# shellcheck disable=SC2086 # a list of words
+apt-get install -y -qq --no-install-recommends $missing >/dev/null

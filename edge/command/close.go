@@ -1,0 +1,172 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+)
+
+// stopGrace bounds how long a clean stop waits for interrupted actions to return.
+const stopGrace = 5 * time.Second
+
+// tick asks commands whose deadline has passed to end, closes those that were asked and did not, and returns when to
+// look again.
+func (e *Engine) tick() time.Duration {
+	now, mono := e.cfg.Clock.Now(), time.Now()
+	next := longWait
+	var due []*job
+	e.mu.Lock()
+	for _, j := range e.jobs {
+		if j.closed {
+			continue
+		}
+		if j.end == nil {
+			left := j.left(now, mono)
+			if left > 0 {
+				next = min(next, left, recheck)
+				continue
+			}
+			e.askToEnd(j, &ending{api.PhaseTimedOut, "not finished by its deadline"})
+		}
+		if wait := j.closing.Sub(mono); wait > 0 && j.placed {
+			next = min(next, wait)
+			continue
+		}
+		due = append(due, j)
+	}
+	e.mu.Unlock()
+	for _, j := range due {
+		e.closeAnyway(j)
+	}
+	return next
+}
+
+// askToEnd tells j's action to end. mu is held.
+func (e *Engine) askToEnd(j *job, why *ending) {
+	j.end, j.closing = why, time.Now().Add(e.cfg.Grace)
+	if j.cancel != nil {
+		j.cancel(why)
+	}
+}
+
+// closeAnyway closes j, which was asked to end, although its action may still run, and gives its place to another as
+// long as not too many actions have been left behind like that.
+func (e *Engine) closeAnyway(j *job) {
+	reason := j.end.reason
+	if j.placed {
+		reason = fmt.Sprintf("%s; still running %s after it was told to end", reason, e.cfg.Grace)
+	}
+	e.finish(j, e.status(j, j.end.phase, reason))
+	e.mu.Lock()
+	if j.placed && !j.freed && e.lane(j).active > 0 && e.abandoned.Load() < maxAbandoned {
+		j.freed = true
+		e.abandoned.Add(1)
+		e.lane(j).active--
+	}
+	e.mu.Unlock()
+	e.pump()
+}
+
+// stop lets what runs end, interrupts what does not, and joins it. What waits stays accepted in the journal.
+func (e *Engine) stop() error {
+	e.admission.Lock()
+	e.mu.Lock()
+	e.stopping = true
+	e.mu.Unlock()
+	e.admission.Unlock()
+
+	e.await(e.cfg.Drain, func(j *job) bool { return !j.verb.Restart.ends() })
+	e.mu.Lock()
+	for _, j := range e.jobs {
+		if j.placed && !j.closed && j.end == nil {
+			e.askToEnd(j, &ending{api.PhaseInterrupted, "agent stopped while it ran"})
+		}
+	}
+	e.mu.Unlock()
+	stuck := e.await(min(e.cfg.Grace, stopGrace), func(*job) bool { return true })
+	if len(stuck) == 0 && e.abandoned.Load() == 0 {
+		e.work.Wait()
+		return nil
+	}
+	var names []string
+	for _, j := range stuck {
+		names = append(names, j.cmd.Verb+" "+j.cmd.ID)
+		e.interrupt(j)
+	}
+	slices.Sort(names)
+	return fmt.Errorf("stop commands: still running: %s; %d more closed before", strings.Join(names, ", "), e.abandoned.Load())
+}
+
+// await waits up to limit for the running jobs that matter, and returns those left.
+func (e *Engine) await(limit time.Duration, matter func(*job) bool) []*job {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		var left []*job
+		e.mu.Lock()
+		for _, j := range e.jobs {
+			if j.placed && !j.closed && matter(j) {
+				left = append(left, j)
+			}
+		}
+		e.mu.Unlock()
+		if len(left) == 0 {
+			return nil
+		}
+		select {
+		case <-timer.C:
+			return left
+		case <-e.wake: // an action returned
+		}
+	}
+}
+
+// maxLoose bounds the final statuses of commands that never came into the journal.
+const maxLoose = 256
+
+// looseEnd is a final status that could not be journalled. It lives until it is in the journal, or, when the journal
+// has never heard of the command, until it is acknowledged.
+type looseEnd struct {
+	number uint64
+	rec    *record
+	status *api.Status
+	acked  bool
+}
+
+// loosen keeps l in memory; when there are too many it is only sent, once. mu is held.
+func (e *Engine) loosen(l *looseEnd) {
+	if l.number == 0 && len(e.loose) >= maxLoose {
+		e.sender.pass(l.status)
+		return
+	}
+	e.loose[l.rec.Command.ID] = l
+}
+
+// mend tries to journal what could not be journalled.
+func (e *Engine) mend() {
+	e.mu.Lock()
+	ends := make([]*looseEnd, 0, len(e.loose))
+	for _, l := range e.loose {
+		ends = append(ends, l)
+	}
+	e.mu.Unlock()
+	for _, l := range ends {
+		rec := *l.rec
+		if _, err := e.journal.keep(l.number, &rec, l.status, e.cfg.Clock.Now()); err != nil {
+			e.cfg.Log.Debug("command still not journalled", agent.KeyCommand, rec.Command.ID, agent.KeyErr, err)
+			return // the others fare no better
+		}
+		e.mu.Lock()
+		if l.acked {
+			e.journal.ack([]string{rec.Command.ID})
+		}
+		if e.loose[rec.Command.ID] == l {
+			delete(e.loose, rec.Command.ID)
+		}
+		e.mu.Unlock()
+	}
+}

@@ -1,0 +1,276 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+)
+
+const (
+	// recheck bounds the wait for a deadline: the wall clock, which deadlines are in, may be set meanwhile.
+	recheck = 15 * time.Second
+	// longWait is the loop's wait when nothing is open.
+	longWait = time.Hour
+	// progressEvery is the least time between two progress texts of a command.
+	progressEvery = time.Second
+	// maxAbandoned bounds the actions that ignore their end and still do not hold a place.
+	maxAbandoned = 16
+)
+
+// job is an open command.
+type job struct {
+	cmd      *api.Command
+	verb     *known
+	number   uint64    // in the journal
+	received time.Time // monotonic; zero when it is known from the journal
+
+	write sync.Mutex // held while its record is written; guards rec
+	rec   *record
+
+	// Engine.mu guards the rest.
+	phase    api.Phase
+	placed   bool                    // left the queue; its action runs or ran
+	freed    bool                    // its place was given away although its action runs
+	end      *ending                 // why it was asked to end
+	closing  time.Time               // when it is closed although its action runs; set with end
+	closed   bool                    // its end is decided
+	cancel   context.CancelCauseFunc // set with placed
+	reported time.Time
+}
+
+// ending is why a command was asked to end, and the cause of its context.
+type ending struct {
+	phase  api.Phase
+	reason string
+}
+
+func (e *ending) Error() string { return e.reason }
+
+// left is the time until the deadline. A node whose clock is behind would wait too long: no command lives longer than
+// from its issue to its deadline.
+func (j *job) left(now, mono time.Time) time.Duration {
+	left := j.cmd.Deadline.Time().Sub(now)
+	if j.received.IsZero() {
+		return left
+	}
+	life := time.Duration(j.cmd.Deadline-j.cmd.Issued) * time.Millisecond
+	return min(left, life-mono.Sub(j.received))
+}
+
+// status makes the next status of j.
+func (e *Engine) status(j *job, phase api.Phase, reason string) api.Status {
+	return api.Status{ID: j.cmd.ID, Phase: phase, Epoch: j.cmd.Epoch, At: api.At(e.cfg.Clock.Now()), Reason: clip(reason, api.MaxReasonBytes)}
+}
+
+// enqueue makes j wait for a place. The caller has journalled it.
+func (e *Engine) enqueue(j *job) {
+	e.mu.Lock()
+	e.jobs[j.cmd.ID] = j
+	l := e.lane(j)
+	l.queue = append(l.queue, j)
+	e.mu.Unlock()
+	e.nudge()
+}
+
+func (e *Engine) lane(j *job) *lane {
+	if j.verb.Urgent {
+		return &e.lanes[1]
+	}
+	return &e.lanes[0]
+}
+
+// pump starts what has a place.
+func (e *Engine) pump() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.lanes {
+		l := &e.lanes[i]
+		for !e.stopping && len(l.queue) > 0 && l.active < e.cfg.Concurrency {
+			j := l.queue[0]
+			l.queue = l.queue[1:]
+			if j.end != nil { // whoever asked it to end closes it
+				continue
+			}
+			l.active++
+			ctx, cancel := context.WithCancelCause(context.Background())
+			j.placed, j.cancel = true, cancel
+			e.work.Go(func() { e.perform(ctx, j) })
+		}
+	}
+}
+
+// errEnded says that a command was asked to end before its action began.
+var errEnded = errors.New("ended before it began")
+
+// perform runs j's action and closes j.
+func (e *Engine) perform(ctx context.Context, j *job) {
+	out, err := e.act(ctx, j)
+	var why *ending
+	if err != nil && !errors.Is(err, ErrRejected) && errors.As(context.Cause(ctx), &why) && why.phase == api.PhaseInterrupted {
+		e.interrupt(j)
+	} else {
+		e.finish(j, e.conclude(ctx, j, out, err))
+	}
+	j.cancel(nil)
+	e.release(j)
+	e.nudge()
+	e.pump()
+}
+
+// act prepares, journals and does what j asks.
+func (e *Engine) act(ctx context.Context, j *job) (Outcome, error) {
+	action, err := j.verb.verb.Prepare(j.cmd.Args)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("%w: %w", ErrRejected, err)
+	}
+	if err := e.begin(j); err != nil {
+		return Outcome{}, err
+	}
+	if ctx.Err() != nil {
+		return Outcome{}, context.Cause(ctx)
+	}
+	return action(ctx, NewJob(j.cmd, func(text string) { e.progress(j, text) }))
+}
+
+// begin journals that j's effect may happen from now on. Of a verb that may be done twice the journal need not know.
+func (e *Engine) begin(j *job) error {
+	j.write.Lock()
+	defer j.write.Unlock()
+	st := e.status(j, api.PhaseRunning, "")
+	e.mu.Lock()
+	if j.closed || j.end != nil {
+		e.mu.Unlock()
+		return errEnded
+	}
+	j.phase = api.PhaseRunning
+	e.mu.Unlock()
+	if j.verb.Restart != Retry {
+		rec := *j.rec
+		rec.Status, rec.Boot, rec.Agent = st, e.cfg.BootID, e.agent
+		if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Now()); err != nil {
+			return fmt.Errorf("%w: %w", ErrRejected, err)
+		}
+		j.rec = &rec
+	}
+	e.sender.pass(&st)
+	return nil
+}
+
+func (e *Engine) progress(j *job, text string) {
+	now := time.Now()
+	e.mu.Lock()
+	skip := j.closed || now.Sub(j.reported) < progressEvery
+	if !skip {
+		j.reported = now
+	}
+	e.mu.Unlock()
+	if skip {
+		return
+	}
+	st := e.status(j, api.PhaseRunning, "")
+	st.Progress = clip(text, api.MaxReasonBytes)
+	e.sender.pass(&st)
+}
+
+// conclude makes the final status of an action that returned.
+func (e *Engine) conclude(ctx context.Context, j *job, out Outcome, err error) api.Status {
+	var why *ending
+	st := e.status(j, api.PhaseSucceeded, out.Reason)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrRejected):
+		st = e.status(j, api.PhaseRejected, err.Error())
+	case errors.As(context.Cause(ctx), &why):
+		st = e.status(j, why.phase, why.reason)
+	default:
+		st = e.status(j, api.PhaseFailed, err.Error())
+	}
+	st.Exit, st.Output, st.Truncated, st.Result = out.Exit, out.Output, out.Truncated, out.Result
+	return st
+}
+
+// finish closes j with st, unless it is closed already.
+func (e *Engine) finish(j *job, st api.Status) {
+	if !e.decide(j, st.Phase) {
+		return
+	}
+	fit(&st)
+	j.write.Lock()
+	rec := *j.rec
+	_, err := e.journal.keep(j.number, &rec, &st, e.cfg.Clock.Now())
+	j.write.Unlock()
+	e.mu.Lock()
+	if err != nil {
+		rec.Status = slim(st)
+		e.loosen(&looseEnd{number: j.number, rec: &rec, status: &st})
+	}
+	delete(e.jobs, j.cmd.ID)
+	e.mu.Unlock()
+	e.tell(j, &st, err)
+	e.sender.final(j.cmd.ID)
+}
+
+// decide makes the caller the one who closes j.
+func (e *Engine) decide(j *job, phase api.Phase) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if j.closed || !j.phase.CanBecome(phase) {
+		return false
+	}
+	j.closed, j.phase = true, phase
+	if !j.placed {
+		for i := range e.lanes {
+			e.lanes[i].queue = slices.DeleteFunc(e.lanes[i].queue, func(q *job) bool { return q == j })
+		}
+	}
+	return true
+}
+
+// tell logs the end of a command; those that only read are no news.
+func (e *Engine) tell(j *job, st *api.Status, err error) {
+	log := e.cfg.Log.With(agent.KeyCommand, st.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyBy, j.cmd.By, agent.KeyState, st.Phase)
+	switch {
+	case err != nil:
+		log.Error("command closed, but not journalled", agent.KeyErr, err)
+	case j.verb != nil && j.verb.Role == api.RoleViewer:
+		log.Debug("command closed", agent.KeyReason, st.Reason)
+	default:
+		log.Info("command closed", agent.KeyReason, st.Reason)
+	}
+}
+
+// interrupt leaves j to the next life of the agent. What ends by a restart stays running in the journal.
+func (e *Engine) interrupt(j *job) {
+	if !e.decide(j, api.PhaseInterrupted) {
+		return
+	}
+	if j.verb.Restart.ends() {
+		return
+	}
+	st := e.status(j, api.PhaseInterrupted, "agent stopped while it ran")
+	j.write.Lock()
+	defer j.write.Unlock()
+	rec := *j.rec
+	rec.Status = st
+	if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Now()); err != nil {
+		e.tell(j, &st, err) // the journal still says running, which leads to the same end
+	}
+	e.sender.pass(&st)
+}
+
+// release gives j's place back.
+func (e *Engine) release(j *job) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if j.freed {
+		e.abandoned.Add(-1)
+		return
+	}
+	e.lane(j).active--
+}

@@ -1,0 +1,133 @@
+package verb
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	maxArgs     = 64
+	maxArgBytes = 4 << 10
+)
+
+// Allow is one thing that exec may run. A request names it by Name or by the path in Argv[0]; what follows must be the
+// rest of Argv when named by path, and then one argument for each of Args that matches it from beginning to end.
+// Arguments at the end may be left out where their pattern matches the empty string.
+type Allow struct {
+	Name    string
+	Argv    []string // program by absolute path, and arguments that are always there
+	Args    []string // regular expressions (RE2) of the arguments that a request adds
+	User    string   // runs as this user; empty: as the agent
+	Dir     string   // works here; empty: /
+	Env     map[string]string
+	Timeout time.Duration // 0: only the deadline
+}
+
+// rule is a compiled Allow.
+type rule struct {
+	Allow
+	args []*regexp.Regexp
+}
+
+// compileRules checks allow and reports all faults at once.
+func compileRules(allow []Allow) ([]rule, error) {
+	var faults []error
+	rules := make([]rule, len(allow))
+	for i, a := range allow {
+		rules[i].Allow = a
+		if a.Name == "" || strings.ContainsAny(a.Name, "/\x00") {
+			faults = append(faults, fmt.Errorf("exec[%d].name %q: wanted a name without slashes", i, a.Name))
+		}
+		if len(a.Argv) == 0 || !filepath.IsAbs(a.Argv[0]) {
+			faults = append(faults, fmt.Errorf("exec[%d].argv %q: wanted a program by its absolute path first", i, a.Argv))
+		}
+		if a.Dir != "" && !filepath.IsAbs(a.Dir) {
+			faults = append(faults, fmt.Errorf("exec[%d].dir %q: wanted an absolute path", i, a.Dir))
+		}
+		if a.Timeout < 0 || len(a.Argv)+len(a.Args) > maxArgs {
+			faults = append(faults, fmt.Errorf("exec[%d]: timeout %s, %d arguments: wanted none below zero, at most %d",
+				i, a.Timeout, len(a.Argv)+len(a.Args), maxArgs))
+		}
+		for k := range a.Env {
+			if k == "" || strings.ContainsAny(k, "=\x00") {
+				faults = append(faults, fmt.Errorf("exec[%d].env has the name %q; wanted one without =", i, k))
+			}
+		}
+		for k, pattern := range a.Args {
+			re, err := regexp.Compile(`\A(?:` + pattern + `)\z`)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("exec[%d].args[%d]: %w", i, k, err))
+			}
+			rules[i].args = append(rules[i].args, re)
+		}
+	}
+	return rules, errors.Join(faults...)
+}
+
+// match returns what argv runs, or why nothing of rules allows it.
+func match(rules []rule, argv []string) (rule, []string, error) {
+	if len(argv) == 0 || argv[0] == "" {
+		return rule{}, nil, errors.New("args.argv is empty; wanted a program and its arguments")
+	}
+	if len(argv) > maxArgs {
+		return rule{}, nil, fmt.Errorf("args.argv has %d entries; wanted at most %d", len(argv), maxArgs)
+	}
+	for i, a := range argv {
+		if strings.ContainsRune(a, 0) || len(a) > maxArgBytes {
+			return rule{}, nil, fmt.Errorf("args.argv[%d]: wanted no NUL and at most %d bytes", i, maxArgBytes)
+		}
+	}
+	why := fmt.Errorf("args.argv[0] %.40q is not allowed on this node; wanted %s", argv[0], ruleNames(rules))
+	for _, r := range rules {
+		run, err := r.match(argv)
+		if err == nil {
+			return r, run, nil
+		}
+		if argv[0] == r.Name || argv[0] == r.Argv[0] {
+			why = err // the nearest miss tells most
+		}
+	}
+	return rule{}, nil, why
+}
+
+func (r *rule) match(argv []string) ([]string, error) {
+	var added []string
+	switch {
+	case argv[0] == r.Name:
+		added = argv[1:]
+	case len(argv) >= len(r.Argv) && slices.Equal(argv[:len(r.Argv)], r.Argv):
+		added = argv[len(r.Argv):]
+	default:
+		return nil, fmt.Errorf("args.argv %.80q is not allowed on this node; wanted it to begin with %.80q", argv, r.Argv)
+	}
+	first := len(argv) - len(added)
+	if len(added) > len(r.args) {
+		return nil, fmt.Errorf("args.argv[%d] %.40q is one argument too many for %s; wanted %d", first+len(r.args), added[len(r.args)],
+			r.Name, len(r.args))
+	}
+	for i, re := range r.args {
+		switch {
+		case i < len(added) && !re.MatchString(added[i]):
+			return nil, fmt.Errorf("args.argv[%d] %.40q is not allowed for %s; wanted %s", first+i, added[i], r.Name, r.Args[i])
+		case i >= len(added) && !re.MatchString(""):
+			return nil, fmt.Errorf("args.argv[%d] is missing for %s; wanted %s", first+i, r.Name, r.Args[i])
+		}
+	}
+	return append(slices.Clone(r.Argv), added...), nil
+}
+
+func ruleNames(rules []rule) string {
+	if len(rules) == 0 {
+		return "nothing: its configuration allows no program"
+	}
+	names := make([]string, len(rules))
+	for i := range rules {
+		names[i] = rules[i].Name
+	}
+	return strings.Join(names, ", ")
+}

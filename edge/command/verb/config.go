@@ -1,0 +1,53 @@
+package verb
+
+import (
+	"context"
+	"errors"
+
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/command"
+)
+
+// ConfigSet changes the configuration while the agent runs.
+type ConfigSet struct {
+	apply func(context.Context, map[string]any) (map[string]any, error)
+}
+
+// NewConfigSet returns the verb config.set. apply validates a patch and applies all of it or nothing; its error wraps
+// command.ErrRejected when the patch is at fault. It returns what to show.
+func NewConfigSet(apply func(context.Context, map[string]any) (map[string]any, error)) (*ConfigSet, error) {
+	if apply == nil {
+		return nil, errors.New("verb config.set: wanted a configuration to change")
+	}
+	return &ConfigSet{apply}, nil
+}
+
+type configArgs struct {
+	Patch map[string]any `json:"patch"`
+}
+
+// Spec declares the verb.
+func (*ConfigSet) Spec() command.Spec {
+	return command.Spec{
+		Verb: api.Verb{Name: "config.set", Help: "Change the configuration without a restart; it is taken back when the node cannot reconnect with it.",
+			Role: api.RoleAdmin,
+			Args: object(map[string]api.Schema{
+				"patch": {Type: "object", Description: "the settings to change, in the form of edge.yaml; null removes one"},
+			}, "patch")},
+	}
+}
+
+// Prepare reads the arguments.
+func (c *ConfigSet) Prepare(args map[string]any) (command.Action, error) {
+	in, err := command.Decode[configArgs](args)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Patch) == 0 {
+		return nil, errors.New("args.patch is empty; wanted settings to change")
+	}
+	return func(ctx context.Context, _ *command.Job) (command.Outcome, error) {
+		result, err := c.apply(ctx, in.Patch)
+		return command.Outcome{Result: result}, err
+	}, nil
+}

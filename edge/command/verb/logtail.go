@@ -1,0 +1,252 @@
+package verb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/command"
+)
+
+const (
+	// AgentLog names the agent's own log among the sources.
+	AgentLog = "agent"
+	// maxTailBytes bounds how far back log.tail looks.
+	maxTailBytes = 1 << 20
+	defaultLines = 100
+	// lookEvery is how often a followed file is looked at.
+	lookEvery = 500 * time.Millisecond
+)
+
+// Log is a file that log.tail may show.
+type Log struct {
+	Name string
+	Path string // absolute; a link is followed, for this name is the configuration's
+}
+
+// LogTail shows the end of a log, and what comes after it.
+type LogTail struct {
+	ring    *Ring
+	streams Streams
+	logs    atomic.Pointer[[]Log]
+}
+
+// NewLogTail returns the verb log.tail. ring is where the agent's own log goes. streams may be nil.
+func NewLogTail(ring *Ring, logs []Log, streams Streams) (*LogTail, error) {
+	if ring == nil {
+		return nil, errors.New("verb log.tail: wanted the agent's own log")
+	}
+	if streams == nil {
+		streams = noStreams{}
+	}
+	l := &LogTail{ring: ring, streams: streams}
+	return l, l.Allow(logs)
+}
+
+// Allow replaces the sources, or leaves them when logs has faults.
+func (l *LogTail) Allow(logs []Log) error {
+	var faults []error
+	for i, log := range logs {
+		if log.Name == "" || log.Name == AgentLog || !filepath.IsAbs(log.Path) {
+			faults = append(faults, fmt.Errorf("logs[%d] %q, %q: wanted a name other than %s and an absolute path", i, log.Name, log.Path, AgentLog))
+		}
+	}
+	err := errors.Join(faults...)
+	if err == nil || l.logs.Load() == nil {
+		list := slices.Clone(logs)
+		if err != nil {
+			list = nil
+		}
+		l.logs.Store(&list)
+	}
+	return err
+}
+
+type logArgs struct {
+	Source string `json:"source"`
+	Lines  *int   `json:"lines"`
+	Follow bool   `json:"follow"`
+	Stream string `json:"stream"`
+}
+
+// Spec declares the verb.
+func (*LogTail) Spec() command.Spec {
+	return command.Spec{
+		Verb: api.Verb{Name: "log.tail", Help: "Show the end of a log of the node, or of the agent's own.", Role: api.RoleOperator, Stream: true,
+			Args: object(map[string]api.Schema{
+				"source": {Type: "string", Description: "a configured log, or agent, which is what is shown when left out", MaxLength: api.MaxLabelBytes},
+				"lines":  {Type: "integer", Description: "how many; 100 when left out", Minimum: new(0.0), Maximum: new(10000.0)},
+				"follow": {Type: "boolean", Description: "go on with what is written, until the deadline or a cancel; needs a stream"},
+				"stream": streamArg("the lines (channel 1)"),
+			})},
+		Restart: command.Retry,
+	}
+}
+
+// Prepare finds the source.
+func (l *LogTail) Prepare(args map[string]any) (command.Action, error) {
+	in, err := command.Decode[logArgs](args)
+	if err != nil {
+		return nil, err
+	}
+	if in.Follow && in.Stream == "" {
+		return nil, errors.New("args.follow needs args.stream")
+	}
+	lines := defaultLines
+	if in.Lines != nil {
+		lines = *in.Lines
+	}
+	var read follower = &ringFollower{ring: l.ring}
+	if in.Source != "" && in.Source != AgentLog {
+		path, err := l.path(in.Source)
+		if err != nil {
+			return nil, err
+		}
+		read = &fileFollower{path: path}
+	}
+	return func(ctx context.Context, _ *command.Job) (command.Outcome, error) {
+		return l.show(ctx, read, lines, in)
+	}, nil
+}
+
+func (l *LogTail) path(source string) (string, error) {
+	names := []string{AgentLog}
+	for _, log := range *l.logs.Load() {
+		if log.Name == source {
+			return log.Path, nil
+		}
+		names = append(names, log.Name)
+	}
+	return "", fmt.Errorf("args.source %.40q is unknown on this node; wanted %s", source, strings.Join(names, ", "))
+}
+
+// follower reads a log: its end first, then what was added since, blocking in wait until there may be more.
+type follower interface {
+	more() ([]byte, error)
+	wait(ctx context.Context) bool
+}
+
+func (l *LogTail) show(ctx context.Context, read follower, lines int, in logArgs) (out command.Outcome, err error) {
+	data, err := read.more()
+	if err != nil {
+		return out, err
+	}
+	data = lastLines(data, lines)
+	if in.Stream == "" {
+		keep := &tail{}
+		keep.add(data)
+		out.Output, out.Truncated = keep.text()
+		return out, nil
+	}
+	stream, err := l.streams.Open(in.Stream)
+	if err != nil {
+		return out, fmt.Errorf("%w: open stream %s: %w", command.ErrRejected, in.Stream, err)
+	}
+	defer func() { err = errors.Join(err, stream.Close(ctx, err)) }()
+	for {
+		if len(data) > 0 {
+			if _, err := stream.Write(ctx, api.ChannelStdout, data); err != nil {
+				return out, err
+			}
+		}
+		if !in.Follow {
+			return out, stream.EndWrite(ctx, api.ChannelStdout)
+		}
+		if !read.wait(ctx) {
+			return out, context.Cause(ctx)
+		}
+		if data, err = read.more(); err != nil {
+			return out, err
+		}
+	}
+}
+
+// lastLines returns the last n lines of data.
+func lastLines(data []byte, n int) []byte {
+	at := len(data)
+	if at > 0 && data[at-1] == '\n' {
+		at--
+	}
+	for range n {
+		if at = bytes.LastIndexByte(data[:max(at, 0)], '\n'); at < 0 {
+			return data
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return data[at+1:]
+}
+
+// ringFollower follows the agent's own log.
+type ringFollower struct {
+	ring    *Ring
+	pos     int64
+	changed <-chan struct{}
+}
+
+func (f *ringFollower) more() (data []byte, err error) {
+	data, f.pos, f.changed = f.ring.since(f.pos)
+	return data, nil
+}
+
+func (f *ringFollower) wait(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-f.changed:
+		return true
+	}
+}
+
+// fileFollower follows a file by its name, through rotation and truncation.
+type fileFollower struct {
+	path string
+	seen os.FileInfo // nil: nothing read yet
+	pos  int64
+}
+
+func (f *fileFollower) wait(ctx context.Context) bool { return agent.Wait(ctx, lookEvery) }
+
+func (f *fileFollower) more() ([]byte, error) {
+	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if f.seen != nil && errors.Is(err, os.ErrNotExist) {
+		return nil, nil // between two names of a rotation
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read log: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read log %s: it is %s; wanted a regular file", f.path, info.Mode().Type())
+	}
+	switch {
+	case f.seen == nil:
+		f.pos = max(0, info.Size()-maxTailBytes)
+	case !os.SameFile(f.seen, info) || info.Size() < f.pos:
+		f.pos = 0
+	}
+	f.seen = info
+	data, err := io.ReadAll(io.NewSectionReader(file, f.pos, min(info.Size()-f.pos, maxTailBytes)))
+	if err != nil {
+		return nil, fmt.Errorf("read log: %w", err)
+	}
+	f.pos += int64(len(data))
+	return data, nil
+}

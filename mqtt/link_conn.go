@@ -1,0 +1,211 @@
+package mqtt
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// maxPacket bounds an MQTT packet in both directions: the longest payload of the contract, its topic and its header.
+const maxPacket = 256 << 10
+
+// wire is the connection that the MQTT library sees. The library trusts it to be healthy; wire is what makes that so:
+// every write has a deadline, silence is an end, no packet is longer than maxPacket, and once dropped every call
+// returns the reason.
+type wire struct {
+	net.Conn                // TLS or plain
+	raw       net.Conn      // the socket below
+	in        *bufio.Reader // the library reads a packet in four small pieces
+	guard     guard
+	idle      time.Duration // longest silence of the broker
+	connected atomic.Bool   // the CONNACK is in: from now on idle applies
+	cause     atomic.Pointer[error]
+}
+
+// counted counts what passes a socket.
+type counted struct {
+	net.Conn
+	count *counters
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.count.in.Add(uint64(n))
+	return n, err
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.count.out.Add(uint64(n))
+	return n, err
+}
+
+// dial opens the connection to srv: TCP with TCP_NODELAY, then TLS where the scheme says so.
+func (l *Link) dial(ctx context.Context, srv server) (*wire, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.ConnectTimeout)
+	defer cancel()
+	raw, err := l.cfg.Dial(ctx, "tcp", srv.addr)
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := raw.(interface{ SetNoDelay(bool) error }); ok {
+		if err := tcp.SetNoDelay(true); err != nil {
+			return nil, errors.Join(fmt.Errorf("set TCP_NODELAY: %w", err), raw.Close())
+		}
+	}
+	var conn net.Conn = &counted{raw, &l.count}
+	if srv.tls {
+		secure, err := l.handshake(ctx, srv, conn)
+		if err != nil {
+			return nil, errors.Join(err, raw.Close())
+		}
+		conn = secure
+	}
+	return &wire{
+		Conn: conn, raw: raw, in: bufio.NewReader(conn), idle: silence(l.cfg.KeepAlive),
+		guard: guard{subscriptions: len(l.cfg.Subscriptions)},
+	}, nil
+}
+
+func (l *Link) handshake(ctx context.Context, srv server, conn net.Conn) (net.Conn, error) {
+	cfg, err := l.cfg.TLS(srv.host)
+	if err != nil {
+		return nil, fmt.Errorf("load TLS configuration: %w", err)
+	}
+	cfg = cfg.Clone()
+	if cfg.ServerName == "" {
+		cfg.ServerName = srv.host
+	}
+	if len(cfg.NextProtos) == 0 {
+		cfg.NextProtos = []string{"mqtt"} // IANA's ALPN protocol id
+	}
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return secure, nil
+}
+
+// silence is how long a broker may say nothing. The library pings after one keepalive and looks only every quarter of
+// it (at most every 5 s), so 1.5 of short ones is stretched to leave an answer 5 s.
+func silence(keepAlive time.Duration) time.Duration {
+	longest := keepAlive + keepAlive/2
+	if keepAlive > 10*time.Second {
+		longest = max(longest, keepAlive+10*time.Second)
+	}
+	return longest
+}
+
+// Read reads, waiting at most idle once connected.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.connected.Load() && w.in.Buffered() == 0 {
+		if err := w.Conn.SetReadDeadline(time.Now().Add(w.idle)); err != nil {
+			return 0, w.why(err)
+		}
+	}
+	n, err := w.in.Read(p)
+	if fault := w.guard.feed(p[:n]); fault != nil {
+		w.drop(fault)
+		return 0, fault
+	}
+	return n, w.why(err)
+}
+
+// Write writes, waiting at most idle.
+func (w *wire) Write(p []byte) (int, error) {
+	if w.connected.Load() {
+		if err := w.Conn.SetWriteDeadline(time.Now().Add(w.idle)); err != nil {
+			return 0, w.why(err)
+		}
+	}
+	n, err := w.Conn.Write(p)
+	return n, w.why(err)
+}
+
+// SetDeadline is what the library calls with a time before it sends CONNECT, and with none after a good CONNACK.
+func (w *wire) SetDeadline(t time.Time) error {
+	w.connected.Store(t.IsZero())
+	return w.Conn.SetDeadline(t)
+}
+
+// SetWriteDeadline ignores the library, whose write timeout is too short for slow links: Write has its own.
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// drop ends the connection at once, without a word to the broker: it will publish the will.
+func (w *wire) drop(cause error) {
+	w.cause.CompareAndSwap(nil, &cause)
+	w.raw.Close() // not the TLS layer, which would wait to say goodbye
+}
+
+// why tells what err means. It never returns net.ErrClosed, which the library would swallow.
+func (w *wire) why(err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := w.cause.Load(); cause != nil {
+		return *cause
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && w.connected.Load():
+		return fmt.Errorf("nothing passed for %s", w.idle)
+	case errors.Is(err, net.ErrClosed):
+		return errors.New("connection is closed")
+	}
+	return err
+}
+
+// guard follows the packets of the broker and refuses what would hurt the library: it allocates whatever length a
+// header claims, and indexes its subscriptions by the length of a SUBACK.
+type guard struct {
+	subscriptions int
+	kind          byte // packet type and flags, 0 before a packet
+	length, shift int  // remaining length so far [MQTT-2.2.3]
+	body          int  // bytes of the body still to come
+}
+
+func (g *guard) feed(p []byte) error {
+	for len(p) > 0 {
+		switch {
+		case g.body > 0:
+			n := min(g.body, len(p))
+			g.body -= n
+			p = p[n:]
+		case g.kind == 0:
+			g.kind, g.length, g.shift = p[0], 0, 0
+			if p[0]>>4 == 0 {
+				return fmt.Errorf("broker sent a packet of reserved type, first byte %#x", p[0])
+			}
+			p = p[1:]
+		default:
+			g.length |= int(p[0]&0x7f) << g.shift
+			more := p[0]&0x80 != 0
+			g.shift += 7
+			p = p[1:]
+			if more && g.shift < 28 {
+				continue
+			}
+			if err := g.check(more); err != nil {
+				return err
+			}
+			g.kind, g.body = 0, g.length
+		}
+	}
+	return nil
+}
+
+func (g *guard) check(unended bool) error {
+	if unended || g.length > maxPacket {
+		return fmt.Errorf("broker sent a packet of %d bytes or more; wanted at most %d", g.length, maxPacket)
+	}
+	const suback = 9
+	if g.kind>>4 == suback && g.length != 2+g.subscriptions {
+		return fmt.Errorf("broker sent a SUBACK of %d bytes; wanted %d", g.length, 2+g.subscriptions)
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/skerry-edge/skerry/agent"
+)
+
+// Session is one connection of a link, from CONNACK to its end. Safe for concurrent use.
+type Session struct {
+	link   *Link
+	client paho.Client
+	wire   *wire
+	ctx    context.Context // its cause is why the session ended
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup
+
+	queues []chan paho.Message // inbound, one per shard
+
+	slots   chan struct{} // one per publish without its PUBACK
+	mu      sync.Mutex    // keeps out and waiting in the same order
+	closed  bool
+	out     chan *Receipt // to be handed to the library
+	waiting chan *Receipt // to be completed
+}
+
+// newSession outlives ctx: on stop it still carries the goodbye.
+func newSession(ctx context.Context, l *Link) *Session {
+	s := &Session{
+		link:    l,
+		queues:  make([]chan paho.Message, l.cfg.Shards),
+		slots:   make(chan struct{}, l.cfg.Window),
+		out:     make(chan *Receipt, l.cfg.Window),
+		waiting: make(chan *Receipt, l.cfg.Window),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	for i := range s.queues {
+		s.queues[i] = make(chan paho.Message, l.cfg.Queue)
+	}
+	return s
+}
+
+func (s *Session) start() {
+	for _, q := range s.queues {
+		s.work.Go(func() { s.handle(q) })
+	}
+	s.work.Go(s.send)
+	s.work.Go(s.collect)
+}
+
+// end ends the session, once, for cause. It does not wait.
+func (s *Session) end(cause error) {
+	s.cancel(cause)
+	s.wire.drop(cause)
+}
+
+// close ends the session and joins everything that it started. A nil cause is a clean stop.
+func (s *Session) close(cause error) {
+	if cause == nil {
+		cause = errStopped
+	}
+	s.end(cause)
+	s.join()
+	s.work.Wait()
+}
+
+// because returns why the session ended, or err while it has not.
+func (s *Session) because(err error) error {
+	if cause := context.Cause(s.ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// receive queues a message. The library calls it from the goroutine that also carries its acknowledgements, so it never
+// blocks.
+func (s *Session) receive(m paho.Message) {
+	s.link.count.received.Add(1)
+	q := s.queues[0]
+	if len(s.queues) > 1 {
+		q = s.queues[s.link.cfg.Shard(m.Topic())%uint32(len(s.queues))]
+	}
+	select {
+	case q <- m:
+	default: // everything inbound is sent again or level-triggered, so a fresh session loses nothing
+		s.link.count.overflows.Add(1)
+		s.end(fmt.Errorf("inbound queue is full with %d messages", cap(q)))
+	}
+}
+
+// handle runs the handlers of one shard.
+func (s *Session) handle(q <-chan paho.Message) {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case m := <-q:
+			if !s.handleOne(m) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Session) handleOne(m paho.Message) bool {
+	log := s.link.cfg.Log
+	err := fmt.Errorf("no subscription matches: %w", ErrDiscard)
+	if h := s.link.handlerOf(m.Topic()); h != nil {
+		err = h(s.ctx, Inbound{m.Topic(), m.Payload(), m.Retained(), m.Duplicate()})
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrDiscard):
+		s.link.count.discarded.Add(1)
+		log.Warn("message discarded", agent.KeyTopic, m.Topic(), agent.KeyErr, err)
+	case s.ctx.Err() != nil:
+		return false // interrupted, not refused
+	default:
+		s.link.count.refused.Add(1)
+		s.end(fmt.Errorf("handle %s: %w", m.Topic(), err))
+		return false
+	}
+	m.Ack()
+	return true
+}
+
+func (l *Link) handlerOf(topic string) Handler {
+	for i := range l.cfg.Subscriptions {
+		if matches(l.cfg.Subscriptions[i].Filter, topic) {
+			return l.cfg.Subscriptions[i].Handler
+		}
+	}
+	return nil
+}
+
+// matches reports whether filter covers topic [MQTT-4.7]. A wildcard at the front does not cover $-topics
+// [MQTT-4.7.2-1].
+func matches(filter, topic string) bool {
+	if strings.HasPrefix(topic, "$") && (filter[:1] == "#" || filter[:1] == "+") {
+		return false
+	}
+	for {
+		f, restFilter, moreFilter := strings.Cut(filter, "/")
+		if f == "#" {
+			return true
+		}
+		t, restTopic, moreTopic := strings.Cut(topic, "/")
+		if f != "+" && f != t {
+			return false
+		}
+		if !moreFilter || !moreTopic {
+			return moreFilter == moreTopic || moreFilter && restFilter == "#" // "a/#" covers "a" [MQTT-4.7.1-2]
+		}
+		filter, topic = restFilter, restTopic
+	}
+}

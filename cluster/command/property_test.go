@@ -345,9 +345,9 @@ func (s *sim) tick() {
 }
 
 func TestEveryCommandEndsOnceUnderLossAndCrashes(t *testing.T) {
-	seeds := 60
+	seeds := 25
 	if testing.Short() {
-		seeds = 10
+		seeds = 5
 	}
 	var lates, ends int
 	for seed := range seeds {

@@ -91,7 +91,7 @@ func (e *Engine) again(j *job, now time.Time, what string) (api.Phase, string) {
 	case j.verb.Stream && j.cmd.Args["stream"] != nil:
 		return api.PhaseFailed, what + "; its stream is gone"
 	case j.rec.Attempts+1 >= maxAttempts:
-		return api.PhaseFailed, fmt.Sprintf("%s, for the %dth time", what, j.rec.Attempts+1)
+		return api.PhaseFailed, fmt.Sprintf("%s, %d times by now", what, j.rec.Attempts+1)
 	}
 	return api.PhaseInterrupted, what
 }

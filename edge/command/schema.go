@@ -220,5 +220,5 @@ func show(v any) string {
 	case nil:
 		return "null"
 	}
-	return fmt.Sprintf("%.40v", v)
+	return clip(fmt.Sprint(v), 40)
 }

@@ -5,6 +5,7 @@ package verb
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -36,6 +37,16 @@ type noStreams struct{}
 
 // Open refuses.
 func (noStreams) Open(string) (Stream, error) { return nil, errNoStreams }
+
+// closing bounds how long the end of a stream is told to the other side: also when the command's own time is over.
+const closing = 2 * time.Second
+
+// closeStream ends stream, with err as the reason when there is one.
+func closeStream(ctx context.Context, stream Stream, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
+	defer cancel()
+	return stream.Close(ctx, err)
+}
 
 // object is the schema of an arguments object that takes nothing but properties.
 func object(properties map[string]api.Schema, required ...string) api.Schema {

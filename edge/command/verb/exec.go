@@ -109,11 +109,11 @@ func (e *Exec) run(ctx context.Context, p *process, timeout time.Duration, sid s
 	outcome := command.Outcome{Exit: exit, Output: text, Truncated: dropped}
 	if stdout.stream != nil {
 		lost := errors.Join(stdout.lost, stderr.lost)
-		if lost == nil {
+		if lost == nil && ctx.Err() == nil {
 			lost = errors.Join(stdout.stream.EndWrite(ctx, api.ChannelStdout), stdout.stream.EndWrite(ctx, api.ChannelStderr))
 		}
-		if closing := stdout.stream.Close(ctx, err); lost != nil || closing != nil {
-			outcome.Result = map[string]any{"stream": fmt.Sprint(errors.Join(lost, closing))}
+		if lost = errors.Join(lost, closeStream(ctx, stdout.stream, err)); lost != nil {
+			outcome.Result = map[string]any{"stream": lost.Error()}
 		}
 	}
 	return outcome, err

@@ -138,7 +138,7 @@ func (f *FileGet) stream(ctx context.Context, job *command.Job, from io.Reader, 
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, stream.Close(ctx, err)) }()
+	defer func() { err = errors.Join(err, closeStream(ctx, stream, err)) }()
 	buf := make([]byte, api.MaxFrameData)
 	for {
 		got, err := io.ReadFull(from, buf)

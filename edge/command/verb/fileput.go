@@ -196,7 +196,7 @@ func (f *FilePut) fill(ctx context.Context, job *command.Job, u *upload, file *o
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, stream.Close(ctx, err)) }()
+		defer func() { err = errors.Join(err, closeStream(ctx, stream, err)) }()
 		content = &inbound{ctx: ctx, stream: stream}
 	}
 	sum, err := copySum(file, content, u.Size, func(n int64) { job.Progress(fmt.Sprintf("%d of %d bytes", n, u.Size)) })

@@ -154,7 +154,7 @@ func (l *LogTail) show(ctx context.Context, read follower, lines int, in logArgs
 	if err != nil {
 		return out, fmt.Errorf("%w: open stream %s: %w", command.ErrRejected, in.Stream, err)
 	}
-	defer func() { err = errors.Join(err, stream.Close(ctx, err)) }()
+	defer func() { err = errors.Join(err, closeStream(ctx, stream, err)) }()
 	for {
 		if len(data) > 0 {
 			if _, err := stream.Write(ctx, api.ChannelStdout, data); err != nil {

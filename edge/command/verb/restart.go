@@ -30,7 +30,9 @@ func (*AgentRestart) Spec() command.Spec {
 }
 
 // Prepare has nothing to read.
-func (a *AgentRestart) Prepare(map[string]any) (command.Action, error) { return untilGone(a.restart), nil }
+func (a *AgentRestart) Prepare(map[string]any) (command.Action, error) {
+	return untilGone(a.restart), nil
+}
 
 // Reboot reboots the machine. The command has succeeded once the agent is back under another boot id.
 type Reboot struct {

@@ -58,8 +58,9 @@ type LinkConfig struct {
 	ClientID string
 	Username string // empty: none
 	Password string
-	// TLS is asked before every connect, with the host without its port, so that renewed certificates are used without a restart. Required by the
-	// schemes with TLS. ServerName and ALPN "mqtt" are filled in where it leaves them out.
+	// TLS is asked before every connect, with the server's host without its port, so that renewed certificates are used
+	// without a restart. Required by the schemes with TLS. ServerName and ALPN "mqtt" are filled in where it leaves
+	// them out.
 	TLS func(host string) (*tls.Config, error)
 
 	KeepAlive      time.Duration // 0: 60 s; whole seconds; silence of 1.5 times this is a lost link

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// maxPacket bounds an MQTT packet in both directions: the longest payload of the contract, its topic and its header.
+// maxPacket bounds a packet of the broker. Brokers of others may take longer messages than ours (MaxPacketBytes), and to
+// refuse one costs the connection, so it is generous: the codec refuses the payload by itself.
 const maxPacket = 256 << 10
 
 // wire is the connection that the MQTT library sees. The library trusts it to be healthy; wire is what makes that so:

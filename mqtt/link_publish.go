@@ -33,8 +33,8 @@ func (s *Session) PublishAsync(ctx context.Context, topic string, payload []byte
 	if topic == "" || strings.ContainsAny(topic, "+#\x00") { // [MQTT-3.3.2-2]
 		return nil, fmt.Errorf("publish %q: wanted a topic name without wildcards", topic)
 	}
-	if len(topic)+len(payload)+16 > maxPacket {
-		return nil, fmt.Errorf("publish %s: %d bytes; wanted a packet of at most %d", topic, len(payload), maxPacket)
+	if len(topic)+len(payload)+16 > MaxPacketBytes { // a broker would end the connection over it, again and again
+		return nil, fmt.Errorf("publish %s: %d bytes; wanted a packet of at most %d", topic, len(payload), MaxPacketBytes)
 	}
 	select {
 	case s.slots <- struct{}{}:

@@ -1,0 +1,162 @@
+package access
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+const (
+	bucketAudit = "access.audit" // big-endian number → api.AuditEntry
+	maxList     = 10_000
+	// trimStep bounds how many old entries one append deletes, so that a smaller bound after a restart does not make
+	// one append long. It is more than one, so the log does reach its bound.
+	trimStep = 64
+)
+
+// Bounds limit the audit log; the oldest entries go first. Zero means 100,000 entries, and no limit of age.
+type Bounds struct {
+	Entries int
+	Age     time.Duration
+}
+
+// Audit is the log of writes. Safe for concurrent use.
+type Audit struct {
+	db     *bbolt.DB
+	bounds Bounds
+	now    func() time.Time
+}
+
+// OpenAudit creates what is missing of the store. now nil means time.Now.
+func OpenAudit(db *bbolt.DB, bounds Bounds, now func() time.Time) (*Audit, error) {
+	if bounds.Entries == 0 {
+		bounds.Entries = 100_000
+	}
+	if db == nil || bounds.Entries < 0 || bounds.Age < 0 {
+		return nil, errors.New("open audit log: wanted a store and no negative bound")
+	}
+	if now == nil {
+		now = time.Now
+	}
+	err := db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists([]byte(bucketAudit))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	return &Audit{db, bounds, now}, nil
+}
+
+// Append stores an entry down to the disk and returns it with its number and time.
+func (a *Audit) Append(e api.AuditEntry) (api.AuditEntry, error) {
+	err := a.db.Update(func(tx *bbolt.Tx) (err error) {
+		e, err = a.AppendTx(tx, e)
+		return err
+	})
+	if err != nil {
+		return api.AuditEntry{}, fmt.Errorf("append to audit log: %w", err)
+	}
+	return e, nil
+}
+
+// AppendTx is Append within a transaction of the caller: the entry and what it tells of are stored together or not at
+// all.
+func (a *Audit) AppendTx(tx *bbolt.Tx, e api.AuditEntry) (api.AuditEntry, error) {
+	b := tx.Bucket([]byte(bucketAudit))
+	number, err := b.NextSequence()
+	if err != nil {
+		return e, err
+	}
+	e.ID, e.At = number, api.At(a.now())
+	for _, f := range []struct {
+		field *string
+		limit int
+	}{{&e.By, api.MaxLabelBytes}, {&e.Via, api.MaxLabelBytes}, {&e.From, api.MaxLabelBytes}, {&e.Action, api.MaxLabelBytes},
+		{&e.Object, api.MaxReasonBytes}, {&e.Result, api.MaxReasonBytes}} {
+		*f.field = clip(*f.field, f.limit)
+	}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return e, err
+	}
+	if err := b.Put(key(number), raw); err != nil {
+		return e, err
+	}
+	return e, a.trim(b, number)
+}
+
+// trim deletes from the old end. Numbers have no gaps, as only this end is ever cut, so the count is a difference.
+func (a *Audit) trim(b *bbolt.Bucket, newest uint64) error {
+	c := b.Cursor()
+	k, raw := c.First()
+	for range trimStep {
+		if k == nil {
+			return nil
+		}
+		number := binary.BigEndian.Uint64(k)
+		if number == newest { // the entry just written stays, whatever the bounds
+			return nil
+		}
+		if newest-number < uint64(a.bounds.Entries) && !a.tooOld(raw) {
+			return nil
+		}
+		if err := c.Delete(); err != nil {
+			return err
+		}
+		k, raw = c.First()
+	}
+	return nil
+}
+
+func (a *Audit) tooOld(raw []byte) bool {
+	if a.bounds.Age == 0 {
+		return false
+	}
+	var e api.AuditEntry
+	return json.Unmarshal(raw, &e) == nil && a.now().Sub(e.At.Time()) > a.bounds.Age
+}
+
+// List returns up to limit entries, newest first, of those not before since; the zero time means all. limit 0 means
+// 10,000, which is also the most.
+func (a *Audit) List(since time.Time, limit int) ([]api.AuditEntry, error) {
+	if limit <= 0 || limit > maxList {
+		limit = maxList
+	}
+	var out []api.AuditEntry
+	err := a.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(bucketAudit)).Cursor()
+		for k, raw := c.Last(); k != nil && len(out) < limit; k, raw = c.Prev() {
+			var e api.AuditEntry
+			if err := json.Unmarshal(raw, &e); err != nil {
+				return fmt.Errorf("entry %d is damaged: %w", binary.BigEndian.Uint64(k), err)
+			}
+			if e.At < api.At(since) { // not the end: the clock may have been set back in between
+				continue
+			}
+			out = append(out, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list audit log: %w", err)
+	}
+	return out, nil
+}
+
+func key(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
+
+// clip cuts s to at most limit bytes of valid UTF-8.
+func clip(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+	}
+	return strings.ToValidUTF8(s, "")
+}

@@ -1,0 +1,134 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+func openAudit(t *testing.T, bounds Bounds) (*Audit, *clock, *bbolt.DB) {
+	t.Helper()
+	db, c := openDB(t, filepath.Join(t.TempDir(), "store.db")), newClock()
+	a, err := OpenAudit(db, bounds, c.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, c, db
+}
+
+func numbered(t *testing.T, a *Audit, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := a.Append(api.AuditEntry{By: "ann", Action: "command.create", Object: fmt.Sprint(i), Result: "ok"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTheAuditLogKeepsTheNewest(t *testing.T) {
+	a, _, _ := openAudit(t, Bounds{Entries: 10})
+	numbered(t, a, 25)
+	list, err := a.List(time.Time{}, 0)
+	if err != nil || len(list) != 10 || list[0].ID != 25 || list[9].ID != 16 {
+		t.Fatalf("List has %d entries (%v): %+v; wanted 25 down to 16", len(list), err, list)
+	}
+	if list, err = a.List(time.Time{}, 3); err != nil || len(list) != 3 || list[2].ID != 23 {
+		t.Errorf("List with limit 3 = %+v, %v", list, err)
+	}
+}
+
+func TestASmallerBoundIsReachedLittleByLittle(t *testing.T) {
+	a, _, db := openAudit(t, Bounds{Entries: 1000})
+	numbered(t, a, 300)
+	smaller, err := OpenAudit(db, Bounds{Entries: 5}, a.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbered(t, smaller, 1)
+	if list, _ := smaller.List(time.Time{}, 0); len(list) != 301-trimStep {
+		t.Errorf("after one append %d entries; wanted %d", len(list), 301-trimStep)
+	}
+	numbered(t, smaller, 6)
+	if list, _ := smaller.List(time.Time{}, 0); len(list) != 5 {
+		t.Errorf("in the end %d entries; wanted 5", len(list))
+	}
+}
+
+func TestOldEntriesGoByAge(t *testing.T) {
+	a, c, _ := openAudit(t, Bounds{Age: 24 * time.Hour})
+	numbered(t, a, 3)
+	c.add(20 * time.Hour)
+	since := c.now()
+	numbered(t, a, 2)
+	if list, err := a.List(since, 0); err != nil || len(list) != 2 {
+		t.Errorf("List since = %+v, %v; wanted 2", list, err)
+	}
+	c.add(5 * time.Hour)
+	numbered(t, a, 1)
+	if list, err := a.List(time.Time{}, 0); err != nil || len(list) != 3 {
+		t.Errorf("List = %+v, %v; wanted the 3 of the last day", list, err)
+	}
+	c.add(240 * time.Hour)
+	numbered(t, a, 1)
+	if list, err := a.List(time.Time{}, 0); err != nil || len(list) != 1 {
+		t.Errorf("List = %+v, %v; wanted the one just written", list, err)
+	}
+}
+
+func TestAnEntryIsStoredWithWhatItTellsOfOrNotAtAll(t *testing.T) {
+	a, _, db := openAudit(t, Bounds{})
+	broken := errors.New("the write it tells of failed")
+	err := db.Update(func(tx *bbolt.Tx) error {
+		if _, err := a.AppendTx(tx, api.AuditEntry{By: "ann"}); err != nil {
+			return err
+		}
+		return broken
+	})
+	if !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	if list, err := a.List(time.Time{}, 0); err != nil || len(list) != 0 {
+		t.Errorf("List = %+v, %v; wanted none", list, err)
+	}
+}
+
+func TestFieldsOfAnEntryAreBounded(t *testing.T) {
+	a, _, _ := openAudit(t, Bounds{})
+	e, err := a.Append(api.AuditEntry{By: strings.Repeat("é", 1000), Object: strings.Repeat("o", 1<<20), Result: "ok\xff"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.By) > api.MaxLabelBytes || len(e.Object) != api.MaxReasonBytes || e.Result != "ok" {
+		t.Errorf("by %d, object %d bytes, result %q", len(e.By), len(e.Object), e.Result)
+	}
+	if list, err := a.List(time.Time{}, 0); err != nil || len(list) != 1 || list[0] != e {
+		t.Errorf("List = %+v, %v; wanted what Append returned", list, err)
+	}
+}
+
+func TestConcurrentWritersGetDistinctNumbers(t *testing.T) {
+	a, _, _ := openAudit(t, Bounds{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5 {
+				if _, err := a.Append(api.AuditEntry{By: "ann"}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	list, err := a.List(time.Time{}, 0)
+	if err != nil || len(list) != 40 || list[0].ID != 40 {
+		t.Errorf("List has %d entries, first %+v, %v; wanted 40", len(list), list[0], err)
+	}
+}

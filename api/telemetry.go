@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -97,13 +96,17 @@ func (r Row) MarshalJSON() ([]byte, error) {
 	return append(buf, ']'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes. Rows are most of what a cluster agent decodes, so they have a reader of
+// their own.
 func (r *Row) UnmarshalJSON(data []byte) error {
-	var cells []*float64
-	if err := json.Unmarshal(data, &cells); err != nil {
+	rest, err := r.ReadJSON(data)
+	if err != nil {
 		return fmt.Errorf("row: %w", err)
 	}
-	return r.fromCells(cells)
+	if i := skipSpace(rest, 0); i != len(rest) {
+		return fmt.Errorf("row: %.20q after its end", rest[i:])
+	}
+	return nil
 }
 
 // Cells returns the row as the wire has it: the offset, then the values, nil for "no value". SetCells is its inverse.
@@ -129,11 +132,9 @@ func (r *Row) fromCells(cells []*float64) error {
 	if len(cells) == 0 || cells[0] == nil {
 		return errors.New("row has no offset; wanted [milliseconds after t0, value, …]")
 	}
-	offset := *cells[0]
-	if offset != math.Trunc(offset) || math.Abs(offset) > 1<<52 {
-		return fmt.Errorf("row offset %v: wanted whole milliseconds after t0", offset)
+	if err := r.setOffset(*cells[0]); err != nil {
+		return err
 	}
-	r.OffsetMillis = int64(offset)
 	r.Values = make([]float64, len(cells)-1)
 	for i, c := range cells[1:] {
 		r.Values[i] = math.NaN()
@@ -141,5 +142,13 @@ func (r *Row) fromCells(cells []*float64) error {
 			r.Values[i] = *c
 		}
 	}
+	return nil
+}
+
+func (r *Row) setOffset(offset float64) error {
+	if offset != math.Trunc(offset) || math.Abs(offset) > 1<<52 { // exact in a float64, and in other people's readers
+		return fmt.Errorf("row offset %v: wanted whole milliseconds after t0", offset)
+	}
+	r.OffsetMillis = int64(offset)
 	return nil
 }

@@ -105,12 +105,26 @@ func (c *Codec) decode(data []byte, v Message, closed bool) error {
 	case data[0]>>5 == 5: // CBOR major type 5, a map; 0xA0 to 0xBF begin no JSON text
 		err = c.decodeCBOR(data, v, closed)
 	default:
-		err = decodeJSON(data, v, closed)
+		err = decodeText(data, v, closed)
 	}
 	if err != nil {
 		return err
 	}
 	return v.Validate()
+}
+
+// decodeText is decodeJSON with a faster way for batches. Like their CBOR, it replaces all of v.
+func decodeText(data []byte, v any, closed bool) error {
+	b, ok := v.(*api.Batch)
+	if !ok {
+		return decodeJSON(data, v, closed)
+	}
+	if fast, ok := readBatch(data); ok {
+		*b = *fast
+		return nil
+	}
+	*b = api.Batch{}
+	return decodeJSON(data, b, closed)
 }
 
 func decodeJSON(data []byte, v any, closed bool) error {

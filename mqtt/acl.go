@@ -7,58 +7,32 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// May decides whether id may publish to topic (write) or subscribe to the filter topic. It denies everything that the
-// contract does not give:
+// May decides whether id may publish to topic (write), or subscribe to the filter topic and be sent the topic name
+// topic (read). It denies everything that the contract does not give:
 //
 //   - a node publishes what goes up, under its own id, and subscribes to what comes down to it, with "+" nowhere but in
-//     the place of an id;
-//   - a viewer subscribes to what nodes say and to the fate of requests, of one node or all; not to what is ordered
-//     (desired may hold configuration) and not to streams (they carry file contents and command output);
-//   - an operator also publishes requests;
-//   - the cluster agent has everything under its cluster.
+//     the place of a command or stream id;
+//   - a viewer reads what Readable lists, of any node: what nodes say, and the fate of commands and requests. Not what
+//     is ordered (desired and commands may hold secrets), not streams (they carry files and terminals). A filter with
+//     wildcards is granted when it is under the cluster and can match something readable; a broker therefore asks again
+//     for each message it delivers;
+//   - an operator and an admin also publish requests;
+//   - the cluster agent has everything under its cluster, and reads the broker's own figures ($SYS);
+//   - shared subscriptions are nobody's: they would take messages away from other readers.
 func (t Topics) May(id Identity, topic string, write bool) bool {
 	if id.Cluster != t.Cluster {
 		return false
 	}
-	if id.Kind == ClusterIdentity {
-		return strings.HasPrefix(topic, t.Root+"/"+t.Cluster+"/") || !write && topic == t.All()
-	}
-	if write {
+	switch {
+	case id.Kind == ClusterIdentity:
+		own := strings.HasPrefix(topic, t.Root+"/"+t.Cluster+"/")
+		return own && !(write && wild(topic)) || !write && strings.HasPrefix(topic, "$SYS/")
+	case write:
 		return t.mayPublish(id, topic)
+	case wild(topic):
+		return t.maySubscribe(id, topic)
 	}
-	return t.maySubscribe(id, topic)
-}
-
-func (t Topics) mayPublish(id Identity, topic string) bool {
-	parsed, err := t.Parse(topic)
-	if err != nil {
-		return false
-	}
-	entry, _ := EntryOf(parsed.Kind)
-	switch id.Kind {
-	case NodeIdentity:
-		return entry.Dir == Up && parsed.Node == id.Name
-	case OperatorIdentity:
-		return entry.Dir == Ask && id.Role.Includes(api.RoleOperator)
-	}
-	return false
-}
-
-// maySubscribe compares with the few filters that exist, rather than reasoning about wildcards.
-func (t Topics) maySubscribe(id Identity, filter string) bool {
-	for _, e := range Contract() {
-		switch id.Kind {
-		case NodeIdentity:
-			if e.Dir == Down && matchesFilter(t.Filter(e.Kind, id.Name), filter) {
-				return true
-			}
-		case OperatorIdentity:
-			if slices.Contains(Readable(), e.Kind) && t.readable(e, filter) {
-				return true
-			}
-		}
-	}
-	return false
+	return t.mayRead(id, topic)
 }
 
 // Readable lists what a viewer may read.
@@ -66,29 +40,90 @@ func Readable() []Kind {
 	return []Kind{KindState, KindBirth, KindTele, KindEvent, KindReported, KindCmdStatus, KindRequestStatus}
 }
 
-// readable reports whether filter asks for e of one node or of all.
-func (t Topics) readable(e Entry, filter string) bool {
+// granted is what May needs of the contract, by kind. It is read only, and spares building the table for each message.
+var granted = func() (g [KindRequestStatus + 1]struct {
+	dir      Direction
+	readable bool
+	levels   []string // of the suffix, "+" for an id
+}) {
+	for _, e := range Contract() {
+		g[e.Kind].dir = e.Dir
+		g[e.Kind].readable = slices.Contains(Readable(), e.Kind)
+		g[e.Kind].levels = strings.Split(strings.Replace(e.Suffix, "{id}", "+", 1), "/")
+	}
+	return g
+}()
+
+func (t Topics) mayPublish(id Identity, topic string) bool {
+	parsed, err := t.Parse(topic)
+	if err != nil {
+		return false
+	}
+	switch id.Kind {
+	case NodeIdentity:
+		return granted[parsed.Kind].dir == Up && parsed.Node == id.Name
+	case OperatorIdentity:
+		return granted[parsed.Kind].dir == Ask && id.Role.Includes(api.RoleOperator)
+	}
+	return false
+}
+
+// mayRead decides about a topic name.
+func (t Topics) mayRead(id Identity, topic string) bool {
+	parsed, err := t.Parse(topic)
+	if err != nil {
+		return false
+	}
+	switch id.Kind {
+	case NodeIdentity:
+		return granted[parsed.Kind].dir == Down && parsed.Node == id.Name
+	case OperatorIdentity:
+		return granted[parsed.Kind].readable && id.Role.Includes(api.RoleViewer)
+	}
+	return false
+}
+
+// maySubscribe decides about a filter with wildcards.
+func (t Topics) maySubscribe(id Identity, filter string) bool {
 	rest, ok := strings.CutPrefix(filter, t.Root+"/"+t.Cluster+"/")
 	if !ok {
 		return false
 	}
-	node, _, ok := strings.Cut(rest, "/")
-	if !ok || node != "+" && api.ValidID("node", node) != nil {
-		return false
+	levels := strings.Split(rest, "/")
+	for i := range granted {
+		g := &granted[i]
+		switch id.Kind {
+		case NodeIdentity:
+			if g.dir == Down && levels[0] == id.Name && slices.Equal(levels[1:], g.levels) {
+				return true
+			}
+		case OperatorIdentity:
+			if g.readable && id.Role.Includes(api.RoleViewer) && overlap(levels, g.levels) {
+				return true
+			}
+		}
 	}
-	return matchesFilter(t.Filter(e.Kind, node), filter)
+	return false
 }
 
-// matchesFilter reports whether asked is granted, level by level: the same, or an id where granted has "+".
-func matchesFilter(granted, asked string) bool {
-	g, a := strings.Split(granted, "/"), strings.Split(asked, "/")
-	if len(g) != len(a) {
-		return false
-	}
-	for i := range g {
-		if g[i] != a[i] && (g[i] != "+" || api.ValidID("id", a[i]) != nil) {
+// overlap reports whether filter, whose first level stands for the node, can match a topic of the kind with suffix.
+func overlap(filter, suffix []string) bool {
+	for i, level := range filter {
+		if level == "#" { // [MQTT-4.7.1-2]
+			return i == len(filter)-1
+		}
+		if i > len(suffix) {
+			return false
+		}
+		want := "+"
+		if i > 0 {
+			want = suffix[i-1]
+		}
+		if level != "+" && level != want && (want != "+" || api.ValidID("id", level) != nil) {
 			return false
 		}
 	}
-	return true
+	return len(filter) == len(suffix)+1
 }
+
+func wild(topic string) bool { return strings.ContainsAny(topic, "+#") }

@@ -62,22 +62,26 @@ func (i Identity) URI() *url.URL {
 }
 
 // IdentityOf reads the identity from a certificate whose chain and time somebody else has verified. Subject and URI must
-// tell the same.
+// tell the same, and the subject nothing else: of two common names another reader (mosquitto) might take the other.
 func IdentityOf(cert *x509.Certificate) (Identity, error) {
-	if len(cert.Subject.Organization) != 1 || len(cert.URIs) != 1 {
-		return Identity{}, errors.New("certificate is no Skerry client's: wanted one organization and one URI name")
+	subject := cert.Subject
+	if cert.IsCA || len(subject.Names) != 2 || len(subject.Organization) != 1 || subject.CommonName == "" || len(cert.URIs) != 1 {
+		return Identity{}, errors.New("certificate is no Skerry client's: wanted one common name, one organization, one URI name")
 	}
 	uri := cert.URIs[0]
-	kind, name, ok := strings.Cut(strings.TrimPrefix(uri.Path, "/"), "/")
-	if uri.Scheme != "spiffe" || !ok {
+	path, rooted := strings.CutPrefix(uri.Path, "/")
+	kind, name, ok := strings.Cut(path, "/")
+	if !rooted || !ok || uri.Scheme != "spiffe" || uri.User != nil || uri.RawQuery != "" || uri.Fragment != "" || uri.ForceQuery {
 		return Identity{}, fmt.Errorf("certificate URI %q: wanted spiffe://cluster/kind/name", uri)
 	}
 	sum := sha256.Sum256(cert.Raw)
 	id := Identity{Kind: IdentityKind(kind), Name: name, Cluster: uri.Host, SHA256: hex.EncodeToString(sum[:]), NotAfter: cert.NotAfter}
 	group := strings.TrimPrefix(cert.Subject.Organization[0], organization)
 	switch id.Kind {
-	case NodeIdentity, ClusterIdentity:
+	case NodeIdentity:
 		ok = group == kind
+	case ClusterIdentity:
+		ok = group == kind && id.Name == id.Cluster
 	case OperatorIdentity:
 		id.Role = api.Role(group)
 		ok = api.RoleAdmin.Includes(id.Role)

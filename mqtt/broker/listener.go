@@ -1,0 +1,252 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"golang.org/x/time/rate"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/mqtt"
+)
+
+// listener admits connections: a token bucket before the TLS handshake, a bounded number of handshakes at once, and an
+// identity for each. It implements mochi's Listener.
+type listener struct {
+	broker *Broker
+	inner  net.Listener
+	tls    *tls.Config
+	bucket *rate.Limiter
+	slots  chan struct{}
+	open   atomic.Int64 // connections, from accept to end
+
+	ctx    context.Context // ends when the broker stops
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // connections
+	ended  chan struct{}  // closed when the last of them is over, after stop
+}
+
+func listen(ctx context.Context, b *Broker) (*listener, error) {
+	inner, err := (&net.ListenConfig{}).Listen(ctx, "tcp", b.cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for MQTT: %w", err)
+	}
+	lctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	perSecond := b.cfg.Limits.AcceptPerSecond
+	return &listener{broker: b, inner: inner, tls: enforce(b.cfg.TLS), ctx: lctx, cancel: cancel,
+		bucket: rate.NewLimiter(rate.Limit(perSecond), perSecond), slots: make(chan struct{}, b.cfg.Limits.Handshakes),
+		ended: make(chan struct{})}, nil
+}
+
+// enforce returns cfg with what is not for configuration to decide, in each of its hot-reloaded forms.
+func enforce(cfg *tls.Config) *tls.Config {
+	strict := func(c *tls.Config) *tls.Config {
+		c = c.Clone()
+		c.MinVersion, c.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+		c.SessionTicketsDisabled = true
+		c.NextProtos = []string{"mqtt"} // of use behind a port shared by ALPN; not asked of clients that know none
+		return c
+	}
+	out := strict(cfg)
+	if cfg.GetConfigForClient == nil {
+		return out
+	}
+	out.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c, err := cfg.GetConfigForClient(hello)
+		if err != nil {
+			return nil, err
+		}
+		if c == nil {
+			c = cfg
+		}
+		if c.ClientCAs == nil {
+			return nil, errors.New("TLS has no client CAs")
+		}
+		return strict(c), nil
+	}
+	return out
+}
+
+// Init has nothing to do: listen has opened the port.
+func (l *listener) Init(*slog.Logger) error { return nil }
+
+// ID names the listener.
+func (l *listener) ID() string { return "tls" }
+
+// Address is where it listens.
+func (l *listener) Address() string { return l.inner.Addr().String() }
+
+// Protocol is for mochi's log.
+func (l *listener) Protocol() string { return "mqtts" }
+
+// Serve accepts until stop, and then waits for the connections.
+func (l *listener) Serve(establish listeners.EstablishFn) {
+	defer close(l.ended)
+	defer l.wg.Wait()
+	backoff := agent.Backoff{Min: 10 * time.Millisecond, Max: time.Second}
+	for {
+		conn, err := l.inner.Accept()
+		if l.ctx.Err() != nil {
+			if err == nil {
+				_ = conn.Close() // too late
+			}
+			return
+		}
+		if err != nil { // out of descriptors, most likely: it passes
+			l.broker.lines.warn("accept failed", agent.KeyErr, err)
+			agent.Wait(l.ctx, backoff.Next())
+			continue
+		}
+		backoff.Reset()
+		wait, err := l.turn()
+		if err != nil {
+			l.refuse(conn, err)
+			_ = conn.Close() // refused: nothing was written
+			continue
+		}
+		l.open.Add(1)
+		l.wg.Go(func() {
+			defer l.open.Add(-1)
+			defer conn.Close()
+			if wait <= 0 || agent.Wait(l.ctx, wait) {
+				l.serve(conn, establish)
+			}
+		})
+	}
+}
+
+// turn returns how long a new connection has to wait, or why it cannot stay. A node that is sent away comes back with
+// its backoff, which spreads the storm.
+func (l *listener) turn() (time.Duration, error) {
+	limits := &l.broker.cfg.Limits
+	if l.open.Load() >= int64(limits.Connections) {
+		return 0, &refusal{"connections", fmt.Errorf("there are %d", limits.Connections)}
+	}
+	r := l.bucket.Reserve()
+	wait := r.Delay()
+	if wait > limits.AcceptPatience {
+		r.Cancel()
+		return 0, &refusal{"accept rate", fmt.Errorf("would have to wait %s", wait.Round(time.Millisecond))}
+	}
+	return wait, nil
+}
+
+// stop ends the accepting and the handshakes. Sessions are the broker's to end.
+func (l *listener) stop() {
+	l.cancel()
+	_ = l.inner.Close() // ends Accept
+}
+
+// Close is mochi's way to end the sessions, which the broker has done by then: mochi's own would lock up when one of
+// them ends at that moment (its GetByListener takes a read lock twice).
+func (l *listener) Close(listeners.CloseFn) { l.stop() }
+
+// refusal is an error with a short reason for the counters.
+type refusal struct {
+	reason string
+	err    error
+}
+
+func (r *refusal) Error() string { return r.reason + ": " + r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func (l *listener) refuse(conn net.Conn, err error) {
+	if l.ctx.Err() != nil {
+		return
+	}
+	reason := "other"
+	if r, ok := errors.AsType[*refusal](err); ok {
+		reason = r.reason
+	}
+	l.broker.count.refuse(reason)
+	if errors.Is(err, io.EOF) { // a port check: connected and left
+		l.broker.cfg.Log.Debug("connection left", agent.KeyAddr, conn.RemoteAddr().String(), agent.KeyErr, err)
+		return
+	}
+	l.broker.lines.warn("connection refused", agent.KeyAddr, conn.RemoteAddr().String(), agent.KeyErr, err)
+}
+
+// serve shakes hands, finds out who is there, and has mochi speak with them until the session is over.
+func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
+	p, err := l.handshake(conn)
+	if err != nil {
+		l.refuse(conn, err)
+		return
+	}
+	if err := l.admit(p); err != nil {
+		l.refuse(conn, err)
+		if p.denied == nil {
+			p.end(err)
+			p.workers.Wait()
+			return
+		}
+	}
+	defer l.broker.dismiss(p)
+	if l.ctx.Err() != nil { // stop may have looked before p was there
+		p.end(ErrStopping)
+	}
+	// Until CONNECT there is no keepalive to limit the wait [MQTT-3.1.0-1].
+	if err := p.SetDeadline(time.Now().Add(l.broker.cfg.Limits.HandshakeTimeout)); err == nil {
+		err = establish(l.ID(), p)
+		l.broker.depart(p, err)
+	}
+}
+
+func (l *listener) handshake(conn net.Conn) (*peer, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.broker.cfg.Limits.HandshakeTimeout)
+	defer cancel()
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	case <-ctx.Done():
+		return nil, &refusal{"handshakes", errors.New("too many at once")}
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok { // an unset TCP_NODELAY costs 40 ms a round trip
+		if err := tcp.SetNoDelay(true); err != nil {
+			return nil, &refusal{"socket", err}
+		}
+	}
+	tconn := tls.Server(conn, l.tls)
+	if err := tconn.HandshakeContext(ctx); err != nil {
+		return nil, &refusal{"handshake", err}
+	}
+	return newPeer(l.broker, tconn, conn), nil
+}
+
+// admit finds out who p is. A client that Authorize refuses stays until CONNECT, to be told so in MQTT.
+func (l *listener) admit(p *peer) error {
+	cert := p.ConnectionState().PeerCertificates[0]
+	id, err := mqtt.IdentityOf(cert)
+	if err != nil {
+		return &refusal{"identity", err}
+	}
+	p.id, p.notAfter = id, cert.NotAfter
+	// Kick has to find p before Authorize is asked, or a revocation could fall between the two.
+	if err := l.broker.register(p); err != nil {
+		return err
+	}
+	id, err = l.broker.cfg.Authorize(cert)
+	switch {
+	case err != nil:
+		p.denied = err
+		return &refusal{"not authorized", fmt.Errorf("%s: %w", p.id.CommonName(), err)}
+	case id.CommonName() != p.id.CommonName() || id.Cluster != l.broker.cfg.Topics.Cluster:
+		p.denied = fmt.Errorf("%s of cluster %q; wanted one of %q", id.CommonName(), id.Cluster, l.broker.cfg.Topics.Cluster)
+		return &refusal{"not authorized", p.denied}
+	}
+	l.broker.mu.Lock()
+	p.id = id
+	l.broker.mu.Unlock()
+	l.broker.count.accepted.Add(1)
+	return nil
+}

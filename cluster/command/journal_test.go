@@ -188,6 +188,8 @@ func TestOneSideOnlyEndsACommand(t *testing.T) {
 	if want := []string{"all-told-late", "closed-alike", "done-in-time", "done-told-late", "refused-late"}; !slices.Equal(got, want) {
 		t.Errorf("acknowledged %v; wanted %v", got, want)
 	}
+	j.close([]string{"done-in-time"}) // as when its end and its time come at one moment
+	check("done-in-time", api.PhaseSucceeded, "")
 	if st := j.Stats(); st.Conflicts != 1 || st.Open != 0 {
 		t.Errorf("%d conflicts, %d open; wanted 1, 0", st.Conflicts, st.Open)
 	}

@@ -1,0 +1,157 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// maxDesiredBytes bounds the document as JSON: signed and in base64 it still fits one message.
+const maxDesiredBytes = api.MaxMessageBytes / 4 * 3 * 3 / 4
+
+// SetDesired changes the desired document of a node and returns its revision: one generation more when workloads,
+// policies or config differ, the same otherwise. mutate may run more than once, each time on a fresh copy; its error is
+// returned and nothing is changed. The new document is on disk before SetDesired returns: only then may it be published.
+func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev api.Revision, err error) {
+	r.mu.RLock()
+	_, err = r.find(id)
+	r.mu.RUnlock()
+	if err != nil {
+		return api.Revision{}, err
+	}
+	err = r.group.Do(func(tx *bbolt.Tx) error {
+		d, err := readDesired(tx, id)
+		if err != nil {
+			return err
+		}
+		if err := mutate(d); err != nil {
+			return err
+		}
+		rev, err = writeDesired(tx, id, d)
+		return err
+	}, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if n := r.nodes[id]; n != nil && n.desired != rev {
+			n.desired = rev
+			r.publish(n)
+		}
+	})
+	if err != nil {
+		return api.Revision{}, fmt.Errorf("set desired of node %s: %w", id, err)
+	}
+	return rev, nil
+}
+
+// readDesired returns the stored document, or an empty one of generation 0.
+func readDesired(tx *bbolt.Tx, id string) (*api.Desired, error) {
+	d := &api.Desired{Node: id}
+	if err := readJSON(tx, bucketDesired, []byte(id), d); err != nil {
+		return nil, fmt.Errorf("read desired: %w", err)
+	}
+	return d, nil
+}
+
+// writeDesired stores d as the next generation, if it differs from what is stored.
+func writeDesired(tx *bbolt.Tx, id string, d *api.Desired) (api.Revision, error) {
+	if tx.Bucket([]byte(bucketNode)).Get([]byte(id)) == nil {
+		return api.Revision{}, ErrUnknown // removed meanwhile
+	}
+	was, err := readDesired(tx, id)
+	if err != nil {
+		return api.Revision{}, err
+	}
+	hash, size, err := HashDesired(d)
+	if err != nil {
+		return api.Revision{}, err
+	}
+	if hash == was.Hash {
+		return api.Revision{Generation: was.Generation, Hash: hash}, nil
+	}
+	if err := checkDesired(d, size); err != nil {
+		return api.Revision{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	floor, err := generation(tx, id)
+	if err != nil {
+		return api.Revision{}, err
+	}
+	d.Node, d.Generation, d.Hash = id, floor+1, hash
+	d.Epoch, d.Issued, d.Expires = 0, 0, 0 // given at each issue
+	return api.Revision{Generation: d.Generation, Hash: hash}, writeJSON(tx, bucketDesired, id, d)
+}
+
+func checkDesired(d *api.Desired, size int) error {
+	if size > maxDesiredBytes {
+		return fmt.Errorf("the document takes %d bytes as JSON; wanted at most %d", size, maxDesiredBytes)
+	}
+	var names []string
+	for i := range d.Workloads {
+		names = append(names, "workload "+d.Workloads[i].Name)
+	}
+	for i := range d.Policies {
+		names = append(names, "policy "+d.Policies[i].Name)
+	}
+	slices.Sort(names)
+	for i := 1; i < len(names); i++ {
+		if names[i] == names[i-1] {
+			return fmt.Errorf("%s is there twice", names[i])
+		}
+	}
+	issue := *d
+	issue.Generation, issue.Issued, issue.Expires = 1, 1, 2
+	return issue.Validate()
+}
+
+// HashDesired is the SHA-256, in lower-case hex, of workloads, policies and config as JSON: no spaces, object keys
+// sorted, in that order of fields, an absent list as []. size is the length of that JSON.
+func HashDesired(d *api.Desired) (hash string, size int, err error) {
+	content := struct {
+		Workloads []api.Workload `json:"workloads"`
+		Policies  []api.Policy   `json:"policies"`
+		Config    map[string]any `json:"config,omitempty"`
+	}{d.Workloads, d.Policies, d.Config}
+	if content.Workloads == nil {
+		content.Workloads = []api.Workload{}
+	}
+	if content.Policies == nil {
+		content.Policies = []api.Policy{}
+	}
+	raw, err := json.Marshal(content)
+	if err != nil {
+		return "", 0, fmt.Errorf("hash desired: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), len(raw), nil
+}
+
+// DesiredFor returns the document of a node, issued now for the session epoch, to be signed and published: when the
+// node's birth shows another revision, or to give a node its time. nil when the node was never told anything.
+func (r *Registry) DesiredFor(id string, epoch uint64) (*api.Desired, error) {
+	r.mu.RLock()
+	n, err := r.find(id)
+	known := err == nil && n.desired.Generation > 0
+	r.mu.RUnlock()
+	if err != nil || !known {
+		return nil, err
+	}
+	var d *api.Desired
+	err = r.cfg.DB.View(func(tx *bbolt.Tx) (err error) {
+		d, err = readDesired(tx, id)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("desired of node %s: %w", id, err)
+	}
+	if d.Generation == 0 { // removed meanwhile
+		return nil, nil
+	}
+	now := r.cfg.Now()
+	d.Epoch, d.Issued, d.Expires = epoch, api.At(now), api.At(now.Add(r.cfg.DesiredValid))
+	return d, nil
+}

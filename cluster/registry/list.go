@@ -1,0 +1,111 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/feed"
+)
+
+// Nodes returns the nodes whose labels sel matches, by id. What the records refer to is shared: nobody may change it.
+func (r *Registry) Nodes(sel Selector) []api.Node {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.list(sel)
+}
+
+func (r *Registry) list(sel Selector) []api.Node {
+	list := make([]api.Node, 0, len(r.nodes))
+	for _, n := range r.nodes {
+		if !n.removed && sel.Matches(n.labels) {
+			list = append(list, r.record(n))
+		}
+	}
+	slices.SortFunc(list, func(a, b api.Node) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// Get returns the node id.
+func (r *Registry) Get(id string) (api.Node, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n, err := r.find(id)
+	if err != nil {
+		return api.Node{}, false
+	}
+	return r.record(n), true
+}
+
+// Verbs returns what node announced that it can be asked for, nil when it has announced nothing yet, and whether there
+// is such a node.
+func (r *Registry) Verbs(id string) (verbs []api.Verb, exists bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n, err := r.find(id)
+	if err != nil {
+		return nil, false
+	}
+	if n.birth == nil {
+		return nil, true
+	}
+	return n.birth.Verbs, true
+}
+
+// Watch returns all nodes and a watch of every change after that: nothing is missed and nothing told twice. LastSeen
+// alone is no change.
+func (r *Registry) Watch(ctx context.Context) ([]api.Node, *feed.Watch[api.Node]) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.list(Selector{}), r.nodesIn.Watch(ctx)
+}
+
+// SetLabels changes the labels that people gave a node: an empty value takes a label back, and what the token or the
+// node itself said then shows again. It is on disk when SetLabels returns nil.
+func (r *Registry) SetLabels(id string, changes map[string]string) error {
+	return r.update(id, func(n *node, _ time.Time) error {
+		labels := maps.Clone(n.row.UserLabels)
+		if labels == nil {
+			labels = make(map[string]string)
+		}
+		for k, v := range changes {
+			if v == "" {
+				delete(labels, k)
+			} else {
+				labels[k] = v
+			}
+		}
+		if err := validLabels(labels); err != nil {
+			return fmt.Errorf("labels of node %s: %w: %w", id, ErrInvalid, err)
+		}
+		if !maps.Equal(labels, n.row.UserLabels) {
+			n.row.UserLabels = labels
+			n.relabel()
+			n.touch()
+			r.publish(n)
+		}
+		return nil
+	})
+}
+
+func validLabels(labels map[string]string) error {
+	if len(labels) > api.MaxLabels {
+		return fmt.Errorf("labels has %d entries; wanted at most %d", len(labels), api.MaxLabels)
+	}
+	var errs []error
+	for k, v := range labels {
+		if k == "" || len(k) > api.MaxLabelBytes || len(v) > api.MaxLabelBytes {
+			errs = append(errs, fmt.Errorf("labels[%.20q]: key and value take 1 to %d bytes", k, api.MaxLabelBytes))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func sortByAge(all []Tombstone) {
+	slices.SortFunc(all, func(a, b Tombstone) int { return cmp.Compare(a.At, b.At) })
+}

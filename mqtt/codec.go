@@ -40,7 +40,7 @@ type Codec struct {
 // NewCodec returns a codec with the limits of package api.
 func NewCodec() (*Codec, error) {
 	enc, err := cbor.EncOptions{
-		Sort:          cbor.SortNone,
+		Sort:          cbor.SortBytewiseLexical, // one message, one encoding (RFC 8949 §4.2.1), whatever order a map has
 		ShortestFloat: cbor.ShortestFloat16,
 		TextMarshaler: cbor.TextMarshalerTextString,
 	}.EncMode()
@@ -68,12 +68,23 @@ func NewCodec() (*Codec, error) {
 // Encode returns v in encoding e.
 func (c *Codec) Encode(e Encoding, v any) ([]byte, error) {
 	if e == JSON {
-		return json.Marshal(v)
+		return marshal(v)
 	}
 	if b, ok := v.(*api.Batch); ok {
 		v = toWire(b)
 	}
 	return c.enc.Marshal(v)
+}
+
+// marshal is json.Marshal without its escapes of <, > and &, which are for HTML pages.
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte{'\n'}), nil
 }
 
 // Message is a noun that can be decoded from the wire.

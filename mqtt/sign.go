@@ -43,7 +43,7 @@ func Seal(key ed25519.PrivateKey, kind Kind, v any) (*api.Signed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", entry.Name, err)
 	}
-	payload, err := json.Marshal(v)
+	payload, err := marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", entry.Name, err)
 	}

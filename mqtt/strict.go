@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,10 +54,11 @@ func walk(data []byte) error {
 			next := skipSpace(data, end)
 			if next < len(data) && data[next] == ':' {
 				level := &open[depth-1]
-				if err := newKey(level.keys, data[i:end]); err != nil {
+				key, err := newKey(level.keys, data[i:end])
+				if err != nil {
 					return err
 				}
-				level.keys = append(level.keys, data[i:end])
+				level.keys = append(level.keys, key)
 			}
 			i = end
 		default:
@@ -66,22 +68,25 @@ func walk(data []byte) error {
 	return nil
 }
 
-// newKey reports why key, with its quotes, cannot join keys.
-func newKey(keys [][]byte, key []byte) error {
+// newKey returns key without its quotes and escapes, or why it cannot join keys.
+func newKey(keys [][]byte, key []byte) ([]byte, error) {
 	if len(keys) == maxKeys {
-		return fmt.Errorf("an object has more than %d keys", maxKeys)
+		return nil, fmt.Errorf("an object has more than %d keys", maxKeys)
+	}
+	name := key[1 : len(key)-1]
+	if bytes.IndexByte(name, '\\') >= 0 { // "\u0061" is "a" to whoever reads it next
+		var plain string
+		if err := json.Unmarshal(key, &plain); err != nil {
+			return nil, err
+		}
+		name = []byte(plain)
 	}
 	for _, k := range keys {
-		if string(k) == string(key) {
-			return fmt.Errorf("key %.40s appears twice", key)
+		if bytes.Equal(k, name) {
+			return nil, fmt.Errorf("key %.40q appears twice", name)
 		}
 	}
-	for _, c := range key {
-		if c == '\\' {
-			return fmt.Errorf("key %.40s has an escape; wanted it spelt out", key)
-		}
-	}
-	return nil
+	return name, nil
 }
 
 // stringEnd returns the index after the string that begins at data[i].

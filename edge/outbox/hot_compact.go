@@ -1,0 +1,72 @@
+package outbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// appendState appends st twice: a flipped bit must not make a counter fall.
+func appendState(buf []byte, st *state) ([]byte, error) {
+	raw, err := json.Marshal(st)
+	if err != nil {
+		return nil, fmt.Errorf("encode outbox state: %w", err)
+	}
+	r := &record{meta: meta{kind: kindState}, payload: raw}
+	return appendRecord(appendRecord(buf, r), r), nil
+}
+
+// compact rewrites the file with nothing but st, acks and the live records, by rename.
+func (h *hot) compact(st *state, acks map[lane]uint64) error {
+	buf, err := appendState(nil, st)
+	if err != nil {
+		return err
+	}
+	for l, seq := range acks {
+		c := classTelemetry
+		if l.stream == events {
+			c = classEvent
+		}
+		buf = appendRecord(buf, &record{meta: meta{kind: kindAck, class: c, key: key{l.epoch, seq}}})
+	}
+	var index [streams][]slot
+	for s := range h.index {
+		index[s] = slices.Clone(h.index[s])
+		for i := range index[s] {
+			r, err := h.read(&index[s][i])
+			if err != nil {
+				return err
+			}
+			index[s][i].off = int64(len(buf))
+			buf = appendRecord(buf, &r)
+		}
+	}
+	f, err := replaceFile(h.path, buf)
+	if err != nil {
+		return err
+	}
+	old := h.file
+	h.file, h.size, h.index = f, int64(len(buf)), index
+	return old.Close()
+}
+
+// replaceFile writes data beside path, moves it there and returns it open.
+func replaceFile(path string, data []byte) (*os.File, error) {
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("rewrite %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("rewrite %s: %w", path, err), f.Close(), os.Remove(next))
+	}
+	return f, nil
+}

@@ -224,7 +224,8 @@ func TestOnlyOperatorsCertificatesArePrincipals(t *testing.T) {
 		t.Errorf("Certified = %+v, %v", who, err)
 	}
 	for _, kind := range []mqtt.IdentityKind{mqtt.NodeIdentity, mqtt.ClusterIdentity} {
-		if _, err := Certified(mqtt.Identity{Kind: kind, Name: "n1", Role: api.RoleAdmin}, ViaREST); codeOf(t, err) != CodeForbidden {
+		_, err := Certified(mqtt.Identity{Kind: kind, Name: "n1", Role: api.RoleAdmin}, ViaREST)
+		if codeOf(t, err) != CodeForbidden {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}

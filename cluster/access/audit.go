@@ -79,8 +79,8 @@ func (a *Audit) AppendTx(tx *bbolt.Tx, e api.AuditEntry) (api.AuditEntry, error)
 	for _, f := range []struct {
 		field *string
 		limit int
-	}{{&e.By, api.MaxLabelBytes}, {&e.Via, api.MaxLabelBytes}, {&e.From, api.MaxLabelBytes}, {&e.Action, api.MaxLabelBytes},
-		{&e.Object, api.MaxReasonBytes}, {&e.Result, api.MaxReasonBytes}} {
+	}{{&e.By, api.MaxLabelBytes}, {&e.Via, api.MaxLabelBytes}, {&e.From, api.MaxLabelBytes},
+		{&e.Action, api.MaxLabelBytes}, {&e.Object, api.MaxReasonBytes}, {&e.Result, api.MaxReasonBytes}} {
 		*f.field = clip(*f.field, f.limit)
 	}
 	raw, err := json.Marshal(e)

@@ -27,7 +27,8 @@ func openAudit(t *testing.T, bounds Bounds) (*Audit, *clock, *bbolt.DB) {
 func numbered(t *testing.T, a *Audit, n int) {
 	t.Helper()
 	for i := range n {
-		if _, err := a.Append(api.AuditEntry{By: "ann", Action: "command.create", Object: fmt.Sprint(i), Result: "ok"}); err != nil {
+		e := api.AuditEntry{By: "ann", Action: "command.create", Object: fmt.Sprint(i), Result: "ok"}
+		if _, err := a.Append(e); err != nil {
 			t.Fatal(err)
 		}
 	}

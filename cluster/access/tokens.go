@@ -17,7 +17,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/skerry-edge/skerry/api"
-	"github.com/skerry-edge/skerry/mqtt"
 )
 
 // The codes of the problems that this package answers. They are stable.
@@ -39,20 +38,6 @@ const (
 	bucketTokens = "access.tokens"
 	bucketMeta   = "access.meta"
 	metaFirst    = "first" // set once the first token was made
-)
-
-// Principal is somebody who was authenticated. Via is rest or mqtt: by which door they came.
-type Principal struct {
-	Name string
-	Role api.Role
-	Via  string
-}
-
-// The doors, as they stand in the audit log.
-const (
-	ViaREST  = "rest"
-	ViaMQTT  = "mqtt"
-	ViaLocal = "local"
 )
 
 // record is a token as stored. Hash is the SHA-256 of the secret, which is 160 random bits: there is no dictionary that
@@ -137,8 +122,8 @@ func (t *Tokens) create(tx *bbolt.Tx, name string, role api.Role, ttl time.Durat
 }
 
 // First makes the first administrator's token and hands it to save, once in the life of the store, also when the token
-// is revoked later. The token is valid when First returns nil. When save fails, or the process dies on the way, there is
-// no token and the next start tries again, so save must replace what an earlier attempt left.
+// is revoked later. The token is valid when First returns nil. When save fails, or the process dies on the way, there
+// is no token and the next start tries again, so save must replace what an earlier attempt left.
 func (t *Tokens) First(name string, save func(secret string) error) (created bool, err error) {
 	err = t.db.Update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket([]byte(bucketMeta))
@@ -211,10 +196,12 @@ func (t *Tokens) Revoke(id string) error {
 	return nil
 }
 
-// Authenticate finds out who bears a token, given without "Bearer". An error is an *api.Problem, or a fault of the store.
+// Authenticate finds out who bears a token, given without "Bearer". An error is an *api.Problem, or a fault of the
+// store.
 func (t *Tokens) Authenticate(bearer string) (Principal, error) {
 	if bearer == "" {
-		return Principal{}, problem(http.StatusUnauthorized, CodeMissing, "send `Authorization: Bearer skat_…`, or connect with an operator's certificate",
+		return Principal{}, problem(http.StatusUnauthorized, CodeMissing,
+			"send `Authorization: Bearer skat_…`, or connect with an operator's certificate",
 			"no access token was sent")
 	}
 	id, secret, ok := strings.Cut(strings.TrimPrefix(bearer, prefix), "_")
@@ -243,7 +230,8 @@ func (t *Tokens) Authenticate(bearer string) (Principal, error) {
 	}
 	now := t.now()
 	if r.Expires != 0 && now.After(r.Expires.Time()) {
-		return Principal{}, problem(http.StatusUnauthorized, CodeExpired, "ask an administrator for a new one", "access token %s expired at %s",
+		return Principal{}, problem(http.StatusUnauthorized, CodeExpired, "ask an administrator for a new one",
+			"access token %s expired at %s",
 			r.ID, r.Expires.Time().Format(time.RFC3339))
 	}
 	if since := now.Sub(r.Used.Time()); since >= usedEvery || since < 0 {
@@ -273,31 +261,14 @@ func (t *Tokens) used(id string, now time.Time) error {
 	})
 }
 
-// Certified is the principal of an operator's certificate that somebody else has verified. Nodes and the cluster agent
-// are none.
-func Certified(who mqtt.Identity, via string) (Principal, error) {
-	if who.Kind != mqtt.OperatorIdentity {
-		return Principal{}, problem(http.StatusForbidden, CodeForbidden, "use an operator's certificate or an access token",
-			"%s %q may not use this door", who.Kind, who.Name)
-	}
-	return Principal{Name: who.Name, Role: who.Role, Via: via}, nil
-}
-
-// Require refuses who has less than the role.
-func (p Principal) Require(least api.Role) error {
-	if p.Role.Includes(least) {
-		return nil
-	}
-	return problem(http.StatusForbidden, CodeForbidden, "ask an administrator", "%q has role %q; this takes %q", p.Name, p.Role, least)
-}
-
 func invalid() *api.Problem {
 	return problem(http.StatusUnauthorized, CodeInvalid, "copy the token again, or ask an administrator for a new one",
 		"access token is not known here, or was revoked")
 }
 
 func problem(status int, code, cure, detail string, args ...any) *api.Problem {
-	return &api.Problem{Status: status, Title: http.StatusText(status), Detail: fmt.Sprintf(detail, args...), Code: code, Cure: cure}
+	return &api.Problem{Status: status, Title: http.StatusText(status), Detail: fmt.Sprintf(detail, args...), Code: code,
+		Cure: cure}
 }
 
 func parse(id string, raw []byte) (r record, err error) {

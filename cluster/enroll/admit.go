@@ -39,7 +39,8 @@ type plan struct {
 	rejoin bool       // a node of that id has another key
 }
 
-// decide says what becomes of an applicant. It only reads, so that the many questions of a waiting device cost no write.
+// decide says what becomes of an applicant. It only reads, so that the many questions of a waiting device cost no
+// write.
 func (s *Service) decide(tx *bbolt.Tx, a applicant) (plan, error) {
 	token, err := tokenOf(tx, a.request.TokenID, a.request.Secret)
 	if err != nil {
@@ -51,8 +52,9 @@ func (s *Service) decide(tx *bbolt.Tx, a applicant) (plan, error) {
 	}
 	if owner.ID != "" {
 		if want := a.request.Node; want != "" && want != owner.ID {
-			return plan{}, problem(http.StatusConflict, CodeKeyInUse, fmt.Sprintf("ask for node id %q, or delete the device's key so that it "+
-				"makes a new one", owner.ID), "this key belongs to node %q already; it cannot be %q too", owner.ID, want)
+			return plan{}, problem(http.StatusConflict, CodeKeyInUse, fmt.Sprintf("ask for node id %q, or delete "+
+				"the device's key so that it makes a new one", owner.ID),
+				"this key belongs to node %q already; it cannot be %q too", owner.ID, want)
 		}
 		if owner.Token == token.ID {
 			return plan{action: again, token: token, node: owner}, nil // whatever became of the token: its use is paid for
@@ -158,7 +160,8 @@ func hostID(hostname string) string {
 
 // install makes key the node's key in one transaction with the use of the token: whoever had the id before loses it.
 // It returns whether certificates of another key were revoked.
-func (s *Service) install(tx *bbolt.Tx, id, key string, t tokenRecord, now time.Time) (n nodeRecord, rekeyed bool, err error) {
+func (s *Service) install(tx *bbolt.Tx, id, key string, t tokenRecord, now time.Time) (n nodeRecord, rekeyed bool,
+	err error) {
 	old, found, err := get[nodeRecord](tx, bucketNodes, id)
 	if err != nil {
 		return n, false, err
@@ -206,5 +209,6 @@ func denied(p pendingRecord) error {
 	if p.Reason != "" {
 		detail += ": " + p.Reason
 	}
-	return problem(http.StatusForbidden, CodeDenied, fmt.Sprintf("ask %s; `skerry approve %s` lets it in after all", p.Denied, p.ID), "%s", detail)
+	return problem(http.StatusForbidden, CodeDenied, fmt.Sprintf("ask %s; `skerry approve %s` lets it in after all",
+		p.Denied, p.ID), "%s", detail)
 }

@@ -36,10 +36,12 @@ func (s *Service) Pending() ([]api.Enrollment, error) {
 }
 
 // Approve lets a waiting device in. which is the enrolment's id, or the node's when one device alone waits for it. The
-// token's use, the node's new key and the revocation of the old one are one transaction; the device gets its certificate
-// when it asks next.
+// token's use, the node's new key and the revocation of the old one are one transaction; the device gets its
+// certificate when it asks next.
 func (s *Service) Approve(which, by string) (api.Enrollment, error) {
 	now := s.now()
+	s.tell.Lock()
+	defer s.tell.Unlock()
 	var p pendingRecord
 	var rekeyed bool
 	err := s.cfg.DB.Update(func(tx *bbolt.Tx) error {
@@ -52,7 +54,8 @@ func (s *Service) Approve(which, by string) (api.Enrollment, error) {
 			return err
 		}
 		if !found || t.Revoked {
-			return problem(http.StatusConflict, CodeTokenRevoked, cureNewToken, "the join token %s of this device was revoked", p.TokenID)
+			return problem(http.StatusConflict, CodeTokenRevoked, cureNewToken, "the join token %s of this device was revoked",
+				p.TokenID)
 		}
 		if err := t.unused(); err != nil {
 			return err
@@ -98,16 +101,18 @@ func (s *Service) unchanged(tx *bbolt.Tx, p pendingRecord) error {
 		return err
 	}
 	if owner.ID != "" && owner.ID != p.Node {
-		return problem(http.StatusConflict, CodePendingChanged, "deny it", "this key became node %q while the device waited as %q", owner.ID, p.Node)
+		return problem(http.StatusConflict, CodePendingChanged, "deny it",
+			"this key became node %q while the device waited as %q", owner.ID, p.Node)
 	}
 	return nil
 }
 
-// Deny refuses a waiting device: its questions are answered with who denied it, and why, until it would have waited for a
-// week. Approve changes that.
+// Deny refuses a waiting device: its questions are answered with who denied it, and why, until it would have waited
+// for a week. Approve changes that.
 func (s *Service) Deny(which, by, reason string) (api.Enrollment, error) {
 	if len(reason) > api.MaxReasonBytes {
-		return api.Enrollment{}, problem(http.StatusBadRequest, CodeBody, "", "reason has %d bytes; wanted at most %d", len(reason), api.MaxReasonBytes)
+		return api.Enrollment{}, problem(http.StatusBadRequest, CodeBody, "", "reason has %d bytes; wanted at most %d",
+			len(reason), api.MaxReasonBytes)
 	}
 	if by == "" {
 		by = "an administrator" // an empty name would mean that nobody denied it

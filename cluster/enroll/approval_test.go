@@ -29,7 +29,8 @@ func (s *site) pending(t *testing.T, want int) []api.Enrollment {
 func (d *device) waits(t *testing.T, token api.Token, node string) {
 	t.Helper()
 	reply, p := d.ask(t, "/v1/enroll", d.request(t, token, node))
-	if p != nil || reply.Status != api.EnrollPending || reply.RetryAfterMillis != 10_000 || reply.Certificate != "" || reply.Message == "" {
+	if p != nil || reply.Status != api.EnrollPending || reply.RetryAfterMillis != 10_000 ||
+		reply.Certificate != "" || reply.Message == "" {
 		t.Fatalf("reply = %+v, problem %v; wanted pending", reply, p)
 	}
 }
@@ -42,7 +43,8 @@ func TestADeviceWaitsUntilItIsApproved(t *testing.T) {
 		d.waits(t, token, "n1")
 	}
 	e := s.pending(t, 1)[0]
-	if e.Node != "n1" || e.Rejoin || e.TokenID != token.ID || e.Host.Hostname != "gw" || e.From != "127.0.0.1" || s.uses(t, token.ID) != 0 {
+	if e.Node != "n1" || e.Rejoin || e.TokenID != token.ID || e.Host.Hostname != "gw" || e.From != "127.0.0.1" ||
+		s.uses(t, token.ID) != 0 {
 		t.Errorf("pending = %+v, %d uses", e, s.uses(t, token.ID))
 	}
 	s.clock.add(2 * time.Hour) // people are slow: the token was good when the device asked

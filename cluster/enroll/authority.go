@@ -53,7 +53,8 @@ func OpenAuthority(ctx context.Context, cfg AuthorityConfig) (*Authority, error)
 		cfg.Overlap = 90 * 24 * time.Hour
 	}
 	if cfg.Dir == "" || cfg.Overlap < 0 {
-		return nil, fmt.Errorf("open CA: directory %q, overlap %s; wanted a path and no negative duration", cfg.Dir, cfg.Overlap)
+		return nil, fmt.Errorf("open CA: directory %q, overlap %s; wanted a path and no negative duration", cfg.Dir,
+			cfg.Overlap)
 	}
 	if err := api.ValidID("cluster", cfg.Cluster); err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
@@ -156,7 +157,8 @@ func (a *Authority) createAll() error {
 // broken names the file that keeps the agent from starting, and what to do.
 func (a *Authority) broken(name string, cause error) error {
 	return fmt.Errorf("open CA: %s: %w; restore it from a backup, or, to give up this cluster's identity and have every "+
-		"device join again, move %s, %s and %s out of %s", a.dir.path(name), cause, rootsFile, rootKeysFile, ordersFile, a.cfg.Dir)
+		"device join again, move %s, %s and %s out of %s", a.dir.path(name), cause, rootsFile, rootKeysFile, ordersFile,
+		a.cfg.Dir)
 }
 
 // Roots returns the trusted root certificates, newest first.

@@ -97,6 +97,7 @@ func mustOpen(t *testing.T, dir string, c *clock) *Authority {
 func TestASpoiltAuthorityIsNamedWithItsCureAndNeverReplaced(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other")
 	mustOpen(t, other, newClock())
+	foreignKey := func(p string) error { return copyFile(filepath.Join(other, rootKeysFile), p) }
 	for name, spoil := range map[string]struct {
 		file string
 		do   func(path string) error
@@ -107,8 +108,8 @@ func TestASpoiltAuthorityIsNamedWithItsCureAndNeverReplaced(t *testing.T) {
 		"certificate garbage":     {rootsFile, func(p string) error { return os.WriteFile(p, []byte("garbage"), 0o600) }},
 		"key empty":               {rootKeysFile, func(p string) error { return os.Truncate(p, 0) }},
 		"key torn":                {rootKeysFile, func(p string) error { return os.Truncate(p, 100) }},
-		"order key of other kind": {ordersFile, func(p string) error { return copyFile(filepath.Join(other, rootKeysFile), p) }},
-		"key of another CA":       {rootKeysFile, func(p string) error { return copyFile(filepath.Join(other, rootKeysFile), p) }},
+		"order key of other kind": {ordersFile, foreignKey},
+		"key of another CA":       {rootKeysFile, foreignKey},
 		"key open to all":         {rootKeysFile, func(p string) error { return os.Chmod(p, 0o644) }},
 		"certificate huge":        {rootsFile, func(p string) error { return os.Truncate(p, 1<<30) }},
 		"certificate a directory": {rootsFile, func(p string) error { os.Remove(p); return os.Mkdir(p, 0o700) }},
@@ -208,7 +209,8 @@ func TestARotatedRootIsPublishedBeforeListenersUseIt(t *testing.T) {
 	}
 	roots := a.Roots()
 	if len(roots) != 2 || a.clientRoot().cert != roots[0] || a.SHA256() != pinned {
-		t.Fatalf("%d roots, clients' is the newest: %v, pin kept: %v", len(roots), a.clientRoot().cert == roots[0], a.SHA256() == pinned)
+		t.Fatalf("%d roots, clients' is the newest: %v, pin kept: %v", len(roots), a.clientRoot().cert == roots[0],
+			a.SHA256() == pinned)
 	}
 	signedBy := func(root *x509.Certificate) bool {
 		cert, err := l.GetCertificate(nil)

@@ -16,9 +16,9 @@ const (
 	cureRenew  = "renew it at POST /v1/renew; skerry-edge does so by itself"
 )
 
-// Authorize says whose certificate this is, and refuses with an *api.Problem one that is not of this authority, expired,
-// revoked, or of a node that was removed or has another key now. A certificate from the future is accepted (see the
-// package comment).
+// Authorize says whose certificate this is, and refuses with an *api.Problem one that is not of this authority,
+// expired, revoked, or of a node that was removed or has another key now. A certificate from the future is accepted
+// (see the package comment).
 func (s *Service) Authorize(cert *x509.Certificate) (mqtt.Identity, error) {
 	var who mqtt.Identity
 	err := s.cfg.DB.View(func(tx *bbolt.Tx) (err error) {
@@ -29,7 +29,8 @@ func (s *Service) Authorize(cert *x509.Certificate) (mqtt.Identity, error) {
 		return mqtt.Identity{}, err
 	}
 	if now := s.now(); now.After(cert.NotAfter) {
-		return mqtt.Identity{}, problem(http.StatusForbidden, CodeCertExpired, cureRenew, "certificate of %s expired at %s, %s ago",
+		return mqtt.Identity{}, problem(http.StatusForbidden, CodeCertExpired, cureRenew,
+			"certificate of %s expired at %s, %s ago",
 			who.CommonName(), cert.NotAfter.Format(time.RFC3339), now.Sub(cert.NotAfter).Round(time.Second))
 	}
 	return who, nil
@@ -101,5 +102,6 @@ func revokedProblem(who mqtt.Identity, r revokedRecord) *api.Problem {
 }
 
 func untrusted(why string) *api.Problem {
-	return problem(http.StatusForbidden, CodeCertUntrusted, "use a certificate that this cluster issued", "certificate is not trusted: %s", why)
+	return problem(http.StatusForbidden, CodeCertUntrusted, "use a certificate that this cluster issued",
+		"certificate is not trusted: %s", why)
 }

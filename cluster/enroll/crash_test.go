@@ -57,7 +57,8 @@ func openIn(ctx context.Context, dir string, nodes Nodes) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Open(Config{Cluster: "c1", Endpoints: []string{"https://127.0.0.1:8443"}, MQTT: []string{"mqtts://127.0.0.1:8883"}, DB: db,
+	return Open(Config{Cluster: "c1", Endpoints: []string{"https://127.0.0.1:8443"},
+		MQTT: []string{"mqtts://127.0.0.1:8883"}, DB: db,
 		Authority: a, Nodes: nodes, Log: slog.New(slog.DiscardHandler)})
 }
 

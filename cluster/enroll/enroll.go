@@ -114,8 +114,10 @@ func (s *Service) enqueue(tx *bbolt.Tx, a applicant, p plan) error {
 		return err
 	}
 	if total >= maxPending || same >= maxPendingPerToken {
-		return problem(http.StatusServiceUnavailable, CodePendingFull, "approve or deny some of those listed by `skerry get enrollments`",
-			"%d devices wait for approval, %d of them with this token; wanted fewer than %d and %d", total, same, maxPending, maxPendingPerToken)
+		return problem(http.StatusServiceUnavailable, CodePendingFull,
+			"approve or deny some of those listed by `skerry get enrollments`",
+			"%d devices wait for approval, %d of them with this token; wanted fewer than %d and %d", total, same, maxPending,
+			maxPendingPerToken)
 	}
 	return put(tx, bucketPending, id, pendingRecord{
 		Enrollment: api.Enrollment{ID: id, Node: p.node.ID, KeySHA256: a.key.sha256, TokenID: p.token.ID, From: a.from,
@@ -174,8 +176,8 @@ func (s *Service) identity(node string) mqtt.Identity {
 
 // deliver tells the registry and makes the reply that hands over the newest certificate.
 func (s *Service) deliver(n nodeRecord, now time.Time) (*api.EnrollReply, error) {
-	if err := s.cfg.Nodes.Enrolled(s.nodeOf(n)); err != nil {
-		return nil, fmt.Errorf("register node %s: %w", n.ID, err)
+	if err := s.announce(n); err != nil {
+		return nil, err
 	}
 	s.count("issued")
 	reply := s.reply(now)
@@ -183,6 +185,26 @@ func (s *Service) deliver(n nodeRecord, now time.Time) (*api.EnrollReply, error)
 	reply.Node = n.ID
 	reply.Certificate = string(certPEM(n.Certs[len(n.Certs)-1].DER))
 	return reply, nil
+}
+
+// announce tells the registry of n, unless somebody removed it or gave it another key since it was read.
+func (s *Service) announce(n nodeRecord) error {
+	s.tell.Lock()
+	defer s.tell.Unlock()
+	err := s.cfg.DB.View(func(tx *bbolt.Tx) error {
+		newest, found, err := get[nodeRecord](tx, bucketNodes, n.ID)
+		if err == nil && (!found || newest.Removed != 0 || newest.Key != n.Key) {
+			err = problem(http.StatusForbidden, CodeNodeRemoved, cureRejoin, "node %q was removed this moment", n.ID)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.Nodes.Enrolled(s.nodeOf(n)); err != nil {
+		return fmt.Errorf("register node %s: %w", n.ID, err)
+	}
+	return nil
 }
 
 func (s *Service) pendingReply(node string, now time.Time) *api.EnrollReply {
@@ -194,6 +216,7 @@ func (s *Service) pendingReply(node string, now time.Time) *api.EnrollReply {
 // reply has what every device must know of its cluster.
 func (s *Service) reply(now time.Time) *api.EnrollReply {
 	endpoints, brokers := s.addresses()
-	return &api.EnrollReply{Cluster: s.cfg.Cluster, Root: s.cfg.Root, CA: string(s.cfg.Authority.BundlePEM()), MQTT: brokers,
+	return &api.EnrollReply{Cluster: s.cfg.Cluster, Root: s.cfg.Root, CA: string(s.cfg.Authority.BundlePEM()),
+		MQTT:      brokers,
 		Endpoints: endpoints, OrderKeys: s.cfg.Authority.OrderKeys(), Time: api.At(now)}
 }

@@ -23,7 +23,8 @@ func TestAJoinStringLeadsToACertificate(t *testing.T) {
 	s := newSite(t, nil)
 	token := s.token(t, TokenSpec{MaxUses: 1, Labels: map[string]string{"site": "a"}, By: "ann"})
 	join, err := api.ParseJoin(token.Join)
-	if err != nil || join.CASHA256 != s.cfg.Authority.SHA256() || join.Expires.Time().Sub(join.Issued.Time()) != defaultTTL {
+	if err != nil || join.CASHA256 != s.cfg.Authority.SHA256() ||
+		join.Expires.Time().Sub(join.Issued.Time()) != defaultTTL {
 		t.Fatalf("join string = %+v, %v", join, err)
 	}
 	d := s.device(t)
@@ -34,7 +35,8 @@ func TestAJoinStringLeadsToACertificate(t *testing.T) {
 		t.Fatal(p)
 	}
 	if reply.Status != api.EnrollIssued || reply.Node != "gw-1" || reply.Cluster != "c1" || reply.Root != "skerry/v1" ||
-		len(reply.OrderKeys) != 1 || len(reply.MQTT) != 1 || len(reply.Endpoints) != 1 || reply.Time != api.At(s.clock.now()) ||
+		len(reply.OrderKeys) != 1 || len(reply.MQTT) != 1 || len(reply.Endpoints) != 1 ||
+		reply.Time != api.At(s.clock.now()) ||
 		reply.CA != string(s.cfg.Authority.BundlePEM()) {
 		t.Errorf("reply = %+v", reply)
 	}
@@ -48,7 +50,8 @@ func TestAJoinStringLeadsToACertificate(t *testing.T) {
 		t.Errorf("Authorize = %+v, %v", who, err)
 	}
 	n := s.registry.enrolled
-	if len(n) != 1 || n[0].ID != "gw-1" || n[0].Labels["site"] != "a" || n[0].Labels["rack"] != "7" || n[0].KeySHA256 != keyDigest(d.cert) ||
+	if len(n) != 1 || n[0].ID != "gw-1" || n[0].Labels["site"] != "a" || n[0].Labels["rack"] != "7" ||
+		n[0].KeySHA256 != keyDigest(d.cert) ||
 		n[0].Certificate.SHA256 != who.SHA256 {
 		t.Errorf("registry was told %+v", n)
 	}
@@ -82,15 +85,20 @@ func TestEachFaultOfATokenHasItsCode(t *testing.T) {
 		{"wrong secret", good, func(r *api.EnrollRequest) { r.Secret = "wrong" }, CodeTokenInvalid, http.StatusUnauthorized},
 		{"no secret", good, func(r *api.EnrollRequest) { r.Secret = "" }, CodeTokenInvalid, http.StatusUnauthorized},
 		{"unknown id", good, func(r *api.EnrollRequest) { r.TokenID = "nobody" }, CodeTokenInvalid, http.StatusUnauthorized},
-		{"revoked, wrong secret", revoked, func(r *api.EnrollRequest) { r.Secret = "wrong" }, CodeTokenInvalid, http.StatusUnauthorized},
+		{"revoked, wrong secret", revoked, func(r *api.EnrollRequest) { r.Secret = "wrong" }, CodeTokenInvalid,
+			http.StatusUnauthorized},
 		{"taken id", good, func(r *api.EnrollRequest) { r.Node = "first" }, CodeNodeExists, http.StatusConflict},
 		{"bad id", good, func(r *api.EnrollRequest) { r.Node = "No/Good" }, CodeBody, http.StatusBadRequest},
 		{"no csr", good, func(r *api.EnrollRequest) { r.CSR = "" }, CodeCSR, http.StatusBadRequest},
-		{"damaged csr", good, func(r *api.EnrollRequest) { r.CSR = strings.Replace(r.CSR, "MI", "MH", 1) }, CodeCSR, http.StatusBadRequest},
+		{"damaged csr", good, func(r *api.EnrollRequest) { r.CSR = strings.Replace(r.CSR, "MI", "MH", 1) }, CodeCSR,
+			http.StatusBadRequest},
 		{"two csrs", good, func(r *api.EnrollRequest) { r.CSR += r.CSR }, CodeCSR, http.StatusBadRequest},
-		{"long csr", good, func(r *api.EnrollRequest) { r.CSR = strings.Repeat("A", api.MaxPEMBytes+1) }, CodeBody, http.StatusBadRequest},
-		{"long model", good, func(r *api.EnrollRequest) { r.Host.Model = strings.Repeat("m", 300) }, CodeBody, http.StatusBadRequest},
-		{"long body", good, func(r *api.EnrollRequest) { r.Host.OS = strings.Repeat("m", maxBody) }, CodeBodyTooLarge, http.StatusRequestEntityTooLarge},
+		{"long csr", good, func(r *api.EnrollRequest) { r.CSR = strings.Repeat("A", api.MaxPEMBytes+1) }, CodeBody,
+			http.StatusBadRequest},
+		{"long model", good, func(r *api.EnrollRequest) { r.Host.Model = strings.Repeat("m", 300) }, CodeBody,
+			http.StatusBadRequest},
+		{"long body", good, func(r *api.EnrollRequest) { r.Host.OS = strings.Repeat("m", maxBody) }, CodeBodyTooLarge,
+			http.StatusRequestEntityTooLarge},
 	} {
 		d := s.device(t)
 		request := d.request(t, tc.token, "")
@@ -143,8 +151,9 @@ func TestOnlySoundKeysAreCertified(t *testing.T) {
 		key crypto.Signer
 		ok  bool
 	}{
-		"p256": {ec(elliptic.P256()), true}, "p384": {ec(elliptic.P384()), true}, "ed25519": {ed, true}, "rsa2048": {rsaKey(2048), true},
-		"p224": {ec(elliptic.P224()), false}, "p521": {ec(elliptic.P521()), false}, "rsa1024": {rsaKey(1024), false},
+		"p256": {ec(elliptic.P256()), true}, "p384": {ec(elliptic.P384()), true}, "ed25519": {ed, true},
+		"rsa2048": {rsaKey(2048), true},
+		"p224":    {ec(elliptic.P224()), false}, "p521": {ec(elliptic.P521()), false}, "rsa1024": {rsaKey(1024), false},
 	} {
 		d := &device{site: s, key: tc.key}
 		_, p := d.ask(t, "/v1/enroll", d.request(t, token, name))
@@ -183,7 +192,8 @@ func TestConcurrentJoinsNeverExceedTheUses(t *testing.T) {
 	}
 	wg.Wait()
 	nodes, err := s.Enrolled()
-	if err != nil || len(nodes) != uses || s.uses(t, token.ID) != uses || admitted.Load() != 2*uses || refused.Load() != 2*(devices-uses) {
+	if err != nil || len(nodes) != uses || s.uses(t, token.ID) != uses ||
+		admitted.Load() != 2*uses || refused.Load() != 2*(devices-uses) {
 		t.Errorf("%d nodes (%v), %d uses, %d admitted, %d refused; wanted %d nodes", len(nodes), err, s.uses(t, token.ID),
 			admitted.Load(), refused.Load(), uses)
 	}
@@ -249,7 +259,8 @@ func TestNodeIDsAreChosenWithoutCollision(t *testing.T) {
 	s := newSite(t, nil)
 	token := s.token(t, TokenSpec{})
 	ids := map[string]bool{}
-	for _, host := range []string{"raspberrypi", "raspberrypi", "Raspberry_Pi.local", "localhost", "", "-.-", strings.Repeat("x", 200)} {
+	for _, host := range []string{"raspberrypi", "raspberrypi", "Raspberry_Pi.local", "localhost", "", "-.-",
+		strings.Repeat("x", 200)} {
 		d := s.device(t)
 		r := d.request(t, token, "")
 		r.Host.Hostname = host
@@ -307,8 +318,10 @@ func TestExpiredTokensAreSweptAndNodesStay(t *testing.T) {
 
 func TestArgumentsOfAJoinTokenAreChecked(t *testing.T) {
 	s := newSite(t, nil)
-	for _, spec := range []TokenSpec{{TTL: -1}, {TTL: time.Millisecond}, {TTL: 400 * day}, {MaxUses: -1}, {MaxUses: maxUses + 1},
-		{Labels: map[string]string{"": "x"}}, {Labels: map[string]string{"k": strings.Repeat("v", 300)}}, {By: strings.Repeat("b", 300)}} {
+	for _, spec := range []TokenSpec{{TTL: -1}, {TTL: time.Millisecond}, {TTL: 400 * day}, {MaxUses: -1},
+		{MaxUses: maxUses + 1},
+		{Labels: map[string]string{"": "x"}}, {Labels: map[string]string{"k": strings.Repeat("v", 300)}},
+		{By: strings.Repeat("b", 300)}} {
 		if _, err := s.CreateToken(spec); err == nil {
 			t.Errorf("CreateToken(%+v) was accepted", spec)
 		} else {
@@ -347,14 +360,16 @@ func TestEveryPathAnswersWithAProblem(t *testing.T) {
 	d := s.device(t)
 	for _, tc := range []struct {
 		method, path, code string
-	}{{"GET", "/v1/enroll", CodeMethod}, {"PUT", "/v1/renew", CodeMethod}, {"POST", "/healthz", CodeMethod}, {"GET", "/nothing", CodePath},
+	}{{"GET", "/v1/enroll", CodeMethod}, {"PUT", "/v1/renew", CodeMethod}, {"POST", "/healthz", CodeMethod},
+		{"GET", "/nothing", CodePath},
 		{"POST", "/v1/enroll", CodeBody}, {"POST", "/v1/renew", CodeCertMissing}} {
 		status, body := d.do(t, tc.method, tc.path, []byte("{"))
 		if status < 400 || !strings.Contains(string(body), `"code":"`+tc.code+`"`) {
 			t.Errorf("%s %s: %d %s; wanted %s", tc.method, tc.path, status, body, tc.code)
 		}
 	}
-	if status, body := d.do(t, "GET", "/v1/ca", nil); status != 200 || string(body) != string(s.cfg.Authority.BundlePEM()) {
+	bundle := string(s.cfg.Authority.BundlePEM())
+	if status, body := d.do(t, "GET", "/v1/ca", nil); status != 200 || string(body) != bundle {
 		t.Errorf("/v1/ca: %d %s", status, body)
 	}
 	if status, body := d.do(t, "GET", "/v1/time", nil); status != 200 || string(body) != `{"time":1795521600000}` {

@@ -50,7 +50,8 @@ func (d directory) lock(ctx context.Context) (unlock func(), err error) {
 		}
 		if waited >= lockWithin {
 			f.Close()
-			return nil, fmt.Errorf("lock %s: another process holds it for more than %s; stop the other agent", f.Name(), lockWithin)
+			return nil, fmt.Errorf("lock %s: another process holds it for more than %s; stop the other agent", f.Name(),
+				lockWithin)
 		}
 		if !agent.Wait(ctx, lockPoll) {
 			f.Close()

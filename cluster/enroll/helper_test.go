@@ -83,9 +83,16 @@ type site struct {
 
 func newSite(t testing.TB, change func(*Config)) *site {
 	t.Helper()
+	s := newQuietSite(t, change)
+	s.serve(t)
+	return s
+}
+
+// newQuietSite is a site without a listener: a fuzzer is led astray by what runs beside its target.
+func newQuietSite(t testing.TB, change func(*Config)) *site {
+	t.Helper()
 	s := &site{clock: newClock(), registry: &registry{}, dir: t.TempDir()}
 	s.open(t, change)
-	s.serve(t)
 	return s
 }
 
@@ -120,7 +127,8 @@ func (s *site) serve(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(tls.NewListener(tcp, s.ServerTLS(l))) }()
 	t.Cleanup(func() {
@@ -214,7 +222,8 @@ func (d *device) request(t testing.TB, token api.Token, node string) *api.Enroll
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &api.EnrollRequest{TokenID: join.ID, Secret: join.Secret, Node: node, CSR: csrOf(t, d.key), Host: api.Host{Hostname: "gw"}}
+	return &api.EnrollRequest{TokenID: join.ID, Secret: join.Secret, Node: node, CSR: csrOf(t, d.key),
+		Host: api.Host{Hostname: "gw"}}
 }
 
 // enroll joins and keeps the certificate.

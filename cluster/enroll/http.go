@@ -120,7 +120,8 @@ func (s *Service) serveRenew(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		s.refuse(w, problem(http.StatusUnauthorized, CodeCertMissing, "connect with the node's client certificate, expired or not",
+		s.refuse(w, problem(http.StatusUnauthorized, CodeCertMissing,
+			"connect with the node's client certificate, expired or not",
 			"no client certificate was shown"))
 		return
 	}
@@ -181,7 +182,8 @@ func (s *Service) refuse(w http.ResponseWriter, err error) {
 	p, ok := errors.AsType[*api.Problem](err)
 	if !ok {
 		s.cfg.Log.Error("enrolment request failed", agent.KeyErr, err)
-		p = problem(http.StatusInternalServerError, CodeInternal, "ask again; the log of the cluster agent tells more", "the cluster agent failed")
+		p = problem(http.StatusInternalServerError, CodeInternal, "ask again; the log of the cluster agent tells more",
+			"the cluster agent failed")
 	}
 	s.count(p.Code)
 	raw, err := json.Marshal(p)

@@ -97,7 +97,8 @@ func keyDigest(cert *x509.Certificate) string {
 }
 
 // issueClient makes a client certificate for who, good from now for life.
-func (r root) issueClient(who mqtt.Identity, key crypto.PublicKey, now time.Time, life time.Duration) (*x509.Certificate, error) {
+func (r root) issueClient(who mqtt.Identity, key crypto.PublicKey, now time.Time,
+	life time.Duration) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber: newSerial(),
 		Subject:      who.Subject(),
@@ -108,7 +109,8 @@ func (r root) issueClient(who mqtt.Identity, key crypto.PublicKey, now time.Time
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	if !template.NotAfter.After(template.NotBefore) {
-		return nil, fmt.Errorf("issue certificate for %s: the CA expired at %s", who.CommonName(), r.cert.NotAfter.Format(time.RFC3339))
+		return nil, fmt.Errorf("issue certificate for %s: the CA expired at %s", who.CommonName(),
+			r.cert.NotAfter.Format(time.RFC3339))
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, r.cert, key, r.key)
 	if err != nil {

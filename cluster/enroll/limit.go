@@ -75,7 +75,8 @@ func (l *limiter) caller(from netip.Addr, now time.Time) *caller {
 		if len(l.callers) >= maxCallers {
 			l.evict(now)
 		}
-		c = &caller{requests: rate.NewLimiter(requestRate, requestBurst), failures: rate.NewLimiter(rate.Limit(failureRate), failureBurst)}
+		c = &caller{requests: rate.NewLimiter(requestRate, requestBurst),
+			failures: rate.NewLimiter(rate.Limit(failureRate), failureBurst)}
 		l.callers[key] = c
 	}
 	c.seen = now

@@ -13,8 +13,9 @@ import (
 
 // nodeOf is the node as enrolment knows it.
 func (s *Service) nodeOf(n nodeRecord) api.Node {
-	out := api.Node{ID: n.ID, Cluster: s.cfg.Cluster, Presence: api.PresenceEnrolled, Reason: "has a certificate, has not connected yet",
-		Since: n.Admitted, Enrolled: n.Enrolled, Labels: n.Labels, KeySHA256: n.Key}
+	out := api.Node{ID: n.ID, Cluster: s.cfg.Cluster, Presence: api.PresenceEnrolled,
+		Reason: "has a certificate, has not connected yet",
+		Since:  n.Admitted, Enrolled: n.Enrolled, Labels: n.Labels, KeySHA256: n.Key}
 	if len(n.Certs) > 0 {
 		newest := n.Certs[len(n.Certs)-1]
 		out.Certificate = api.Certificate{SHA256: newest.SHA256, NotAfter: newest.NotAfter}
@@ -51,6 +52,8 @@ func (s *Service) Enrolled() ([]api.Node, error) {
 // certificates could not be renewed any more.
 func (s *Service) Remove(node, by string) error {
 	now := s.now()
+	s.tell.Lock()
+	defer s.tell.Unlock()
 	err := s.cfg.DB.Update(func(tx *bbolt.Tx) error {
 		n, found, err := get[nodeRecord](tx, bucketNodes, node)
 		if err != nil {
@@ -91,7 +94,8 @@ func revoke(tx *bbolt.Tx, subject string, c certRecord, now time.Time, reason st
 	if _, err := tx.Bucket([]byte(bucketRevoked)).NextSequence(); err != nil {
 		return fmt.Errorf("number revocation: %w", err)
 	}
-	return put(tx, bucketRevoked, c.Serial, revokedRecord{Subject: subject, At: api.At(now), NotAfter: c.NotAfter, Reason: reason})
+	return put(tx, bucketRevoked, c.Serial, revokedRecord{Subject: subject, At: api.At(now), NotAfter: c.NotAfter,
+		Reason: reason})
 }
 
 // Expiry is when somebody's certificate ends. Kind is node, operator or ca.

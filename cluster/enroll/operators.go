@@ -62,10 +62,12 @@ func (s *Service) IssueOperator(spec OperatorSpec) (api.Operator, error) {
 		return api.Operator{}, err
 	}
 	c := recordOf(cert, now)
-	op := api.Operator{Name: spec.Name, Role: spec.Role, Certificate: api.Certificate{SHA256: c.SHA256, NotAfter: c.NotAfter}}
+	op := api.Operator{Name: spec.Name, Role: spec.Role,
+		Certificate: api.Certificate{SHA256: c.SHA256, NotAfter: c.NotAfter}}
 	err = s.cfg.DB.Update(func(tx *bbolt.Tx) error {
 		if n := tx.Bucket([]byte(bucketOperators)).Inspect().KeyN; n >= maxOperators {
-			return problem(http.StatusConflict, CodeOperatorArgs, "let old ones expire", "there are %d operator certificates; wanted at most %d", n, maxOperators)
+			return problem(http.StatusConflict, CodeOperatorArgs, "let old ones expire",
+				"there are %d operator certificates; wanted at most %d", n, maxOperators)
 		}
 		return put(tx, bucketOperators, c.Serial, operatorRecord{op, c.Issued, spec.By})
 	})
@@ -100,6 +102,8 @@ func (s *Service) ListOperators() ([]api.Operator, error) {
 // RevokeOperator revokes the certificate with a SHA-256, or every one of a name. It returns how many it revoked.
 func (s *Service) RevokeOperator(which, by string) (int, error) {
 	now := s.now()
+	s.tell.Lock()
+	defer s.tell.Unlock()
 	var gone []operatorRecord
 	err := s.cfg.DB.Update(func(tx *bbolt.Tx) error {
 		found, serials := false, []string(nil)
@@ -166,7 +170,8 @@ func (s *Service) ClusterCertificate() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.own = &ownCertificate{&tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, signer.cert, now}
+	s.own = &ownCertificate{&tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, signer.cert,
+		now}
 	return s.own.tls, nil
 }
 

@@ -46,7 +46,8 @@ const (
 
 // problem makes an error that an HTTP service answers as it is. Detail is a format.
 func problem(status int, code, cure, detail string, args ...any) *api.Problem {
-	return &api.Problem{Status: status, Title: http.StatusText(status), Detail: fmt.Sprintf(detail, args...), Code: code, Cure: cure}
+	return &api.Problem{Status: status, Title: http.StatusText(status), Detail: fmt.Sprintf(detail, args...), Code: code,
+		Cure: cure}
 }
 
 const cureNewToken = "make a new token with `skerry token create` and run the join again with it"

@@ -41,8 +41,8 @@ func (s *Service) Renew(cert *x509.Certificate, r *api.RenewRequest) (*api.Enrol
 		return nil, err
 	}
 	if key.sha256 != keyDigest(cert) {
-		return nil, problem(http.StatusForbidden, CodeKeyMismatch, "sign the request with the key of the present certificate; for a new key, "+
-			cureRejoin, "certificate request has another key than the client certificate")
+		return nil, problem(http.StatusForbidden, CodeKeyMismatch, "sign the request with the key of the present "+
+			"certificate; for a new key, "+cureRejoin, "certificate request has another key than the client certificate")
 	}
 	if s.current(n, now) == nil {
 		err = s.cfg.DB.Update(func(tx *bbolt.Tx) error {

@@ -115,7 +115,8 @@ func (a *Authority) load() error {
 	for _, cert := range certs {
 		key := keyOf(cert, keys)
 		if key == nil {
-			return a.broken(rootKeysFile, fmt.Errorf("holds no key of the certificate %q in %s", cert.Subject.CommonName, rootsFile))
+			return a.broken(rootKeysFile, fmt.Errorf("holds no key of the certificate %q in %s", cert.Subject.CommonName,
+				rootsFile))
 		}
 		roots = append(roots, root{cert, key})
 	}
@@ -187,7 +188,8 @@ func (a *Authority) loadPrivate(name string) ([]*pem.Block, error) {
 		return nil, err
 	}
 	if mode := info.Mode().Perm(); mode&0o007 != 0 {
-		return nil, fmt.Errorf("mode is %#o, so that every user may use the key; run `chmod 600 %s`: %w", mode, a.dir.path(name), fs.ErrPermission)
+		return nil, fmt.Errorf("mode is %#o, so that every user may use the key; run `chmod 600 %s`: %w", mode,
+			a.dir.path(name), fs.ErrPermission)
 	}
 	return a.blocks(name, pemKey)
 }

@@ -83,7 +83,8 @@ func (a *Authority) RotateRoot(ctx context.Context) error {
 	}
 	old := retain(a.cfg, a.roots, root.born)
 	if len(old) == maxRoots {
-		return fmt.Errorf("rotate CA: %d roots are within their overlap of %s; wait for the oldest to leave", len(old), a.cfg.Overlap)
+		return fmt.Errorf("rotate CA: %d roots are within their overlap of %s; wait for the oldest to leave", len(old),
+			a.cfg.Overlap)
 	}
 	roots := append([]root{fresh}, old...)
 	keys, err := encodeRootKeys(roots)
@@ -115,7 +116,8 @@ func (a *Authority) RotateOrders(ctx context.Context) error {
 	}
 	old := retain(a.cfg, a.orders, func(k orderKey) time.Time { return k.born })
 	if len(old) == maxRoots {
-		return fmt.Errorf("rotate order key: %d keys are within their overlap of %s; wait for the oldest to leave", len(old), a.cfg.Overlap)
+		return fmt.Errorf("rotate order key: %d keys are within their overlap of %s; wait for the oldest to leave",
+			len(old), a.cfg.Overlap)
 	}
 	data, err := encodeOrders(append([]orderKey{fresh}, old...))
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
-// Nodes is told what enrolment decides. Both are called after the decision is stored, from several goroutines, and never
-// from within a transaction.
+// Nodes is told what enrolment decides: after the decision is stored and in the order of the decisions, one at a time,
+// never from within a transaction. It must not call the Service.
 type Nodes interface {
 	// Enrolled says that n has a certificate. It is called before the device gets it, and again whenever the device
 	// gets another, so it must be idempotent. An error keeps the certificate back; the device asks again.
@@ -30,8 +30,9 @@ type Nodes interface {
 	Revoked(who mqtt.Identity)
 }
 
-// Config is what a Service needs. Endpoints are the https URLs of this service and MQTT the broker's URLs, both in order
-// of preference and as devices reach them. Zero durations mean: Life 90 days, Grace 90 days, RetryAfter 10 seconds.
+// Config is what a Service needs. Endpoints are the https URLs of this service and MQTT the broker's URLs, both in
+// order of preference and as devices reach them. Zero durations mean: Life 90 days, Grace 90 days, RetryAfter 10
+// seconds.
 type Config struct {
 	Cluster       string
 	Root          string // of the topics; empty means skerry/v1
@@ -53,6 +54,8 @@ type Service struct {
 	cfg    Config
 	limits *limiter
 
+	tell sync.Mutex // held while a decision is stored and told, so that Nodes hears them in order
+
 	mu        sync.Mutex
 	endpoints []string
 	brokers   []string
@@ -60,8 +63,8 @@ type Service struct {
 	own       *ownCertificate // the cluster agent's, on an external broker
 }
 
-// Open prepares a service on its store: it creates its buckets, and refuses a store whose certificates were issued by an
-// authority other than the one given.
+// Open prepares a service on its store: it creates its buckets, and refuses a store whose certificates were issued by
+// an authority other than the one given.
 func Open(cfg Config) (*Service, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("enrolment: %w", err)
@@ -95,7 +98,8 @@ func (c *Config) complete() error {
 		field *time.Duration
 		name  string
 		zero  time.Duration
-	}{{&c.Life, "life", 90 * 24 * time.Hour}, {&c.Grace, "grace", 90 * 24 * time.Hour}, {&c.RetryAfter, "retry after", 10 * time.Second}} {
+	}{{&c.Life, "life", 90 * 24 * time.Hour}, {&c.Grace, "grace", 90 * 24 * time.Hour},
+		{&c.RetryAfter, "retry after", 10 * time.Second}} {
 		if *d.field == 0 {
 			*d.field = d.zero
 		}
@@ -128,8 +132,8 @@ func (s *Service) sameAuthority(tx *bbolt.Tx) error {
 		return err
 	}
 	if found && !slices.ContainsFunc(known.SHA256, func(sum string) bool { return slices.Contains(now.SHA256, sum) }) {
-		return fmt.Errorf("store %s belongs to the CA with SHA-256 %s, while %s holds another (%s); restore the CA directory "+
-			"from a backup, or move the store away too and have every device join again",
+		return fmt.Errorf("store %s belongs to the CA with SHA-256 %s, while %s holds another (%s); restore the CA "+
+			"directory from a backup, or move the store away too and have every device join again",
 			s.cfg.DB.Path(), known.SHA256[0], s.cfg.Authority.cfg.Dir, now.SHA256[0])
 	}
 	if slices.Equal(known.SHA256, now.SHA256) {
@@ -200,8 +204,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// Sweep deletes expired tokens, devices that waited in vain, and what is known of certificates that nobody could use any
-// more. Deleting never admits anybody: a certificate whose record is gone is refused.
+// Sweep deletes expired tokens, devices that waited in vain, and what is known of certificates that nobody could use
+// any more. Deleting never admits anybody: a certificate whose record is gone is refused.
 func (s *Service) Sweep() error {
 	now := s.now()
 	over := func(m api.Millis, after time.Duration) bool { return now.After(m.Time().Add(after)) }

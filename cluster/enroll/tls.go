@@ -23,7 +23,8 @@ func (s *Service) BrokerTLS(l *Listener) *tls.Config {
 	})
 }
 
-func (s *Service) tlsConfig(l *Listener, auth tls.ClientAuthType, protos []string, verify func(tls.ConnectionState) error) *tls.Config {
+func (s *Service) tlsConfig(l *Listener, auth tls.ClientAuthType, protos []string,
+	verify func(tls.ConnectionState) error) *tls.Config {
 	base := &tls.Config{
 		MinVersion:       tls.VersionTLS13,
 		GetCertificate:   l.GetCertificate,

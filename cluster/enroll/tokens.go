@@ -75,7 +75,8 @@ func (s *Service) CreateToken(spec TokenSpec) (api.Token, error) {
 	sum := sha256.Sum256([]byte(secret))
 	err := s.cfg.DB.Update(func(tx *bbolt.Tx) error {
 		if n := tx.Bucket([]byte(bucketTokens)).Inspect().KeyN; n >= maxTokens {
-			return problem(http.StatusConflict, CodeTokenArgs, "revoke or await the expiry of old ones", "there are %d tokens; wanted at most %d", n, maxTokens)
+			return problem(http.StatusConflict, CodeTokenArgs, "revoke or await the expiry of old ones",
+				"there are %d tokens; wanted at most %d", n, maxTokens)
 		}
 		return put(tx, bucketTokens, token.ID, tokenRecord{token, sum[:]})
 	})
@@ -156,7 +157,8 @@ func (t *tokenRecord) usable(now time.Time) error {
 
 func (t *tokenRecord) unused() error {
 	if t.MaxUses > 0 && t.Uses >= t.MaxUses {
-		return problem(http.StatusForbidden, CodeTokenUsedUp, cureNewToken, "join token %s was used %d of %d times", t.ID, t.Uses, t.MaxUses)
+		return problem(http.StatusForbidden, CodeTokenUsedUp, cureNewToken, "join token %s was used %d of %d times", t.ID,
+			t.Uses, t.MaxUses)
 	}
 	return nil
 }

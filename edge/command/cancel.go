@@ -22,7 +22,8 @@ func (*cancel) Spec() Spec {
 			Args: api.Schema{
 				Type: "object", Required: []string{"id"}, AdditionalProperties: new(false),
 				Properties: map[string]api.Schema{
-					"id": {Type: "string", Description: "id of the command", MaxLength: api.MaxIDLength, Pattern: "^[a-z0-9][a-z0-9.-]*$"},
+					"id": {Type: "string", Description: "of the command", MaxLength: api.MaxIDLength,
+						Pattern: "^[a-z0-9][a-z0-9.-]*$"},
 				},
 			},
 		},
@@ -61,7 +62,7 @@ func (e *Engine) cancel(id string, by *api.Command) (api.Phase, error) {
 		return "", fmt.Errorf("command %s is unknown", id)
 	}
 	if j.end == nil {
-		e.askToEnd(j, &ending{api.PhaseCancelled, clip("cancelled by "+by.By+" with command "+by.ID, api.MaxReasonBytes)})
+		e.askToEnd(j, &ending{api.PhaseCancelled, "cancelled by " + by.By + " with command " + by.ID})
 	}
 	waits, why := !j.placed, j.end
 	e.mu.Unlock()

@@ -98,7 +98,8 @@ func (e *Engine) stop() error {
 		e.interrupt(j)
 	}
 	slices.Sort(names)
-	return fmt.Errorf("stop commands: still running: %s; %d more closed before", strings.Join(names, ", "), e.abandoned.Load())
+	return fmt.Errorf("stop commands: still running: %s; and %d that were closed before",
+		strings.Join(names, ", "), e.abandoned.Load())
 }
 
 // await waits up to limit for the running jobs that matter, and returns those left.

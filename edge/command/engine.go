@@ -24,8 +24,8 @@ type Config struct {
 	Log   *slog.Logger
 
 	Concurrency int           // 0: 4; commands that run at once; urgent ones have as many places of their own
-	QueueLen    int           // 0: 64; commands that wait; one more is rejected as busy; urgent ones have a queue of their own
-	Grace       time.Duration // 0: 10 s; from the deadline, or a cancel, until a command is closed although its verb has not ended
+	QueueLen    int           // 0: 64; commands that wait; one more is rejected as busy; urgent ones wait in a queue of their own
+	Grace       time.Duration // 0: 10 s; from deadline or cancel until a command is closed although its verb still runs
 	Drain       time.Duration // 0: 2 s; what a clean stop leaves running commands to end by themselves
 	ResendEvery time.Duration // 0: 60 s; between two sendings of a final status that is not acknowledged
 	BootID      string        // empty: the kernel's
@@ -92,15 +92,15 @@ func New(cfg Config, out Out) (*Engine, error) {
 		faults = append(faults, errors.New("command engine: wanted a database, a clock, a log and a way out"))
 	}
 	if cfg.Concurrency < 0 || cfg.QueueLen < 0 || cfg.Grace < 0 || cfg.Drain < 0 || cfg.ResendEvery < 0 {
-		faults = append(faults, fmt.Errorf("concurrency %d, queue %d, grace %s, drain %s, resend %s: wanted no negative value",
+		faults = append(faults, fmt.Errorf("concurrency %d, queue %d, grace %s, drain %s, resend %s: wanted none below zero",
 			cfg.Concurrency, cfg.QueueLen, cfg.Grace, cfg.Drain, cfg.ResendEvery))
 	}
 	if len(cfg.Verbs) >= api.MaxVerbs {
 		faults = append(faults, fmt.Errorf("%d verbs; wanted fewer than %d", len(cfg.Verbs), api.MaxVerbs))
 	}
 	cfg.defaults()
-	e := &Engine{cfg: cfg, verbs: map[string]*known{}, agent: api.NewID(), ready: make(chan struct{}), wake: make(chan struct{}, 1),
-		jobs: map[string]*job{}, loose: map[string]*looseEnd{}}
+	e := &Engine{cfg: cfg, agent: api.NewID(), ready: make(chan struct{}), wake: make(chan struct{}, 1),
+		verbs: map[string]*known{}, jobs: map[string]*job{}, loose: map[string]*looseEnd{}}
 	for _, v := range append([]Verb{&cancel{e}}, cfg.Verbs...) {
 		if err := e.learn(v); err != nil {
 			faults = append(faults, err)
@@ -219,6 +219,6 @@ func (e *Engine) Counts() Counts {
 	open := len(e.jobs)
 	loose := len(e.loose)
 	e.mu.Unlock()
-	return Counts{Open: open, Owed: len(e.journal.owed()) + loose, Dropped: e.sender.dropped.Load(), Busy: e.busy.Load(),
-		Abandoned: e.abandoned.Load()}
+	return Counts{Open: open, Owed: len(e.journal.owed()) + loose, Dropped: e.sender.dropped.Load(),
+		Busy: e.busy.Load(), Abandoned: e.abandoned.Load()}
 }

@@ -48,7 +48,8 @@ func (e *Engine) Handle(ctx context.Context, cmd *api.Command) error {
 		return nil
 	}
 	e.cfg.Clock.Raise(cmd.Issued.Time()) // the cluster agent signed that this is past
-	j := &job{cmd: cmd, verb: e.verbs[cmd.Verb], received: time.Now(), phase: api.PhaseDelivered, rec: &record{Command: *cmd, Digest: sum}}
+	j := &job{cmd: cmd, verb: e.verbs[cmd.Verb], received: time.Now(), phase: api.PhaseDelivered}
+	j.rec = &record{Command: *cmd, Digest: sum}
 	if phase, reason := e.judge(j); phase != api.PhaseAccepted {
 		e.refuse(j, phase, reason)
 		return nil
@@ -72,8 +73,8 @@ func (e *Engine) answered(cmd *api.Command, sum string) bool {
 	if first != sum {
 		e.cfg.Log.Warn("command id used twice", agent.KeyCommand, cmd.ID, agent.KeyVerb, cmd.Verb, agent.KeyBy, cmd.By)
 		if loose == nil && known.acked {
-			e.sender.pass(&api.Status{ID: cmd.ID, Phase: api.PhaseRejected, Epoch: cmd.Epoch, At: api.At(e.cfg.Clock.Now()),
-				Reason: "id was used before for another command; wanted a new one"})
+			st := e.status(&job{cmd: cmd}, api.PhaseRejected, "id was used before for another command; wanted a new one")
+			e.sender.pass(&st)
 			return true
 		}
 		// The end of the first is still owed: a rejection now would be taken for it.
@@ -101,7 +102,8 @@ func (e *Engine) current(j *job) api.Status {
 // judge decides whether a new command is accepted.
 func (e *Engine) judge(j *job) (api.Phase, string) {
 	if j.left(e.cfg.Clock.Now(), time.Now()) <= 0 {
-		return api.PhaseExpired, fmt.Sprintf("deadline %s had passed when it arrived", j.cmd.Deadline.Time().Format(time.RFC3339))
+		deadline := j.cmd.Deadline.Time().Format(time.RFC3339)
+		return api.PhaseExpired, "deadline " + deadline + " had passed when it arrived"
 	}
 	if j.verb == nil {
 		return api.PhaseRejected, fmt.Sprintf("verb %q is unknown; wanted %s", j.cmd.Verb, e.verbNames())

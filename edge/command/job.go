@@ -65,7 +65,8 @@ func (j *job) left(now, mono time.Time) time.Duration {
 
 // status makes the next status of j.
 func (e *Engine) status(j *job, phase api.Phase, reason string) api.Status {
-	return api.Status{ID: j.cmd.ID, Phase: phase, Epoch: j.cmd.Epoch, At: api.At(e.cfg.Clock.Now()), Reason: clip(reason, api.MaxReasonBytes)}
+	return api.Status{ID: j.cmd.ID, Phase: phase, Epoch: j.cmd.Epoch, At: api.At(e.cfg.Clock.Now()),
+		Reason: clip(reason, api.MaxReasonBytes)}
 }
 
 // enqueue makes j wait for a place. The caller has journalled it.
@@ -111,11 +112,10 @@ var errEnded = errors.New("ended before it began")
 // perform runs j's action and closes j.
 func (e *Engine) perform(ctx context.Context, j *job) {
 	out, err := e.act(ctx, j)
-	var why *ending
-	if err != nil && !errors.Is(err, ErrRejected) && errors.As(context.Cause(ctx), &why) && why.phase == api.PhaseInterrupted {
+	if st := e.conclude(ctx, j, out, err); st.Phase == api.PhaseInterrupted {
 		e.interrupt(j)
 	} else {
-		e.finish(j, e.conclude(ctx, j, out, err))
+		e.finish(j, st)
 	}
 	j.cancel(nil)
 	e.release(j)
@@ -178,7 +178,7 @@ func (e *Engine) progress(j *job, text string) {
 	e.sender.pass(&st)
 }
 
-// conclude makes the final status of an action that returned.
+// conclude makes the status of an action that returned.
 func (e *Engine) conclude(ctx context.Context, j *job, out Outcome, err error) api.Status {
 	var why *ending
 	st := e.status(j, api.PhaseSucceeded, out.Reason)
@@ -234,7 +234,8 @@ func (e *Engine) decide(j *job, phase api.Phase) bool {
 
 // tell logs the end of a command; those that only read are no news.
 func (e *Engine) tell(j *job, st *api.Status, err error) {
-	log := e.cfg.Log.With(agent.KeyCommand, st.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyBy, j.cmd.By, agent.KeyState, st.Phase)
+	log := e.cfg.Log.With(agent.KeyCommand, st.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyBy, j.cmd.By,
+		agent.KeyState, st.Phase)
 	switch {
 	case err != nil:
 		log.Error("command closed, but not journalled", agent.KeyErr, err)

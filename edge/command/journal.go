@@ -51,7 +51,8 @@ type entry struct {
 }
 
 func newJournal(db *bbolt.DB) *journal {
-	return &journal{db: db, records: []byte("command-records"), bodies: []byte("command-statuses"), byID: map[string]*entry{}}
+	return &journal{db: db, byID: map[string]*entry{},
+		records: []byte("command-records"), bodies: []byte("command-statuses")}
 }
 
 func key(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }

@@ -47,8 +47,8 @@ func decodeRecord(raw []byte) (*record, error) {
 		return nil, fmt.Errorf("decode journal record: %w", err)
 	}
 	if r.Status.ID != r.Command.ID || r.Digest == "" || r.Bytes < 0 || r.Attempts < 0 {
-		return nil, fmt.Errorf("decode journal record: status of %q, digest %q, %d bytes, %d attempts do not belong to command %q",
-			r.Status.ID, r.Digest, r.Bytes, r.Attempts, r.Command.ID)
+		return nil, fmt.Errorf("decode journal record of %q: status of %q, digest %q, %d bytes, %d attempts do not fit it",
+			r.Command.ID, r.Status.ID, r.Digest, r.Bytes, r.Attempts)
 	}
 	return &r, nil
 }

@@ -32,7 +32,8 @@ func (e *Engine) settle(s stored) {
 	if j.verb != nil {
 		if c, ok := j.verb.verb.(Cleaner); ok {
 			if err := c.Clean(j.cmd.ID, j.cmd.Args); err != nil {
-				e.cfg.Log.Warn("command left something behind", agent.KeyCommand, j.cmd.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyErr, err)
+				e.cfg.Log.Warn("command left something behind",
+					agent.KeyCommand, j.cmd.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyErr, err)
 			}
 		}
 	}

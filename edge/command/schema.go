@@ -32,7 +32,8 @@ func compile(path string, schema api.Schema) (*checker, error) {
 	switch schema.Type {
 	case "", "object", "array", "string", "number", "integer", "boolean":
 	default:
-		return nil, fmt.Errorf("schema of %s: type %q: wanted object, array, string, number, integer or boolean", path, schema.Type)
+		return nil, fmt.Errorf("schema of %s: type %q: wanted object, array, string, number, integer or boolean",
+			path, schema.Type)
 	}
 	var err error
 	if schema.Pattern != "" {

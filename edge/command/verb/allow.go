@@ -44,7 +44,7 @@ func compileRules(allow []Allow) ([]rule, error) {
 			faults = append(faults, fmt.Errorf("exec[%d].name %q: wanted a name without slashes", i, a.Name))
 		}
 		if len(a.Argv) == 0 || !filepath.IsAbs(a.Argv[0]) {
-			faults = append(faults, fmt.Errorf("exec[%d].argv %q: wanted a program by its absolute path first", i, a.Argv))
+			faults = append(faults, fmt.Errorf("exec[%d].argv %q: wanted a program by its absolute path", i, a.Argv))
 		}
 		if a.Dir != "" && !filepath.IsAbs(a.Dir) {
 			faults = append(faults, fmt.Errorf("exec[%d].dir %q: wanted an absolute path", i, a.Dir))
@@ -103,17 +103,18 @@ func (r *rule) match(argv []string) ([]string, error) {
 	case len(argv) >= len(r.Argv) && slices.Equal(argv[:len(r.Argv)], r.Argv):
 		added = argv[len(r.Argv):]
 	default:
-		return nil, fmt.Errorf("args.argv %.80q is not allowed on this node; wanted it to begin with %.80q", argv, r.Argv)
+		return nil, fmt.Errorf("args.argv %.80q is not allowed here; wanted it to begin with %.80q", argv, r.Argv)
 	}
 	first := len(argv) - len(added)
 	if len(added) > len(r.args) {
-		return nil, fmt.Errorf("args.argv[%d] %.40q is one argument too many for %s; wanted %d", first+len(r.args), added[len(r.args)],
-			r.Name, len(r.args))
+		return nil, fmt.Errorf("args.argv[%d] %.40q is one argument too many for %s; wanted %d",
+			first+len(r.args), added[len(r.args)], r.Name, len(r.args))
 	}
 	for i, re := range r.args {
 		switch {
 		case i < len(added) && !re.MatchString(added[i]):
-			return nil, fmt.Errorf("args.argv[%d] %.40q is not allowed for %s; wanted %s", first+i, added[i], r.Name, r.Args[i])
+			return nil, fmt.Errorf("args.argv[%d] %.40q is not allowed for %s; wanted %s",
+				first+i, added[i], r.Name, r.Args[i])
 		case i >= len(added) && !re.MatchString(""):
 			return nil, fmt.Errorf("args.argv[%d] is missing for %s; wanted %s", first+i, r.Name, r.Args[i])
 		}

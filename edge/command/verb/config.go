@@ -29,10 +29,10 @@ type configArgs struct {
 // Spec declares the verb.
 func (*ConfigSet) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "config.set", Help: "Change the configuration without a restart; it is taken back when the node cannot reconnect with it.",
-			Role: api.RoleAdmin,
+		Verb: api.Verb{Name: "config.set", Role: api.RoleAdmin,
+			Help: "Change the configuration without a restart; it is taken back when the node cannot reconnect with it.",
 			Args: object(map[string]api.Schema{
-				"patch": {Type: "object", Description: "the settings to change, in the form of edge.yaml; null removes one"},
+				"patch": {Type: "object", Description: "settings in the form of edge.yaml; null removes one"},
 			}, "patch")},
 	}
 }

@@ -5,6 +5,7 @@ package verb
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
@@ -12,14 +13,15 @@ import (
 
 // Streams opens the byte streams that commands name in args.stream.
 type Streams interface {
-	Open(sid string) (Stream, error)
+	// Open opens this side of stream sid, for as long as ctx.
+	Open(ctx context.Context, sid string) (Stream, error)
 }
 
 // StreamsFunc lets a function be Streams.
-type StreamsFunc func(sid string) (Stream, error)
+type StreamsFunc func(ctx context.Context, sid string) (Stream, error)
 
 // Open calls f.
-func (f StreamsFunc) Open(sid string) (Stream, error) { return f(sid) }
+func (f StreamsFunc) Open(ctx context.Context, sid string) (Stream, error) { return f(ctx, sid) }
 
 // Stream is one side of a multiplexed byte stream. Write waits for credit. Read returns what arrived on any channel;
 // io.EOF when there is no more.
@@ -36,7 +38,7 @@ var errNoStreams = errors.New("this node has no streams; wanted a command withou
 type noStreams struct{}
 
 // Open refuses.
-func (noStreams) Open(string) (Stream, error) { return nil, errNoStreams }
+func (noStreams) Open(context.Context, string) (Stream, error) { return nil, errNoStreams }
 
 // closing bounds how long the end of a stream is told to the other side: also when the command's own time is over.
 const closing = 2 * time.Second
@@ -46,6 +48,11 @@ func closeStream(ctx context.Context, stream Stream, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 	defer cancel()
 	return stream.Close(ctx, err)
+}
+
+// channels is a Stream that can read one channel to its end, which a Stream alone only knows of the whole.
+type channels interface {
+	Reader(ctx context.Context, channel uint8) io.Reader
 }
 
 // object is the schema of an arguments object that takes nothing but properties.

@@ -54,9 +54,11 @@ type execArgs struct {
 // Spec declares the verb.
 func (*Exec) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "exec", Help: "Run an allowed program; its arguments never meet a shell.", Role: api.RoleOperator, Stream: true,
+		Verb: api.Verb{Name: "exec", Role: api.RoleOperator, Stream: true,
+			Help: "Run an allowed program; its arguments never meet a shell.",
 			Args: object(map[string]api.Schema{
-				"argv":   {Type: "array", Description: "an allowed name or path, then arguments", Items: &api.Schema{Type: "string", MaxLength: maxArgBytes}},
+				"argv": {Type: "array", Description: "an allowed name or path, then arguments",
+					Items: &api.Schema{Type: "string", MaxLength: maxArgBytes}},
 				"stdin":  {Type: "string", Description: "what the program reads", MaxLength: 32 << 10},
 				"stream": streamArg("stdout (channel 1) and stderr (channel 2) while the program runs"),
 			}, "argv")},
@@ -90,7 +92,7 @@ func (e *Exec) run(ctx context.Context, p *process, timeout time.Duration, sid s
 	stdout := &channel{ctx: ctx, tail: out, number: api.ChannelStdout}
 	stderr := &channel{ctx: ctx, tail: out, number: api.ChannelStderr}
 	if sid != "" {
-		stream, err := e.streams.Open(sid)
+		stream, err := e.streams.Open(ctx, sid)
 		if err != nil {
 			return command.Outcome{}, fmt.Errorf("%w: open stream %s: %w", command.ErrRejected, sid, err)
 		}
@@ -110,7 +112,7 @@ func (e *Exec) run(ctx context.Context, p *process, timeout time.Duration, sid s
 	if stdout.stream != nil {
 		lost := errors.Join(stdout.lost, stderr.lost)
 		if lost == nil && ctx.Err() == nil {
-			lost = errors.Join(stdout.stream.EndWrite(ctx, api.ChannelStdout), stdout.stream.EndWrite(ctx, api.ChannelStderr))
+			lost = errors.Join(stdout.stream.EndWrite(ctx, stdout.number), stderr.stream.EndWrite(ctx, stderr.number))
 		}
 		if lost = errors.Join(lost, closeStream(ctx, stdout.stream, err)); lost != nil {
 			outcome.Result = map[string]any{"stream": lost.Error()}

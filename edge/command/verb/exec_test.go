@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
 )
@@ -156,6 +157,38 @@ func TestExecKeepsTheEndOfALongOutput(t *testing.T) {
 	}
 	if closed, why := p.end(); !closed || why != nil || !p.ended[api.ChannelStdout] || !p.ended[api.ChannelStderr] {
 		t.Errorf("stream closed %v (%v), ended %v", closed, why, p.ended)
+	}
+}
+
+// A program may end long before a slow stream has taken what it printed.
+func TestExecBringsAllOutputThroughASlowStream(t *testing.T) {
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	p := newPipe()
+	p.hold = make(chan struct{})
+	e := must(NewExec(allowed(), p))(t)
+	args := argv("sh", "echo $$ > "+pidFile+"; head -c 60000 /dev/zero | tr '\\0' x; echo end")
+	args["stream"] = "s1"
+	ended := make(chan error, 1)
+	go func() {
+		_, err := do(t.Context(), e, args)
+		ended <- err
+	}()
+	var pid int
+	eventually(t, func() bool {
+		raw, _ := os.ReadFile(pidFile)
+		n, err := fmt.Sscan(string(raw), &pid)
+		return n == 1 && err == nil
+	})
+	eventually(t, func() bool { return !alive(pid) })
+	if !agent.Wait(t.Context(), linger+linger/2) {
+		t.Fatal("test ended")
+	}
+	close(p.hold)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if got := p.got(api.ChannelStdout); len(got) != 60004 || !strings.HasSuffix(got, "xend\n") {
+		t.Errorf("%d bytes came through", len(got))
 	}
 }
 

@@ -54,10 +54,10 @@ type getArgs struct {
 // Spec declares the verb.
 func (*FileGet) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "file.get", Help: "Read a file of an allowed directory.", Role: api.RoleOperator, Stream: true,
+		Verb: api.Verb{Name: "file.get", Role: api.RoleOperator, Stream: true, Help: "Read a file of an allowed directory.",
 			Args: object(map[string]api.Schema{
-				"path":   {Type: "string", Description: "absolute path", MaxLength: maxArgBytes},
-				"stream": streamArg("the file (channel 1); without it a file of at most 24 KiB comes as base64 in the result"),
+				"path":   {Type: "string", Description: "absolute", MaxLength: maxArgBytes},
+				"stream": streamArg("the file (channel 1); without it at most 24 KiB come as base64 in the result"),
 			}, "path")},
 		Restart: command.Retry,
 	}
@@ -102,12 +102,13 @@ func (f *FileGet) read(ctx context.Context, job *command.Job, file *os.File, in 
 	case !info.Mode().IsRegular():
 		return command.Outcome{}, fmt.Errorf("read %s: it is %s; wanted a regular file", in.Path, info.Mode().Type())
 	case size > limit && in.Stream == "" && size <= f.limit:
-		return command.Outcome{}, fmt.Errorf("read %s: it has %d bytes; without a stream at most %d", in.Path, size, limit)
+		return command.Outcome{}, fmt.Errorf("read %s: it has %d bytes; wanted at most %d without a stream", in.Path, size, limit)
 	case size > limit:
 		return command.Outcome{}, fmt.Errorf("read %s: it has %d bytes; wanted at most %d", in.Path, size, limit)
 	}
 	sum := sha256.New()
-	result := map[string]any{"size": size, "mode": "0" + strconv.FormatUint(uint64(info.Mode().Perm()), 8), "modified": api.At(info.ModTime())}
+	mode := "0" + strconv.FormatUint(uint64(info.Mode().Perm()), 8)
+	result := map[string]any{"size": size, "mode": mode, "modified": api.At(info.ModTime())}
 	from := io.TeeReader(io.LimitReader(file, size), sum)
 	if in.Stream == "" {
 		data, err := io.ReadAll(from)
@@ -117,8 +118,12 @@ func (f *FileGet) read(ctx context.Context, job *command.Job, file *os.File, in 
 		result["data"] = base64.StdEncoding.EncodeToString(data)
 		return f.done(in, result, sum, int64(len(data)))
 	}
-	n, err := f.stream(ctx, job, from, in.Stream, size)
+	stream, err := f.streams.Open(ctx, in.Stream)
 	if err != nil {
+		return command.Outcome{}, fmt.Errorf("send %s: %w", in.Path, err)
+	}
+	n, err := send(ctx, stream, from, func(n int64) { job.Progress(fmt.Sprintf("%d of %d bytes", n, size)) })
+	if err = errors.Join(err, closeStream(ctx, stream, err)); err != nil {
 		return command.Outcome{}, fmt.Errorf("send %s: %w", in.Path, err)
 	}
 	return f.done(in, result, sum, n)
@@ -127,18 +132,14 @@ func (f *FileGet) read(ctx context.Context, job *command.Job, file *os.File, in 
 // done checks that the file did not shrink meanwhile, and adds its digest.
 func (*FileGet) done(in getArgs, result map[string]any, sum hash.Hash, n int64) (command.Outcome, error) {
 	if n != result["size"] {
-		return command.Outcome{}, fmt.Errorf("read %s: it shrank from %d to %d bytes meanwhile", in.Path, result["size"], n)
+		return command.Outcome{}, fmt.Errorf("read %s: it shrank from %d to %d bytes", in.Path, result["size"], n)
 	}
 	result["sha256"] = hex.EncodeToString(sum.Sum(nil))
 	return command.Outcome{Result: result}, nil
 }
 
-func (f *FileGet) stream(ctx context.Context, job *command.Job, from io.Reader, sid string, size int64) (n int64, err error) {
-	stream, err := f.streams.Open(sid)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, closeStream(ctx, stream, err)) }()
+// send copies from to stream, to its end.
+func send(ctx context.Context, stream Stream, from io.Reader, report func(int64)) (n int64, err error) {
 	buf := make([]byte, api.MaxFrameData)
 	for {
 		got, err := io.ReadFull(from, buf)
@@ -147,7 +148,7 @@ func (f *FileGet) stream(ctx context.Context, job *command.Job, from io.Reader, 
 				return n, err
 			}
 			n += int64(got)
-			job.Progress(fmt.Sprintf("%d of %d bytes", n, size))
+			report(n)
 		}
 		switch {
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):

@@ -50,13 +50,15 @@ type putArgs struct {
 // Spec declares the verb.
 func (f *FilePut) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "file.put", Help: "Write a file in an allowed directory, whole or not at all.", Role: api.RoleOperator, Stream: true,
+		Verb: api.Verb{Name: "file.put", Role: api.RoleOperator, Stream: true,
+			Help: "Write a file in an allowed directory, whole or not at all.",
 			Args: object(map[string]api.Schema{
-				"path":   {Type: "string", Description: "absolute path; its directory must be there", MaxLength: maxArgBytes},
-				"sha256": {Type: "string", Description: "lower-case hex digest of the content", Pattern: "^[0-9a-f]{64}$"},
+				"path":   {Type: "string", Description: "absolute; its directory must be there", MaxLength: maxArgBytes},
+				"sha256": {Type: "string", Description: "of the content, lower-case hex", Pattern: "^[0-9a-f]{64}$"},
 				"size":   {Type: "integer", Description: "bytes of the content", Minimum: new(0.0)},
-				"mode":   {Type: "string", Description: "permissions in octal; 0644 when left out", Pattern: "^0?[0-7]{3}$"},
-				"data":   {Type: "string", Description: "the content as base64, instead of a stream", MaxLength: base64.StdEncoding.EncodedLen(maxInline)},
+				"mode":   {Type: "string", Description: "in octal; 0644 when left out", Pattern: "^0?[0-7]{3}$"},
+				"data": {Type: "string", Description: "the content as base64, instead of a stream",
+					MaxLength: base64.StdEncoding.EncodedLen(maxInline)},
 				"stream": streamArg("the content (channel 0)"),
 			}, "path", "sha256", "size")},
 	}
@@ -192,12 +194,15 @@ func gone(err error) error {
 func (f *FilePut) fill(ctx context.Context, job *command.Job, u *upload, file *os.File) (err error) {
 	var content io.Reader = bytes.NewReader(u.data)
 	if u.Stream != "" {
-		stream, err := f.streams.Open(u.Stream)
+		stream, err := f.streams.Open(ctx, u.Stream)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, closeStream(ctx, stream, err)) }()
 		content = &inbound{ctx: ctx, stream: stream}
+		if c, ok := stream.(channels); ok {
+			content = c.Reader(ctx, api.ChannelStdin)
+		}
 	}
 	sum, err := copySum(file, content, u.Size, func(n int64) { job.Progress(fmt.Sprintf("%d of %d bytes", n, u.Size)) })
 	if err != nil {

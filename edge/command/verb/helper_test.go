@@ -21,7 +21,8 @@ type pipe struct {
 	closed  bool
 	why     error
 	in      chan []byte
-	fail    error // of every write
+	fail    error         // of every write
+	hold    chan struct{} // what every write waits for; nil: nothing
 	changed chan struct{}
 }
 
@@ -29,9 +30,16 @@ func newPipe() *pipe {
 	return &pipe{written: map[uint8][]byte{}, ended: map[uint8]bool{}, in: make(chan []byte, 1024), changed: make(chan struct{}, 1024)}
 }
 
-func (p *pipe) Open(string) (Stream, error) { return p, nil }
+func (p *pipe) Open(context.Context, string) (Stream, error) { return p, nil }
 
-func (p *pipe) Write(_ context.Context, channel uint8, b []byte) (int, error) {
+func (p *pipe) Write(ctx context.Context, channel uint8, b []byte) (int, error) {
+	if p.hold != nil {
+		select {
+		case <-p.hold:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.fail != nil {

@@ -24,8 +24,8 @@ func NewInfo(describe func(context.Context) (map[string]any, error)) (*Info, err
 // Spec declares the verb.
 func (*Info) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "info", Help: "Describe the node: identity, version, hardware, probes, certificate, backlog.",
-			Role: api.RoleViewer, Args: object(nil)},
+		Verb: api.Verb{Name: "info", Role: api.RoleViewer, Args: object(nil),
+			Help: "Describe the node: identity, version, hardware, probes, certificate, backlog."},
 		Restart: command.Retry, Urgent: true,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,7 +61,8 @@ func (l *LogTail) Allow(logs []Log) error {
 	var faults []error
 	for i, log := range logs {
 		if log.Name == "" || log.Name == AgentLog || !filepath.IsAbs(log.Path) {
-			faults = append(faults, fmt.Errorf("logs[%d] %q, %q: wanted a name other than %s and an absolute path", i, log.Name, log.Path, AgentLog))
+			faults = append(faults, fmt.Errorf("logs[%d] %q, %q: wanted a name other than %s and an absolute path",
+				i, log.Name, log.Path, AgentLog))
 		}
 	}
 	err := errors.Join(faults...)
@@ -84,11 +86,12 @@ type logArgs struct {
 // Spec declares the verb.
 func (*LogTail) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "log.tail", Help: "Show the end of a log of the node, or of the agent's own.", Role: api.RoleOperator, Stream: true,
+		Verb: api.Verb{Name: "log.tail", Role: api.RoleOperator, Stream: true,
+			Help: "Show the end of a log of the node, or of the agent's own.",
 			Args: object(map[string]api.Schema{
-				"source": {Type: "string", Description: "a configured log, or agent, which is what is shown when left out", MaxLength: api.MaxLabelBytes},
-				"lines":  {Type: "integer", Description: "how many; 100 when left out", Minimum: new(0.0), Maximum: new(10000.0)},
-				"follow": {Type: "boolean", Description: "go on with what is written, until the deadline or a cancel; needs a stream"},
+				"source": {Type: "string", Description: "a configured log, or agent; agent when left out", MaxLength: api.MaxLabelBytes},
+				"lines":  {Type: "integer", Description: "100 when left out", Minimum: new(0.0), Maximum: new(10000.0)},
+				"follow": {Type: "boolean", Description: "go on with what is written until the stream is closed; needs one"},
 				"stream": streamArg("the lines (channel 1)"),
 			})},
 		Restart: command.Retry,
@@ -138,7 +141,8 @@ type follower interface {
 	wait(ctx context.Context) bool
 }
 
-func (l *LogTail) show(ctx context.Context, read follower, lines int, in logArgs) (out command.Outcome, err error) {
+func (l *LogTail) show(ctx context.Context, read follower, lines int, in logArgs) (command.Outcome, error) {
+	var out command.Outcome
 	data, err := read.more()
 	if err != nil {
 		return out, err
@@ -150,27 +154,53 @@ func (l *LogTail) show(ctx context.Context, read follower, lines int, in logArgs
 		out.Output, out.Truncated = keep.text()
 		return out, nil
 	}
-	stream, err := l.streams.Open(in.Stream)
+	stream, err := l.streams.Open(ctx, in.Stream)
 	if err != nil {
 		return out, fmt.Errorf("%w: open stream %s: %w", command.ErrRejected, in.Stream, err)
 	}
-	defer func() { err = errors.Join(err, closeStream(ctx, stream, err)) }()
-	for {
-		if len(data) > 0 {
-			if _, err := stream.Write(ctx, api.ChannelStdout, data); err != nil {
-				return out, err
+	if in.Follow {
+		err = follow(ctx, read, stream, data)
+	} else if _, err = stream.Write(ctx, api.ChannelStdout, data); err == nil {
+		err = stream.EndWrite(ctx, api.ChannelStdout)
+	}
+	return out, errors.Join(err, closeStream(ctx, stream, err))
+}
+
+// follow sends data and what comes after it, until ctx ends, which is an error, or the other side closes the stream,
+// which is how following is meant to end.
+func follow(ctx context.Context, read follower, stream Stream, data []byte) error {
+	watched, left := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer left(nil)
+	watching.Go(func() {
+		for {
+			if _, _, err := stream.Read(watched); err != nil {
+				left(err)
+				return
 			}
 		}
-		if !in.Follow {
-			return out, stream.EndWrite(ctx, api.ChannelStdout)
+	})
+	for {
+		if _, err := stream.Write(watched, api.ChannelStdout, data); err != nil {
+			return ending(ctx, watched, err)
 		}
-		if !read.wait(ctx) {
-			return out, context.Cause(ctx)
+		if !read.wait(watched) {
+			return ending(ctx, watched, context.Cause(watched))
 		}
+		var err error
 		if data, err = read.more(); err != nil {
-			return out, err
+			return err
 		}
 	}
+}
+
+// ending is nil when the other side has closed the stream in good order, and err otherwise.
+func ending(ctx, watched context.Context, err error) error {
+	if ctx.Err() == nil && errors.Is(context.Cause(watched), io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // lastLines returns the last n lines of data.

@@ -10,10 +10,20 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+const (
+	// linger is how long the output of a program that has ended is waited for.
+	linger = time.Second
+	// pipeBytes is what a pipe can hold when its writer has ended (pipe(7)).
+	pipeBytes = 64 << 10
 )
 
 // process is a program in a process group of its own, which dies with it.
@@ -36,27 +46,35 @@ func (p *process) run(ctx context.Context, stdout, stderr io.Writer) (*int, erro
 	if cmd.Dir == "" {
 		cmd.Dir = "/"
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(p.stdin), stdout, stderr
-	cmd.WaitDelay = time.Second
+	cmd.Stdin, cmd.WaitDelay = strings.NewReader(p.stdin), linger
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: p.credential}
-	if err := cmd.Start(); err != nil {
+	// Not cmd.Stdout: what a program printed just before its end must get through a slow stream, and exec.Cmd would
+	// give up on it after WaitDelay.
+	outs, err := outputs(cmd)
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
 	ended := make(chan struct{})
-	killed := make(chan struct{})
-	go func() {
-		defer close(killed)
-		killGroup(ctx, cmd.Process.Pid, ended)
-	}()
+	var copying, killing sync.WaitGroup
+	copying.Go(func() { drain(stdout, outs[0], ended) })
+	copying.Go(func() { drain(stderr, outs[1], ended) })
+	killing.Go(func() { killGroup(ctx, cmd.Process.Pid, ended) })
 	gone := awaitExit(cmd.Process.Pid)
 	close(ended)
-	<-killed
+	killing.Wait()
 	// The leader is a zombie still, so its number, and with it that of the group, cannot be anybody else's.
 	kill := unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	if errors.Is(kill, unix.ESRCH) || errors.Is(kill, unix.EPERM) {
 		kill = nil
 	}
-	err := cmd.Wait()
+	for _, out := range outs { // wakes a drain that waits for more
+		kill = errors.Join(kill, out.SetReadDeadline(time.Now().Add(linger)))
+	}
+	copying.Wait()
+	err = cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil
 	}
@@ -64,6 +82,49 @@ func (p *process) run(ctx context.Context, stdout, stderr io.Writer) (*int, erro
 		return &code, errors.Join(failed(err), gone, kill)
 	}
 	return nil, errors.Join(failed(err), gone, kill)
+}
+
+// source is the end of a pipe that can be waited for with a limit.
+type source interface {
+	io.Reader
+	SetReadDeadline(t time.Time) error
+}
+
+// outputs prepares the pipes of standard output and error.
+func outputs(cmd *exec.Cmd) ([]source, error) {
+	var outs []source
+	for _, pipe := range []func() (io.ReadCloser, error){cmd.StdoutPipe, cmd.StderrPipe} {
+		r, err := pipe()
+		if err != nil {
+			return nil, err
+		}
+		out, ok := r.(source)
+		if !ok {
+			return nil, fmt.Errorf("pipe is %T; wanted one with a read deadline", r)
+		}
+		outs = append(outs, out)
+	}
+	return outs, nil
+}
+
+// drain copies from to w until its end. Once the program has ended it takes what is in the pipe, but does not wait for
+// a process that left the group and still holds it.
+func drain(w io.Writer, from source, ended <-chan struct{}) {
+	buf := make([]byte, api.MaxFrameData)
+	for late := 0; late <= pipeBytes; {
+		n, err := from.Read(buf)
+		if _, writeErr := w.Write(buf[:n]); err != nil || writeErr != nil {
+			return
+		}
+		select {
+		case <-ended:
+			late += n
+			if from.SetReadDeadline(time.Now().Add(linger)) != nil {
+				return
+			}
+		default:
+		}
+	}
 }
 
 // awaitExit waits for pid to end without reaping it.

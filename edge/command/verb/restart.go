@@ -24,7 +24,7 @@ func NewAgentRestart(restart func(context.Context) error) (*AgentRestart, error)
 // Spec declares the verb.
 func (*AgentRestart) Spec() command.Spec {
 	return command.Spec{
-		Verb:    api.Verb{Name: "agent.restart", Help: "Restart the node agent.", Role: api.RoleAdmin, Args: object(nil)},
+		Verb:    api.Verb{Name: "agent.restart", Role: api.RoleAdmin, Args: object(nil), Help: "Restart the node agent."},
 		Restart: command.ByRestart, Urgent: true,
 	}
 }
@@ -57,7 +57,8 @@ func (r *Reboot) Allow(allowed bool) { r.allowed.Store(allowed) }
 // Spec declares the verb.
 func (*Reboot) Spec() command.Spec {
 	return command.Spec{
-		Verb:    api.Verb{Name: "reboot", Help: "Reboot the machine; needs allow_reboot on the node.", Role: api.RoleAdmin, Args: object(nil)},
+		Verb: api.Verb{Name: "reboot", Role: api.RoleAdmin, Args: object(nil),
+			Help: "Reboot the machine; needs allow_reboot on the node."},
 		Restart: command.ByNewBoot, Urgent: true,
 	}
 }

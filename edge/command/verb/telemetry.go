@@ -15,14 +15,17 @@ import (
 // maxSampleBytes bounds the names that telemetry.now shows, so that its result fits a status.
 const maxSampleBytes = 40 << 10
 
+// Read reads the probes: values by series, labels included. NaN is no value.
+type Read func(context.Context) (map[string]float64, error)
+
 // TelemetryNow reads the probes at once.
 type TelemetryNow struct {
 	clock *agent.Clock
-	read  func(context.Context) (map[string]float64, error)
+	read  Read
 }
 
-// NewTelemetryNow returns the verb telemetry.now, which shows what read returns: values by series, labels included.
-func NewTelemetryNow(clock *agent.Clock, read func(context.Context) (map[string]float64, error)) (*TelemetryNow, error) {
+// NewTelemetryNow returns the verb telemetry.now, which shows what read returns.
+func NewTelemetryNow(clock *agent.Clock, read Read) (*TelemetryNow, error) {
 	if clock == nil || read == nil {
 		return nil, errors.New("verb telemetry.now: wanted a clock and probes to read")
 	}
@@ -80,7 +83,8 @@ func (t *TelemetryNow) show(samples map[string]float64, filters []string) map[st
 		values = append(values, samples[name])
 		kept++
 	}
-	return map[string]any{"at": api.At(t.clock.Now()), "series": names[:kept], "values": values, "omitted": len(names) - kept}
+	at := api.At(t.clock.Now())
+	return map[string]any{"at": at, "series": names[:kept], "values": values, "omitted": len(names) - kept}
 }
 
 // wanted reports whether series passes filters.

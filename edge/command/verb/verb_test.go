@@ -274,6 +274,23 @@ func TestLogTailFollowsThroughRotation(t *testing.T) {
 	})
 }
 
+func TestFollowingEndsWhenTheOtherSideLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipe()
+		l := must(NewLogTail(&Ring{}, nil, p))(t)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := do(t.Context(), l, map[string]any{"follow": true, "stream": "s1"})
+			ended <- err
+		}()
+		synctest.Wait()
+		close(p.in)
+		if err := <-ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
 func TestLogTailFollowsTheAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ring, p := &Ring{}, newPipe()

@@ -80,7 +80,7 @@ func TestOldBatchIsFlushed(t *testing.T) {
 
 func TestNoBatchExceedsItsSizeAndNoSampleIsLost(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for round := range 60 {
+	for round := range 20 {
 		limit := minBatchBytes + rng.IntN(maxBatchBytes-minBatchBytes+1)
 		b := newBatcher(t, BatchConfig{Rows: 1 + rng.IntN(50), MaxBytes: limit})
 		want, got := map[string]float64{}, map[string]float64{}

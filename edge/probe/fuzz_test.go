@@ -82,6 +82,19 @@ func FuzzDisk(f *testing.F) {
 	})
 }
 
+func FuzzNetwork(f *testing.F) {
+	seed(f, "proc/net/dev")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for len(data) > 0 {
+			var line []byte
+			line, data = cutLine(data)
+			if name, _, ok := parseNetwork(line); ok && len(name) == 0 {
+				t.Fatal("an interface without a name")
+			}
+		}
+	})
+}
+
 func FuzzPressure(f *testing.F) {
 	seed(f, "proc/pressure/io")
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -1,11 +1,10 @@
 package probe
 
 import (
+	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"regexp"
-
-	"github.com/shirou/gopsutil/v4/net"
 )
 
 var networkNames = []string{
@@ -16,10 +15,17 @@ var networkNames = []string{
 	"node_network_up",
 }
 
+// networkColumns are the columns of /proc/net/dev in the order of networkNames: bytes, packets, errors and drops, first
+// received, then sent.
+var networkColumns = [...]int{0, 1, 2, 3, 8, 9, 10, 11}
+
+const networkFields = 12
+
 type networkProbe struct {
 	path, class string
 	ignore      *regexp.Regexp
 	buf         *scratch
+	table       scratch                   // its own: the states are read while its lines are
 	devices     map[string]*networkDevice // nil value: ignored
 }
 
@@ -35,35 +41,64 @@ func newNetwork(e *env) Probe {
 
 func (p *networkProbe) Name() string { return "netdev" }
 
-func (p *networkProbe) Read(ctx context.Context, emit func(string, float64)) error {
-	counters, err := net.IOCountersByFileWithContext(ctx, true, p.path)
+func (p *networkProbe) Read(_ context.Context, emit func(string, float64)) error {
+	data, err := p.table.read(p.path, maxKernelFile)
 	if err != nil {
-		return fmt.Errorf("read network counters: %w", err)
+		return err
 	}
-	for i := range counters {
-		c := &counters[i]
-		d, known := p.devices[c.Name]
+	found := 0
+	for len(data) > 0 {
+		var line []byte
+		line, data = cutLine(data)
+		name, columns, ok := parseNetwork(line)
+		if !ok {
+			continue // the two lines of the heading
+		}
+		found++
+		d, known := p.devices[string(name)]
 		if !known {
-			d = p.add(c.Name)
+			d = p.add(string(name))
 		}
-		if d == nil {
-			continue
+		if d != nil {
+			p.emit(d, &columns, emit)
 		}
-		for i, v := range [...]uint64{c.BytesRecv, c.PacketsRecv, c.Errin, c.Dropin,
-			c.BytesSent, c.PacketsSent, c.Errout, c.Dropout} {
-			emit(d.series[i], float64(v))
-		}
-		state, err := p.buf.read(d.state, 64)
-		if err != nil {
-			continue // an alias such as eth0:1 has none, or it is just being unplugged
-		}
-		up := 0.0
-		if state, _ = cutLine(state); string(state) == "up" {
-			up = 1
-		}
-		emit(d.series[8], up)
+	}
+	if found == 0 {
+		return errors.New("parse " + p.path + ": no interface, not even lo")
 	}
 	return nil
+}
+
+func (p *networkProbe) emit(d *networkDevice, columns *[networkFields]uint64, emit func(string, float64)) {
+	for i, c := range networkColumns {
+		emit(d.series[i], float64(columns[c]))
+	}
+	state, err := p.buf.read(d.state, 64)
+	if err != nil {
+		return // an alias such as eth0:1 has none, or it is just being unplugged
+	}
+	up := 0.0
+	if state, _ = cutLine(state); string(state) == "up" {
+		up = 1
+	}
+	emit(d.series[len(networkColumns)], up)
+}
+
+// parseNetwork reads one line of /proc/net/dev; the colon after an alias is its own.
+func parseNetwork(line []byte) (name []byte, columns [networkFields]uint64, ok bool) {
+	i := bytes.LastIndexByte(line, ':')
+	if i < 0 {
+		return nil, columns, false
+	}
+	name, line = bytes.TrimSpace(line[:i]), line[i+1:]
+	for i := range columns {
+		var field []byte
+		field, line = cutField(line)
+		if columns[i], ok = parseUint(field); !ok {
+			return nil, columns, false
+		}
+	}
+	return name, columns, len(name) > 0
 }
 
 func (p *networkProbe) add(name string) *networkDevice {

@@ -12,6 +12,7 @@ import (
 
 type unameProbe struct {
 	uname  func(*unix.Utsname) error
+	next   unix.Utsname
 	last   unix.Utsname
 	series string
 }
@@ -21,15 +22,16 @@ func newUname(e *env) Probe { return &unameProbe{uname: e.uname} }
 func (p *unameProbe) Name() string { return "uname" }
 
 func (p *unameProbe) Read(_ context.Context, emit func(string, float64)) error {
-	var u unix.Utsname
-	if err := p.uname(&u); err != nil {
+	p.next = unix.Utsname{}
+	if err := p.uname(&p.next); err != nil {
 		return fmt.Errorf("uname: %w", err)
 	}
-	if p.series == "" || u != p.last { // the host name can change
+	u := &p.next
+	if p.series == "" || *u != p.last { // the host name can change
 		text := func(field [65]byte) string { return unix.ByteSliceToString(field[:]) }
 		p.series = seriesName("node_uname_info", "domainname", text(u.Domainname), "machine", text(u.Machine),
 			"nodename", text(u.Nodename), "release", text(u.Release), "sysname", text(u.Sysname), "version", text(u.Version))
-		p.last = u
+		p.last = *u
 	}
 	emit(p.series, 1)
 	return nil

@@ -298,7 +298,7 @@ func fuzzDecode(f *testing.F, enc Encoding) {
 		}
 		again, err := codec.Encode(enc, first)
 		if err != nil {
-			t.Skip() // a CBOR NaN in free-form arguments has no JSON form
+			return // a CBOR NaN in free-form arguments has no JSON form
 		}
 		if len(again) > e.MaxBytes { // escapes and base64 may lengthen it
 			return

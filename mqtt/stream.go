@@ -24,7 +24,7 @@ type Stream struct {
 	mux    *Mux
 	sid    string
 	window int
-	ctx    context.Context // ends when the stream fails or is closed
+	ctx    context.Context // ends when the stream fails or is closed; nil until this side opens it, as is cancel
 	cancel context.CancelFunc
 	unbind func() bool // from the context of Open
 
@@ -51,13 +51,13 @@ func newStream(m *Mux, sid string) *Stream {
 	if s.window <= 0 {
 		s.window = 64 << 10
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
 // begin ties the stream to ctx and grants the window.
 func (s *Stream) begin(ctx context.Context) error {
 	s.mu.Lock()
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx)) // fail ends it, after it has noted why
 	s.granted = s.window
 	s.unbind = context.AfterFunc(ctx, func() { s.fail(context.Cause(ctx), false) })
 	if s.mux.Idle > 0 {
@@ -65,7 +65,8 @@ func (s *Stream) begin(ctx context.Context) error {
 	}
 	over := s.over
 	s.mu.Unlock()
-	if over { // the other side came and went; what it said can still be read
+	if over { // the other side came and went
+		s.cancel()
 		return nil
 	}
 	err := s.emit(ctx, &api.Frame{Kind: api.FrameCredit, Credit: uint32(s.window)})

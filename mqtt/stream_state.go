@@ -138,7 +138,9 @@ func (s *Stream) failLocked(err error, told bool) {
 		s.idle.Stop()
 	}
 	s.wake()
-	s.cancel()
+	if s.cancel != nil {
+		s.cancel()
+	}
 }
 
 // wait waits for a change of the stream. s.mu is held, and given up meanwhile.

@@ -189,7 +189,7 @@ func TestStreamSlowReaderHoldsTheWriterAtTheWindow(t *testing.T) {
 }
 
 func TestStreamMemoryIsBoundedForOneByteFrames(t *testing.T) {
-	s := newStream(NewMux(nil), "s")
+	s := newStream(NewMux(nil), "s") // as the other side sees it before it is opened here
 	s.granted = s.window
 	for i := range s.window {
 		f := api.Frame{Seq: uint64(i + 1), Kind: api.FrameData, Channel: uint8(i % 2), Data: []byte{1}}

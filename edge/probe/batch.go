@@ -175,7 +175,8 @@ func (b *Batcher) seriesCost(s string) int {
 		switch {
 		case r == '"' || r == '\\':
 			n += 2
-		case r < ' ' || r == '<' || r == '>' || r == '&' || r == '\u2028' || r == '\u2029' || r == utf8.RuneError || r == 0x7f:
+		case r < ' ' || r == '<' || r == '>' || r == '&' || r == '\u2028' || r == '\u2029',
+			r == utf8.RuneError, r == 0x7f:
 			n += len(`\u0000`)
 		default:
 			n += width

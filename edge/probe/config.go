@@ -34,9 +34,10 @@ const (
 // plus what kubelets mount; the disks are its partitions plus those of eMMC cards and flash; veth and its like come and
 // go with every container.
 const (
-	defaultIgnoreMounts  = `^/(dev|proc|run/credentials/.+|run/user/.+|run/netns|sys|var/lib/docker/.+|var/lib/containers/storage/.+|var/lib/kubelet/.+)($|/)`
-	defaultIgnoreFSTypes = `^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|` +
-		`overlay|proc|procfs|pstore|ramfs|rootfs|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$`
+	defaultIgnoreMounts = `^/(dev|proc|run/credentials/.+|run/user/.+|run/netns|sys|` +
+		`var/lib/docker/.+|var/lib/containers/storage/.+|var/lib/kubelet/.+)($|/)`
+	defaultIgnoreFSTypes = `^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|` +
+		`iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|ramfs|rootfs|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$`
 	defaultIgnoreDisks   = `^((z?ram|loop|fd|sr|mtdblock|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+|mmcblk\d+(p\d+|boot\d+|rpmb))$`
 	defaultIgnoreNetwork = `^(lo|veth.+|cali.+|lxc.+)$`
 )

@@ -40,7 +40,8 @@ type diskProbe struct {
 type diskSeries [len(diskColumns)]string
 
 func newDisk(e *env) Probe {
-	return &diskProbe{path: e.cfg.Proc + "/diskstats", ignore: e.ignoreDisks, buf: e.buf, disks: make(map[string]*diskSeries)}
+	return &diskProbe{path: e.cfg.Proc + "/diskstats", ignore: e.ignoreDisks, buf: e.buf,
+		disks: make(map[string]*diskSeries)}
 }
 
 func (p *diskProbe) Name() string { return "diskstats" }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"runtime"
@@ -160,7 +161,9 @@ func Sensors(sys string) []api.Sensor {
 	for _, dir := range subdirectories(sys+"/bus/iio/devices", "iio:device") {
 		scan(dir, buf.word(dir+"/name"), func(file string) string { return iioKind(file, iio) })
 	}
-	slices.SortStableFunc(out, func(a, b api.Sensor) int { return strings.Compare(a.Kind+"\x00"+a.Model, b.Kind+"\x00"+b.Model) })
+	slices.SortFunc(out, func(a, b api.Sensor) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Model, b.Model))
+	})
 	return out
 }
 

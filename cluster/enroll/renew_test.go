@@ -398,3 +398,19 @@ func TestAStoreWithoutItsAuthorityIsRefused(t *testing.T) {
 		t.Errorf("Open with a fresh CA: %v", err)
 	}
 }
+
+// TestARemovalThatOvertakesAReplyIsNotUndone replays a reply that was decided before a removal and delivered after it.
+func TestARemovalThatOvertakesAReplyIsNotUndone(t *testing.T) {
+	s := newSite(t, nil)
+	d := s.device(t)
+	d.enroll(t, s.token(t, TokenSpec{}), "n1")
+	decided := nodeRecord{ID: "n1", Key: keyDigest(d.cert), Certs: []certRecord{recordOf(d.cert, s.clock.now())}}
+	if err := s.Remove("n1", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.deliver(decided, s.clock.now())
+	wantCode(t, "the late reply", err, CodeNodeRemoved)
+	if n := len(s.registry.enrolled); n != 1 {
+		t.Errorf("the registry was told of the node %d times; wanted 1, before the removal", n)
+	}
+}

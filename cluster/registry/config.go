@@ -136,7 +136,7 @@ func (r *Registry) Load() error {
 	r.self = Self{Started: now, BrokerAt: now, Attended: attended}
 	for _, n := range stored {
 		if n.birth != nil {
-			n.birth = r.share(n.birth)
+			n.birth = r.share(n.birth, verbKey(n.birth))
 		}
 		r.nodes[n.row.ID] = n
 		r.decide(n, now)

@@ -73,6 +73,7 @@ func (r *Registry) OnBirth(id string, b *api.Birth, retained bool) error {
 	if b.Node != id || b.Cluster != r.cfg.Cluster {
 		return fmt.Errorf("birth of node %.63s names node %s of cluster %s: %w", id, b.Node, b.Cluster, ErrInvalid)
 	}
+	key := verbKey(b)
 	return r.update(id, func(n *node, now time.Time) error {
 		if b.Epoch < n.facts.Epoch {
 			r.stats.Stale++
@@ -83,7 +84,7 @@ func (r *Registry) OnBirth(id string, b *api.Birth, retained bool) error {
 		}
 		if n.birth == nil || !reflect.DeepEqual(n.birth, b) {
 			r.compare(n, b, now)
-			n.birth, n.facts.Epoch = r.share(b), b.Epoch
+			n.birth, n.facts.Epoch = r.share(b, key), b.Epoch
 			n.declared()
 			n.relabel()
 			n.touch()
@@ -121,16 +122,23 @@ func (r *Registry) compare(n *node, b *api.Birth, now time.Time) {
 	r.cfg.Log.Debug("new session", agent.KeyNode, n.row.ID, agent.KeyEpoch, b.Epoch, agent.KeyWait, now.Sub(was.At.Time()))
 }
 
-// share returns b with its verbs, the bulk of it, shared with every node that has the same ones. Caller holds mu.
-func (r *Registry) share(b *api.Birth) *api.Birth {
+// verbKey is the digest of a birth's verbs; zero when there is nothing to share.
+func verbKey(b *api.Birth) (key [32]byte) {
 	if len(b.Verbs) == 0 {
-		return b
+		return key
 	}
 	raw, err := json.Marshal(b.Verbs)
 	if err != nil {
-		return b // a value JSON cannot say; it will fail to be stored and be told there
+		return key // a value JSON cannot say; it will fail to be stored and be told there
 	}
-	key := sha256.Sum256(raw)
+	return sha256.Sum256(raw)
+}
+
+// share returns b with its verbs, the bulk of it, shared with every node that has the same ones. Caller holds mu.
+func (r *Registry) share(b *api.Birth, key [32]byte) *api.Birth {
+	if key == [32]byte{} {
+		return b
+	}
 	verbs, ok := r.verbSets[key]
 	if !ok {
 		if len(r.verbSets) >= maxVerbSets {

@@ -32,14 +32,10 @@ const (
 	KeyNotAfter = "not_after"
 )
 
-// NewLogger writes to w at level debug, info, warn or error, as text or json. Under systemd (JOURNAL_STREAM set) the
-// text form leaves the time to the journal.
-func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
-	var lv slog.Level
-	if err := lv.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("log level %q: wanted debug, info, warn or error", level)
-	}
-	opts := &slog.HandlerOptions{Level: lv}
+// NewLogger writes to w from level on, as text or json. Under systemd (JOURNAL_STREAM set) the text form leaves the time
+// to the journal. A *slog.LevelVar lets the level change while the program runs.
+func NewLogger(w io.Writer, level slog.Leveler, format string) (*slog.Logger, error) {
+	opts := &slog.HandlerOptions{Level: level}
 	switch format {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, opts)), nil

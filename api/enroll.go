@@ -134,11 +134,19 @@ type RenewRequest struct {
 // Problem is the body of every error the HTTP services answer (RFC 9457). Code is stable and made for programs; Cure
 // tells a person what to do.
 type Problem struct {
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Detail string `json:"detail,omitempty"`
-	Code   string `json:"code,omitempty"`
-	Cure   string `json:"cure,omitempty"`
+	Status int            `json:"status"`
+	Title  string         `json:"title"`
+	Detail string         `json:"detail,omitempty"`
+	Code   string         `json:"code,omitempty"`
+	Cure   string         `json:"cure,omitempty"`
+	Errors []ProblemError `json:"errors,omitempty"`
+}
+
+// ProblemError is one of several faults of a request: Location names the field, as in body.verb.
+type ProblemError struct {
+	Message  string `json:"message"`
+	Location string `json:"location,omitempty"`
+	Value    any    `json:"value,omitempty"`
 }
 
 // Error makes a Problem usable as an error.
@@ -147,8 +155,17 @@ func (p *Problem) Error() string {
 	if p.Detail != "" {
 		s = p.Detail
 	}
+	for _, e := range p.Errors {
+		s += "; " + e.Location + ": " + e.Message
+	}
 	if p.Cure != "" {
 		s += "; " + p.Cure
 	}
 	return s
 }
+
+// GetStatus and ContentType let an HTTP framework write a Problem as it is.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is that of RFC 9457.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }

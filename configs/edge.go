@@ -42,7 +42,7 @@ type EdgeMQTT struct {
 	StableAfter time.Duration `mapstructure:"stable_after"`
 }
 
-// Telemetry is what a node measures. Interval 0 measures nothing.
+// Telemetry is what a node measures.
 type Telemetry struct {
 	Interval  time.Duration `mapstructure:"interval"`
 	BatchRows int           `mapstructure:"batch_rows"`
@@ -89,9 +89,13 @@ type Command struct {
 
 // Exec is one entry of the allow-list of the verb exec.
 type Exec struct {
-	Name    string        `mapstructure:"name"`
-	Argv    []string      `mapstructure:"argv"`
-	Timeout time.Duration `mapstructure:"timeout"`
+	Name    string            `mapstructure:"name"`
+	Argv    []string          `mapstructure:"argv"`
+	Args    []string          `mapstructure:"args"`
+	User    string            `mapstructure:"user"`
+	Dir     string            `mapstructure:"dir"`
+	Env     map[string]string `mapstructure:"env"`
+	Timeout time.Duration     `mapstructure:"timeout"`
 }
 
 // EdgeEnvPrefix begins the environment variables of skerry-edge.
@@ -110,8 +114,7 @@ func LoadEdge(src Source) (Edge, error) {
 // holds the device.
 func RemoteKeys() []string {
 	return []string{"autonomy", "labels", "log.level", "mqtt.servers", "mqtt.encoding", "mqtt.keep_alive", "mqtt.backoff_max",
-		"mqtt.stable_after", "telemetry.interval", "telemetry.batch_rows", "telemetry.disabled", "telemetry.max_series",
-		"outbox.max_bytes", "outbox.max_age", "outbox.spill_after", "outbox.replay_bytes_per_second"}
+		"mqtt.stable_after", "telemetry.interval", "telemetry.batch_rows", "telemetry.disabled", "telemetry.max_series"}
 }
 
 // Validate returns every fault of c.
@@ -153,9 +156,9 @@ func (m EdgeMQTT) validate(bad *faults) {
 }
 
 func (t Telemetry) validate(bad *faults) {
-	bad.need(t.Interval == 0 || t.Interval >= time.Second && t.Interval <= time.Hour, "telemetry.interval", t.Interval, "1s to 1h, or 0s")
+	bad.need(t.Interval >= time.Second && t.Interval <= time.Hour, "telemetry.interval", t.Interval, "1s to 1h")
 	bad.need(t.BatchRows >= 1 && t.BatchRows <= 360, "telemetry.batch_rows", t.BatchRows, "1 to 360")
-	bad.need(t.MaxSeries >= 16 && t.MaxSeries <= api.MaxSeries, "telemetry.max_series", t.MaxSeries, fmt.Sprint("16 to ", api.MaxSeries))
+	bad.need(t.MaxSeries >= 128 && t.MaxSeries <= api.MaxSeries, "telemetry.max_series", t.MaxSeries, fmt.Sprint("128 to ", api.MaxSeries))
 	for i, u := range t.User {
 		field := fmt.Sprintf("telemetry.user[%d]", i)
 		bad.need(api.ValidID("name", u.Name) == nil, field+".name", u.Name, "[a-z0-9][a-z0-9.-]{0,62}")
@@ -196,11 +199,9 @@ func (c Command) validate(bad *faults) {
 		field := fmt.Sprintf("command.exec[%d]", i)
 		bad.need(e.Name != "", field+".name", e.Name, "a name for this entry")
 		bad.need(len(e.Argv) > 0 && filepath.IsAbs(e.Argv[0]), field+".argv", e.Argv, "a program by absolute path, then its arguments")
-		for _, word := range e.Argv {
-			if pattern, ok := strings.CutPrefix(word, "~"); ok {
-				_, err := regexp.Compile(pattern)
-				bad.need(err == nil, field+".argv", word, "a regular expression after ~")
-			}
+		for _, pattern := range e.Args {
+			_, err := regexp.Compile(pattern)
+			bad.need(err == nil, field+".args", pattern, "a regular expression")
 		}
 	}
 }

@@ -152,8 +152,11 @@ func (r *request) size() int { return len(r.batch.Rows) * len(r.batch.Series) }
 
 // commit writes a group as one transaction.
 func (s *Store) commit(ctx context.Context, group []*request) error {
-	if err := s.hasRoom(0); err != nil {
-		return err
+	if now := time.Now(); s.room != nil || now.Sub(s.roomAt) > roomEvery {
+		if s.room = s.hasRoom(0); s.room != nil {
+			return s.room
+		}
+		s.roomAt = now
 	}
 	ses := s.session // only this goroutine replaces it
 	if ses == nil {
@@ -265,6 +268,10 @@ func (s *Store) account(r *request) {
 		}
 	}
 }
+
+// roomEvery is how long a look at the free space holds while there is enough: far shorter than it takes to fill the
+// reserve.
+const roomEvery = 100 * time.Millisecond
 
 // errNoRoom says that the disk is nearly full. Taking nothing is better than a log torn by a write that fails half way.
 var errNoRoom = errors.New("disk is nearly full")

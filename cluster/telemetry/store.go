@@ -43,7 +43,11 @@ type Store struct {
 
 	committed atomic.Uint64 // position of the last commit
 	synced    syncPoint
-	opened    uint64 // openings so far; of the ingest goroutine
+
+	// Of the ingest goroutine, and of Run before and after it:
+	opened uint64 // openings so far
+	room   error  // the last look at the disk's free space
+	roomAt time.Time
 }
 
 // New returns a store that Run opens.

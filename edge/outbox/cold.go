@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // Names in outbox.db. Keys of the streams are epoch and seq, big-endian, so that their order is the order of sending.
@@ -79,11 +80,12 @@ func (c *cold) open(readOnly bool) error {
 			c.file = f
 			return f, err
 		}})
-	if errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) || errors.Is(err, bolterrors.ErrVersionMismatch) {
-		return fmt.Errorf("%w: %w", errDamaged, err)
-	}
-	if err != nil {
+	var errno unix.Errno
+	if errors.Is(err, bolterrors.ErrTimeout) || errors.As(err, &errno) { // somebody holds it, or the file system's trouble
 		return fmt.Errorf("open %s: %w", c.path, err)
+	}
+	if err != nil { // the content's
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	db.AllocSize = growBytes
 	c.db, c.read = db, 0
@@ -191,12 +193,20 @@ func (c *cold) scan(s stream, from key, fn func(meta) bool) error {
 		return nil
 	}
 	return c.guard(false, func(tx *bbolt.Tx) error {
-		return c.walk(tx, s, from, func(r *record) (bool, error) {
-			if r.seq <= c.acked[lane{s, r.epoch}] {
-				return true, nil
+		for at, more := from, true; more; {
+			more = false
+			err := c.walk(tx, s, at, func(r *record) (bool, error) {
+				if done := c.acked[lane{s, r.epoch}]; r.seq <= done { // leap over all that is acknowledged
+					at, more = key{r.epoch, done + 1}, true
+					return false, nil
+				}
+				return fn(r.meta), nil
+			})
+			if err != nil {
+				return err
 			}
-			return fn(r.meta), nil
-		})
+		}
+		return nil
 	})
 }
 

@@ -253,3 +253,21 @@ func drain(t testing.TB, d *device, o *Outbox, c *fakeCluster) {
 }
 
 func id(n int) string { return "event-" + strconv.Itoa(n) }
+
+// heldSender holds every message under way.
+type heldSender struct{ done []func(error) }
+
+func (s *heldSender) Send(_ context.Context, _ mqtt.Kind, _ any, done func(error)) {
+	s.done = append(s.done, done)
+}
+
+// refuser finds batches of series "bad" impossible.
+type refuser struct{ *fakeCluster }
+
+func (r refuser) Send(ctx context.Context, kind mqtt.Kind, v any, done func(error)) {
+	if b, ok := v.(*api.Batch); ok && b.Series[0] == "bad" {
+		done(fmt.Errorf("encode: %w", ErrUnsendable))
+		return
+	}
+	r.fakeCluster.Send(ctx, kind, v, done)
+}

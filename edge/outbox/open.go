@@ -60,7 +60,9 @@ func Open(cfg Config) (*Outbox, error) {
 func (o *Outbox) takeUpCold() {
 	if !o.cold.exists() {
 		// Without the file its records are gone, and so is the reason to expect them.
-		countLost(&o.st.Dropped, &o.st.Cold, &tally{})
+		if !o.st.Cold.empty() {
+			o.replaced()
+		}
 		o.st.Cold = tally{}
 		o.cold.known = true
 		return
@@ -72,12 +74,22 @@ func (o *Outbox) takeUpCold() {
 		o.noteOpenings(tries + 1)
 		st, err := o.cold.verify()
 		if err == nil {
+			if o.st.Version > st.Version && (o.cold.phys.less(&o.st.Cold)) {
+				o.replaced()
+			}
 			o.st = newest(o.st, st)
 			o.st.Cold, o.inFlash = o.cold.phys, st.Dropped
 		}
 		o.tend(err)
 	}
 	o.noteOpenings(0)
+}
+
+// replaced counts what is missing from a sound outbox.db that holds less than it should: an emptied or an older one.
+func (o *Outbox) replaced() {
+	o.st.Corruptions++
+	countLost(&o.st.Dropped, &o.st.Cold, &o.cold.phys)
+	o.note("outbox.corrupt", "outbox.db", "a damaged outbox.db was found: it is not the one that was left", nil)
 }
 
 // coldLast is the greatest key of s in flash.

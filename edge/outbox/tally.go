@@ -21,6 +21,16 @@ func (t *tally) sub(m *meta) {
 	t.Bytes -= m.bytes()
 }
 
+// less reports whether t lacks anything of what o has.
+func (t *tally) less(o *tally) bool {
+	for c := range t.Count {
+		if t.Count[c] < o.Count[c] {
+			return true
+		}
+	}
+	return t.Samples < o.Samples
+}
+
 func (t *tally) stream(s stream) int {
 	if s == tele {
 		return t.Count[classTelemetry]

@@ -1,0 +1,275 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/access"
+	"github.com/skerry-edge/skerry/cluster/command"
+	"github.com/skerry-edge/skerry/cluster/enroll"
+	"github.com/skerry-edge/skerry/cluster/registry"
+	"github.com/skerry-edge/skerry/cluster/telemetry"
+	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/mqtt"
+)
+
+// Agent is the cluster agent. New builds it, Run is called once.
+type Agent struct {
+	cfg     configs.Cluster
+	log     *slog.Logger
+	started time.Time
+	topics  mqtt.Topics
+	codec   *mqtt.Codec
+
+	authority *enroll.Authority
+	listener  *enroll.Listener
+	enroll    *enroll.Service
+	tokens    *access.Tokens
+	audit     *access.Audit
+	registry  *registry.Registry
+	journal   *command.Journal
+	telemetry *telemetry.Store
+	acks      *acks
+	streams   *streams
+	wire      transport
+	brokerUp  atomic.Bool
+	samples   atomic.Uint64
+
+	https net.Listener
+}
+
+// transport is the broker, embedded or external.
+type transport interface {
+	agent.Runner
+	agent.Readier
+	Publish(ctx context.Context, topic string, payload []byte, retain bool) error
+	// Kick ends the sessions of a client, by common name.
+	Kick(commonName string)
+	// Port is the port that nodes connect to.
+	Port() string
+}
+
+// New checks cfg; the log goes to w.
+func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
+	var level slog.LevelVar
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		return nil, fmt.Errorf("log.level: %w", err)
+	}
+	log, err := agent.NewLogger(w, &level, cfg.Log.Format)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg, log: log, started: time.Now()}
+	if a.topics, err = mqtt.NewTopics(cfg.MQTT.Root, cfg.Cluster); err != nil {
+		return nil, err
+	}
+	if a.codec, err = mqtt.NewCodec(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Run works until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	db, err := openStore(a.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			a.log.Error("store not closed", agent.KeyErr, err)
+		}
+	}()
+	if err := a.build(ctx, db); err != nil {
+		return err
+	}
+	rest, err := a.newREST()
+	if err != nil {
+		return err
+	}
+	g := &agent.Group{Log: a.log}
+	g.Stage("stores", a.registry, a.telemetry, a.enroll)
+	g.Stage("broker", a.wire, a.acks)
+	g.Stage("commands", a.journal)
+	g.Stage("rest", rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce))
+	return g.Run(ctx)
+}
+
+// openStore opens cluster.db under dir, which is made (0700) when missing.
+func openStore(dir string) (*bbolt.DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create directory: %w", err)
+	}
+	path := filepath.Join(dir, "cluster.db")
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 3 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w; is another skerry-cluster running on this directory?", path, err)
+	}
+	return db, nil
+}
+
+func (a *Agent) build(ctx context.Context, db *bbolt.DB) error {
+	var err error
+	if a.authority, err = enroll.OpenAuthority(ctx, enroll.AuthorityConfig{Dir: a.cfg.Dir, Cluster: a.cfg.Cluster,
+		Overlap: a.cfg.Enroll.CertificateLife}); err != nil {
+		return err
+	}
+	names, err := a.advertised()
+	if err != nil {
+		return err
+	}
+	if a.listener, err = enroll.NewListener(a.authority, append(names, "localhost", "127.0.0.1", "::1")...); err != nil {
+		return err
+	}
+	if a.https, err = (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.HTTP.Listen); err != nil {
+		return fmt.Errorf("listen for HTTPS: %w", err)
+	}
+	if err := a.buildStores(db); err != nil {
+		return errors.Join(err, a.https.Close())
+	}
+	if err := a.buildWire(ctx); err != nil {
+		return errors.Join(err, a.https.Close())
+	}
+	return nil
+}
+
+func (a *Agent) buildStores(db *bbolt.DB) error {
+	var err error
+	a.registry, err = registry.New(registry.Config{DB: db, Cluster: a.cfg.Cluster, LostAfter: a.cfg.Nodes.LostAfter, Log: a.log,
+		KeepEvents: a.cfg.Events.Keep, KeepFor: a.cfg.Events.KeepFor, DesiredValid: desiredValidity})
+	if err != nil {
+		return err
+	}
+	if err := a.registry.Load(); err != nil {
+		return err
+	}
+	a.enroll, err = enroll.Open(enroll.Config{Cluster: a.cfg.Cluster, Root: a.topics.Root, DB: db, Authority: a.authority, Nodes: a, Log: a.log,
+		Life: a.cfg.Enroll.CertificateLife, Grace: a.cfg.Enroll.RenewGrace, ApproveRejoin: true,
+		Endpoints: a.endpoints(a.https.Addr()), MQTT: a.cfg.MQTT.NodeServers})
+	if err != nil {
+		return err
+	}
+	if a.tokens, err = access.OpenTokens(db, nil); err != nil {
+		return err
+	}
+	if a.audit, err = access.OpenAudit(db, access.Bounds{}, nil); err != nil {
+		return err
+	}
+	a.journal, err = command.New(command.Config{DB: db, Nodes: a.registry, Deliverer: a, Log: a.log, Grace: a.cfg.Commands.Grace,
+		MaxWait: a.cfg.Commands.MaxDeadline, KeepFinals: a.cfg.Commands.Keep, KeepFor: a.cfg.Commands.KeepFor})
+	if err != nil {
+		return err
+	}
+	if err := a.journal.Load(); err != nil {
+		return err
+	}
+	t := a.cfg.Telemetry
+	tc := telemetry.Config{Dir: filepath.Join(a.cfg.Dir, "tsdb"), Cluster: a.cfg.Cluster, Log: a.log, Retention: t.Retention,
+		RetentionBytes: int64(t.RetentionBytes), OutOfOrderWindow: t.OutOfOrder, Query: telemetry.QueryLimits{Timeout: t.QueryTimeout},
+		OnDamage: a.onDamage}
+	for i, r := range t.RemoteWrite {
+		tc.Remotes = append(tc.Remotes, telemetry.Remote{Name: fmt.Sprintf("remote-%d", i+1), URL: r.URL, BearerFile: r.BearerFile})
+	}
+	if a.telemetry, err = telemetry.New(tc); err != nil {
+		return err
+	}
+	a.acks = newAcks(a)
+	a.telemetry.OnSync(a.acks.synced)
+	a.streams = newStreams(a)
+	return nil
+}
+
+// advertised are the names and addresses under which nodes reach this machine.
+func (a *Agent) advertised() ([]string, error) {
+	if len(a.cfg.Advertise) > 0 {
+		return a.cfg.Advertise, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("find host name: %w; set advertise", err)
+	}
+	names := []string{host}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("find addresses: %w; set advertise", err)
+	}
+	for _, addr := range addrs {
+		if ip, ok := addr.(*net.IPNet); ok && !ip.IP.IsLoopback() && !ip.IP.IsLinkLocalUnicast() {
+			names = append(names, ip.IP.String())
+		}
+	}
+	return names, nil
+}
+
+// endpoints are the https URLs of this agent, one per advertised name.
+func (a *Agent) endpoints(addr net.Addr) []string {
+	return a.urls("https", addr.String())
+}
+
+func (a *Agent) urls(scheme, addr string) []string {
+	_, port, err := net.SplitHostPort(addr)
+	names, nerr := a.advertised()
+	if err != nil || nerr != nil {
+		return nil
+	}
+	var out []string
+	for _, n := range names {
+		out = append(out, scheme+"://"+net.JoinHostPort(n, port))
+	}
+	return out[:min(len(out), 8)] // as many as a join string takes
+}
+
+// onDamage tells of what the telemetry store lost.
+func (a *Agent) onDamage(d telemetry.Damage) {
+	a.note(api.ClassAlarm, "telemetry.damaged", "tsdb", fmt.Sprint(d))
+}
+
+// note puts an event of the cluster agent itself into the event log.
+func (a *Agent) note(class api.Class, kind, object, message string) {
+	err := a.registry.Events().Append(api.EventRecord{At: api.At(time.Now()), Class: class, Kind: kind, Object: object, Message: message})
+	if err != nil {
+		a.log.Warn("event not kept", agent.KeyReason, message, agent.KeyErr, err)
+	}
+}
+
+// Enrolled and Revoked are how enrolment tells the rest.
+func (a *Agent) Enrolled(n api.Node) error {
+	return a.registry.Enrolled(registry.Enrolment{Node: n.ID, KeySHA256: n.KeySHA256, Certificate: n.Certificate, Labels: n.Labels})
+}
+
+// Revoked ends the sessions of somebody whose certificates are no good any more.
+func (a *Agent) Revoked(who mqtt.Identity) { a.wire.Kick(who.CommonName()) }
+
+// announce tells the service manager that the agent is up.
+func (a *Agent) announce(ctx context.Context) error {
+	if err := agent.Notify("READY=1\nSTATUS=running"); err != nil {
+		a.log.Warn("service manager does not listen", agent.KeyErr, err)
+	}
+	a.log.Info("cluster agent is up", agent.KeyCluster, a.cfg.Cluster, agent.KeyAddr, a.https.Addr().String(), agent.KeyVersion, agent.Version())
+	return agent.Watchdog(ctx, a.ready)
+}
+
+// ready is nil when the agent can do its work.
+func (a *Agent) ready() error {
+	if !a.brokerUp.Load() {
+		return errors.New("broker is not up")
+	}
+	select {
+	case <-a.telemetry.Ready():
+	default:
+		return errors.New("telemetry store is not open")
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics serves /metrics: the agent's own, the telemetry store's, and those of the Go runtime.
+func (a *Agent) metrics() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), a.telemetry, &meter{a})
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// meter reads the agent's numbers when it is scraped.
+type meter struct{ agent *Agent }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("skerry_cluster_"+name, help, labels, nil)
+}
+
+// Describe leaves the list to Collect: the metrics are few and always the same.
+func (m *meter) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads.
+func (m *meter) Collect(out chan<- prometheus.Metric) {
+	a := m.agent
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	nodes := desc("nodes", "Nodes by presence.", "presence")
+	for presence, n := range a.registry.Stats().ByPresence {
+		gauge(nodes, float64(n), string(presence))
+	}
+	j := a.journal.Stats()
+	gauge(desc("commands_open", "Commands without a final state."), float64(j.Open))
+	ended := desc("commands_ended_total", "Commands that ended since the start, by their final phase.", "phase")
+	for phase, n := range map[string]uint64{"succeeded": j.Succeeded, "failed": j.Failed, "rejected": j.Rejected, "cancelled": j.Cancelled,
+		"timed_out": j.TimedOut, "expired": j.Expired} {
+		count(ended, float64(n), phase)
+	}
+	count(desc("command_deliveries_total", "Commands handed to the broker."), float64(j.Deliveries))
+	count(desc("command_redeliveries_total", "Of these, again in one session."), float64(j.Redeliveries))
+	outcomes := desc("enrollments_total", "Enrolments and renewals, by outcome.", "outcome")
+	for outcome, n := range a.enroll.Counts() {
+		count(outcomes, float64(n), outcome)
+	}
+	m.expiries(gauge)
+	if e, ok := a.wire.(*embedded); ok {
+		m.broker(e, gauge, count)
+	}
+}
+
+// expiries tells how long certificates last: of each kind, the one that ends first.
+func (m *meter) expiries(gauge func(*prometheus.Desc, float64, ...string)) {
+	list, err := m.agent.enroll.Expiries()
+	if err != nil {
+		return // the scrape lacks it, and the store's fault shows elsewhere
+	}
+	d := desc("certificate_expiry_seconds", "Time until the first certificate of a kind expires.", "kind")
+	seen := map[string]bool{}
+	for _, e := range list {
+		if !seen[e.Kind] {
+			seen[e.Kind] = true
+			gauge(d, time.Until(e.NotAfter).Seconds(), e.Kind)
+		}
+	}
+}
+
+func (m *meter) broker(e *embedded, gauge, count func(*prometheus.Desc, float64, ...string)) {
+	s := e.Stats()
+	gauge(desc("broker_connections", "MQTT connections."), float64(s.Connections))
+	count(desc("broker_messages_received_total", "MQTT messages from clients."), float64(s.Received))
+	count(desc("broker_messages_sent_total", "MQTT messages to clients."), float64(s.Sent))
+	count(desc("broker_received_bytes_total", "MQTT bytes from clients, without TLS."), float64(s.BytesIn))
+	count(desc("broker_sent_bytes_total", "MQTT bytes to clients, without TLS."), float64(s.BytesOut))
+	count(desc("broker_dropped_total", "Messages that a slow client did not get."), float64(s.Dropped))
+	refused := desc("broker_refused_total", "Connections and messages that were refused, by reason.", "reason")
+	for reason, n := range s.Refused {
+		count(refused, float64(n), reason)
+	}
+}

@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/command"
+	"github.com/skerry-edge/skerry/cluster/registry"
+	"github.com/skerry-edge/skerry/cluster/rest"
+	"github.com/skerry-edge/skerry/mqtt"
+	"github.com/skerry-edge/skerry/mqtt/broker"
+)
+
+// viaMQTT begins the author of a command that came as an MQTT request.
+const viaMQTT = "mqtt:"
+
+func isRequest(rec *api.CommandRecord) bool { return strings.HasPrefix(rec.By, viaMQTT) }
+
+func openCommands(node string) command.Filter {
+	return command.Filter{Node: node, Open: true, Limit: 10_000}
+}
+
+// onRequest takes a request of an operator over MQTT. Whatever is wrong with it is told on its status topic.
+func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
+	var req api.Request
+	id, node := m.Topic.ID, m.Topic.Node
+	who := rest.Principal{Name: m.From.Name, Role: m.From.Role, From: "mqtt"}
+	err := a.codec.Decode(mqtt.KindRequest, m.Payload, &req)
+	var rec api.CommandRecord
+	if err == nil {
+		rec, err = a.order(ctx, command.Order{ID: id, Node: node, Verb: req.Verb, Args: req.Args, By: viaMQTT + who.Name,
+			Deadline: req.Deadline.Resolve(time.Now())}, who)
+	}
+	result := "ok"
+	if err != nil {
+		result = err.Error()
+	}
+	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
+		Result: result})
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		a.answerRequest(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
+		return nil
+	}
+	a.tellRequester(ctx, &rec) // the first step, or where a repeated request stands
+	return nil
+}
+
+// clip fits a text into a reason.
+func clip(s string) string { return s[:min(len(s), api.MaxReasonBytes)] }
+
+// order is the one door for commands: it checks that the caller may ask the node for the verb, then journals.
+func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) (api.CommandRecord, error) {
+	least := api.RoleOperator
+	verbs, _ := a.registry.Verbs(o.Node)
+	for _, v := range verbs {
+		if v.Name == o.Verb && v.Role != "" {
+			least = v.Role
+		}
+	}
+	if !who.Role.Includes(least) {
+		return api.CommandRecord{}, &api.Problem{Status: http.StatusForbidden, Title: "not permitted", Code: "role",
+			Detail: fmt.Sprintf("%s has role %s; %s takes %s", who.Name, who.Role, o.Verb, least), Cure: "ask an administrator"}
+	}
+	rec, err := a.journal.Submit(ctx, o)
+	return rec, orderProblem(err)
+}
+
+// orderProblem tells callers what is wrong in their own terms.
+func orderProblem(err error) error {
+	for _, known := range []struct {
+		err    error
+		status int
+		code   string
+		cure   string
+	}{
+		{command.ErrInvalid, http.StatusBadRequest, "command_invalid", "skerry describe node NODE lists its verbs"},
+		{command.ErrUnknownNode, http.StatusNotFound, "node_unknown", "skerry get nodes lists them"},
+		{command.ErrConflict, http.StatusConflict, "command_conflict", "choose another id"},
+		{command.ErrFull, http.StatusTooManyRequests, "command_full", "wait, or cancel some: skerry get commands --open"},
+		{command.ErrNotFound, http.StatusNotFound, "command_unknown", "skerry get commands lists them"},
+		{command.ErrFinal, http.StatusConflict, "command_final", ""},
+		{command.ErrNotLoaded, http.StatusServiceUnavailable, "starting", "try again in a moment"},
+	} {
+		if errors.Is(err, known.err) {
+			return &api.Problem{Status: known.status, Title: http.StatusText(known.status), Detail: err.Error(), Code: known.code, Cure: known.cure}
+		}
+	}
+	return err
+}
+
+// orders is the REST side of the door.
+type orders struct{ *Agent }
+
+func (a orders) Order(ctx context.Context, req api.CommandRequest, who rest.Principal) ([]api.CommandRecord, error) {
+	nodes, err := a.targets(req)
+	if err != nil {
+		return nil, err
+	}
+	var deadline api.Deadline
+	if err := deadline.UnmarshalText([]byte(req.Deadline)); err != nil {
+		return nil, badRequest("deadline", err)
+	}
+	at := deadline.Resolve(time.Now())
+	var out []api.CommandRecord
+	for _, node := range nodes {
+		rec, err := a.order(ctx, command.Order{ID: req.ID, Node: node, Verb: req.Verb, Args: req.Args, By: "rest:" + who.Name, Deadline: at}, who)
+		if err != nil && len(nodes) == 1 {
+			return nil, err
+		}
+		if err != nil { // of many, one that cannot be asked is told as what became of it
+			rec = api.CommandRecord{Node: node, Verb: req.Verb, By: "rest:" + who.Name, Created: api.At(time.Now()), Deadline: api.At(at),
+				Phase: api.PhaseRejected, Final: true, History: []api.Transition{{Phase: api.PhaseRejected, At: api.At(time.Now()),
+					Side: "cluster", Reason: err.Error()}}}
+		}
+		out = append(out, rec)
+	}
+	return out, nil
+}
+
+// targets are the nodes that a request means.
+func (a orders) targets(req api.CommandRequest) ([]string, error) {
+	if (len(req.Nodes) == 0) == (req.Selector == "") {
+		return nil, badRequest("nodes", errors.New("wanted either nodes or a selector"))
+	}
+	if req.ID != "" && len(req.Nodes) != 1 {
+		return nil, badRequest("id", errors.New("an id goes with exactly one node"))
+	}
+	if req.Selector == "" {
+		return req.Nodes, nil
+	}
+	selector, err := parseSelector(req.Selector)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, n := range a.registry.Nodes(selector) {
+		out = append(out, n.ID)
+	}
+	if len(out) == 0 {
+		return nil, &api.Problem{Status: http.StatusNotFound, Title: "no node matches", Code: "selector_empty",
+			Detail: fmt.Sprintf("no node has the labels %q", req.Selector), Cure: "skerry get nodes -o wide shows labels"}
+	}
+	return out, nil
+}
+
+func (a orders) Command(id string) (api.CommandRecord, error) {
+	rec, found, err := a.journal.Get(id)
+	if err == nil && !found {
+		err = fmt.Errorf("command %.63q: %w", id, command.ErrNotFound)
+	}
+	return rec, orderProblem(err)
+}
+
+func (a orders) Commands(node string, openOnly bool, limit int) ([]api.CommandRecord, error) {
+	out, err := a.journal.List(command.Filter{Node: node, Open: openOnly, Limit: limit})
+	return out, orderProblem(err)
+}
+
+func (a orders) Cancel(ctx context.Context, id string, who rest.Principal) (api.CommandRecord, error) {
+	rec, err := a.journal.Cancel(ctx, id, "rest:"+who.Name)
+	return rec, orderProblem(err)
+}
+
+func badRequest(field string, err error) error {
+	return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Detail: field + ": " + err.Error(), Code: "bad_request"}
+}
+
+// parseSelector reads a selector as kubectl takes it; empty, or "=" alone, matches every node.
+func parseSelector(text string) (registry.Selector, error) {
+	if text == "=" {
+		text = ""
+	}
+	sel, err := registry.ParseSelector(text)
+	if err != nil {
+		return sel, badRequest("selector", err)
+	}
+	return sel, nil
+}

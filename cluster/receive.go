@@ -1,0 +1,209 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/registry"
+	"github.com/skerry-edge/skerry/cluster/telemetry"
+	"github.com/skerry-edge/skerry/mqtt"
+	"github.com/skerry-edge/skerry/mqtt/broker"
+)
+
+// receive takes a message from a node or operator. nil means that it is stored as far as it has to be, so that the
+// broker may acknowledge it; an error that wraps mqtt.ErrDiscard that it can never be.
+func (a *Agent) receive(ctx context.Context, m broker.Inbound) error {
+	if m.From.Kind == mqtt.NodeIdentity && !m.Will && !m.Retained {
+		a.registry.Seen(m.Topic.Node, time.Now())
+	}
+	switch m.Topic.Kind {
+	case mqtt.KindState:
+		return take(a, m, &api.State{}, func(s *api.State) error { return a.onState(m, s) })
+	case mqtt.KindBirth:
+		return take(a, m, &api.Birth{}, func(b *api.Birth) error { return a.onBirth(ctx, m.Topic.Node, b) })
+	case mqtt.KindTele:
+		return take(a, m, &api.Batch{}, func(b *api.Batch) error { return a.onBatch(ctx, m.Topic.Node, b) })
+	case mqtt.KindEvent:
+		return take(a, m, &api.Event{}, func(e *api.Event) error { return a.onEvent(m.Topic.Node, e) })
+	case mqtt.KindReported:
+		return take(a, m, &api.Reported{}, func(r *api.Reported) error { return a.registry.OnReported(m.Topic.Node, r, false) })
+	case mqtt.KindCmdStatus:
+		return take(a, m, &api.Status{}, func(s *api.Status) error { return a.onStatus(m.Topic, s) })
+	case mqtt.KindStreamUp:
+		return take(a, m, &api.Frame{}, func(f *api.Frame) error { return a.streams.deliver(m.Topic.Node, m.Topic.ID, f) })
+	case mqtt.KindRequest:
+		return a.onRequest(ctx, m)
+	}
+	return fmt.Errorf("message kind %d: %w", m.Topic.Kind, mqtt.ErrDiscard)
+}
+
+// take decodes a message and hands it on. What is malformed, stale or of a node that is not known can never be handled.
+func take[T any, M interface {
+	*T
+	mqtt.Message
+}](a *Agent, m broker.Inbound, v M, hand func(M) error) error {
+	if err := a.codec.Decode(m.Topic.Kind, m.Payload, v); err != nil {
+		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
+	}
+	err := hand(v)
+	if errors.Is(err, registry.ErrInvalid) || errors.Is(err, registry.ErrUnknown) || errors.Is(err, telemetry.ErrMalformed) {
+		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
+	}
+	return err
+}
+
+func (a *Agent) onState(m broker.Inbound, s *api.State) error {
+	node := m.Topic.Node
+	if n, ok := a.registry.Get(node); m.Will && ok && s.Epoch < n.Epoch {
+		return fmt.Errorf("last will of session %d, now %d: %w", s.Epoch, n.Epoch, mqtt.ErrDiscard) // of a session that was taken over
+	}
+	if err := a.registry.OnState(node, s, false); err != nil {
+		return err
+	}
+	if s.State == api.StateLost || s.State == api.StateOffline || s.State == api.StateSleeping {
+		a.journal.OnNodeDown(node, s.Epoch)
+	}
+	return nil
+}
+
+// onBirth greets a node: what it should be, signed for this session, with the time; then its open commands.
+func (a *Agent) onBirth(ctx context.Context, node string, b *api.Birth) error {
+	if b.Node != node || b.Cluster != a.cfg.Cluster {
+		return fmt.Errorf("birth of %s of cluster %s on the topic of %s: %w", b.Node, b.Cluster, node, mqtt.ErrDiscard)
+	}
+	if err := a.registry.OnBirth(node, b, false); err != nil {
+		return err
+	}
+	a.acks.reset(node)
+	if err := a.sendDesired(ctx, node, b.Epoch); err != nil {
+		return err
+	}
+	a.journal.OnNodeUp(node, b.Epoch, b.OpenCommands)
+	return nil
+}
+
+// desiredValidity is how long a desired document may be accepted after it was signed. It is signed anew on every
+// connect; once accepted it stays in force.
+const desiredValidity = 24 * time.Hour
+
+func (a *Agent) sendDesired(ctx context.Context, node string, epoch uint64) error {
+	d, err := a.registry.DesiredFor(node, epoch)
+	if err == nil && d == nil { // it was never told anything: generation 1, empty, carries the signed time
+		if _, err = a.registry.SetDesired(node, func(*api.Desired) error { return nil }); err == nil {
+			d, err = a.registry.DesiredFor(node, epoch)
+		}
+	}
+	if err != nil || d == nil {
+		return err
+	}
+	return a.sendSigned(ctx, mqtt.KindDesired, a.topics.Of(mqtt.KindDesired, node, ""), d)
+}
+
+// sendSigned publishes v, signed, retained if the contract says so.
+func (a *Agent) sendSigned(ctx context.Context, kind mqtt.Kind, topic string, v any) error {
+	signed, err := mqtt.Seal(a.authority.OrderSigner(), kind, v)
+	if err != nil {
+		return err
+	}
+	payload, err := json.Marshal(signed)
+	if err != nil {
+		return err
+	}
+	entry, _ := mqtt.EntryOf(kind)
+	return a.wire.Publish(ctx, topic, payload, entry.Retain)
+}
+
+// Deliver hands a command to the broker, signed for a session of its node.
+func (a *Agent) Deliver(ctx context.Context, node string, epoch uint64, cmd *api.Command) error {
+	signed := *cmd
+	signed.Epoch = epoch
+	return a.sendSigned(ctx, mqtt.KindCmd, a.topics.Of(mqtt.KindCmd, node, cmd.ID), &signed)
+}
+
+func (a *Agent) onBatch(ctx context.Context, node string, b *api.Batch) error {
+	pos, err := a.telemetry.Append(ctx, node, b)
+	if err != nil {
+		return err
+	}
+	a.samples.Add(uint64(b.Samples()))
+	a.acks.batch(node, b, pos)
+	return nil
+}
+
+func (a *Agent) onEvent(node string, e *api.Event) error {
+	mark, err := a.registry.Events().AppendNode(node, e)
+	if err != nil {
+		return err
+	}
+	a.acks.event(node, e.Epoch, mark)
+	return nil
+}
+
+func (a *Agent) onStatus(topic mqtt.Topic, s *api.Status) error {
+	if s.ID != topic.ID {
+		return fmt.Errorf("status of %s on the topic of %s: %w", s.ID, topic.ID, mqtt.ErrDiscard)
+	}
+	if err := a.journal.OnStatus(topic.Node, s); err != nil {
+		return err
+	}
+	if s.Phase.Final() {
+		a.acks.commands(topic.Node)
+	}
+	return nil
+}
+
+// mirror publishes the life of every command that came as an MQTT request on its request topic.
+func (a *Agent) mirror(ctx context.Context) error {
+	for ctx.Err() == nil {
+		w := a.journal.Watch(ctx)
+		for change := range w.Changes() {
+			if rec := change.Item; isRequest(&rec) && !change.Deleted {
+				a.tellRequester(ctx, &rec)
+			}
+		}
+		if err := w.Err(); err != nil { // fell behind: the requesters of what is open now are told where it stands
+			a.log.Warn("requesters may have missed a step", agent.KeyErr, err)
+			open, err := a.journal.List(openCommands(""))
+			if err != nil {
+				return err
+			}
+			for i := range open {
+				if isRequest(&open[i]) {
+					a.tellRequester(ctx, &open[i])
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// tellRequester publishes where a request stands. A requester who is away misses it, as with any live subscription.
+func (a *Agent) tellRequester(ctx context.Context, rec *api.CommandRecord) {
+	st := api.Status{ID: rec.ID, Phase: rec.Phase, At: api.At(time.Now())}
+	if rec.Status != nil {
+		st = *rec.Status
+		st.Phase = rec.Phase
+	}
+	if n := len(rec.History); n > 0 {
+		st.At = rec.History[n-1].At
+		if st.Reason == "" {
+			st.Reason = rec.History[n-1].Reason
+		}
+	}
+	a.answerRequest(ctx, rec.Node, &st)
+}
+
+func (a *Agent) answerRequest(ctx context.Context, node string, st *api.Status) {
+	payload, err := a.codec.Encode(mqtt.JSON, st)
+	if err == nil {
+		err = a.wire.Publish(ctx, a.topics.Of(mqtt.KindRequestStatus, node, st.ID), payload, false)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("requester not told", agent.KeyCommand, st.ID, agent.KeyErr, err)
+	}
+}

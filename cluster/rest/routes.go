@@ -1,0 +1,105 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+type none struct{}
+
+type byID struct {
+	ID string `path:"id" maxLength:"128"`
+}
+
+func (s *Server) nodes() {
+	add(s, route{http.MethodGet, "/v1/nodes", "list-nodes", "List nodes", "nodes", api.RoleViewer, "", ""},
+		func(_ context.Context, _ Principal, in *struct {
+			Selector string `query:"selector" doc:"key=value,key2=value2; all must match" maxLength:"1024"`
+		}) (*list[api.Node], error) {
+			return listOf(s.site.Fleet.Nodes(in.Selector))
+		})
+	add(s, route{http.MethodGet, "/v1/nodes/{id}", "get-node", "Tell all about a node", "nodes", api.RoleViewer, "", ""},
+		func(_ context.Context, _ Principal, in *byID) (*one[api.Node], error) {
+			return oneOf(s.node(in.ID))
+		})
+	add(s, route{http.MethodPatch, "/v1/nodes/{id}", "patch-node", "Set labels of a node", "nodes", api.RoleOperator, "node.label", "id"},
+		func(ctx context.Context, who Principal, in *struct {
+			byID
+			Body api.NodePatch
+		}) (*one[api.Node], error) {
+			n, err := s.site.Fleet.Label(ctx, in.ID, in.Body.Labels)
+			return oneOf(n, s.did(who, "node.label", in.ID, err))
+		})
+	add(s, route{http.MethodDelete, "/v1/nodes/{id}", "remove-node", "Decommission a node", "nodes", api.RoleAdmin, "node.remove", "id"},
+		func(ctx context.Context, who Principal, in *byID) (*none, error) {
+			return nil, s.did(who, "node.remove", in.ID, s.site.Fleet.Remove(ctx, in.ID))
+		})
+}
+
+// node finds a node, or the problem that there is none.
+func (s *Server) node(id string) (api.Node, error) {
+	all, err := s.site.Fleet.Nodes("")
+	if err != nil {
+		return api.Node{}, err
+	}
+	for i := range all {
+		if all[i].ID == id {
+			return all[i], nil
+		}
+	}
+	return api.Node{}, &api.Problem{Status: http.StatusNotFound, Title: "no such node", Code: "node_unknown",
+		Detail: "no node " + strconv.Quote(id), Cure: "skerry get nodes lists them"}
+}
+
+func (s *Server) commands() {
+	add(s, route{http.MethodPost, "/v1/commands", "create-command", "Command nodes", "commands", api.RoleOperator, "command.create", ""},
+		func(ctx context.Context, who Principal, in *struct{ Body api.CommandRequest }) (*list[api.CommandRecord], error) {
+			out, err := s.site.Orders.Order(ctx, in.Body, who)
+			object := in.Body.Verb + " " + in.Body.Selector
+			for _, n := range in.Body.Nodes {
+				object += n + " "
+			}
+			return listOf(out, s.did(who, "command.create", object, err))
+		})
+	add(s, route{http.MethodGet, "/v1/commands", "list-commands", "List commands, newest first", "commands", api.RoleViewer, "", ""},
+		func(_ context.Context, _ Principal, in *struct {
+			Node  string `query:"node" maxLength:"63"`
+			Open  bool   `query:"open" doc:"only those without a final state"`
+			Limit int    `query:"limit" minimum:"0" maximum:"10000" default:"200"`
+		}) (*list[api.CommandRecord], error) {
+			return listOf(s.site.Orders.Commands(in.Node, in.Open, in.Limit))
+		})
+	add(s, route{http.MethodGet, "/v1/commands/{id}", "get-command", "Tell all about a command", "commands", api.RoleViewer, "", ""},
+		func(_ context.Context, _ Principal, in *byID) (*one[api.CommandRecord], error) {
+			return oneOf(s.site.Orders.Command(in.ID))
+		})
+	add(s, route{http.MethodPost, "/v1/commands/{id}/cancel", "cancel-command", "Cancel a command", "commands", api.RoleOperator,
+		"command.cancel", "id"},
+		func(ctx context.Context, who Principal, in *byID) (*one[api.CommandRecord], error) {
+			rec, err := s.site.Orders.Cancel(ctx, in.ID, who)
+			return oneOf(rec, s.did(who, "command.cancel", in.ID, err))
+		})
+}
+
+func (s *Server) observation() {
+	add(s, route{http.MethodGet, "/v1/status", "get-status", "How the cluster agent is", "site", api.RoleViewer, "", ""},
+		func(context.Context, Principal, *none) (*one[api.ClusterStatus], error) {
+			return oneOf(s.site.Status(), nil)
+		})
+	add(s, route{http.MethodGet, "/v1/events", "list-events", "List events, newest last", "site", api.RoleViewer, "", ""},
+		func(_ context.Context, _ Principal, in *struct {
+			Node  string `query:"node" maxLength:"63"`
+			Limit int    `query:"limit" minimum:"0" maximum:"100000" default:"500"`
+		}) (*list[api.EventRecord], error) {
+			return listOf(s.site.Fleet.Events(in.Node, in.Limit))
+		})
+	add(s, route{http.MethodGet, "/v1/audit", "list-audit", "List who wrote what, newest last", "site", api.RoleAdmin, "", ""},
+		func(_ context.Context, _ Principal, in *struct {
+			Limit int `query:"limit" minimum:"0" maximum:"100000" default:"500"`
+		}) (*list[api.AuditEntry], error) {
+			return listOf(s.site.Gate.AuditLog(in.Limit))
+		})
+}

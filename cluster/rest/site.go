@@ -1,0 +1,110 @@
+// Package rest is the northbound interface of the cluster agent: REST under /v1 with OpenAPI 3.1 generated from this
+// code, the Prometheus query API, enrolment, health and metrics, on one TLS listener. It decides who may ask, and asks
+// the site; the site decides everything else.
+package rest
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// Principal is who asks.
+type Principal struct {
+	Name string
+	Role api.Role
+	From string // remote address
+}
+
+// Gate knows principals and writes down what they did.
+type Gate interface {
+	// Authenticate finds out who asks, by bearer token or client certificate; an *api.Problem says why not.
+	Authenticate(r *http.Request) (Principal, error)
+	// Audit records a write; result is ok, or why not.
+	Audit(who Principal, action, object, result string)
+	// AuditLog lists the newest entries.
+	AuditLog(limit int) ([]api.AuditEntry, error)
+}
+
+// Fleet is the nodes and what happened to them. Errors that the caller caused are *api.Problem.
+type Fleet interface {
+	Nodes(selector string) ([]api.Node, error)
+	Label(ctx context.Context, node string, labels map[string]string) (api.Node, error)
+	// Remove decommissions a node: certificate revoked, session ended, retained topics cleared, telemetry deleted.
+	Remove(ctx context.Context, node string) error
+	Events(node string, limit int) ([]api.EventRecord, error)
+	// Watch hands changes of the kinds asked for (node, command, event) to take until ctx ends, take fails or the
+	// reader is too slow. With initial it begins with what is there.
+	Watch(ctx context.Context, q WatchQuery, take func(api.Change) error) error
+}
+
+// WatchQuery says what to watch.
+type WatchQuery struct {
+	Kinds    []string
+	Node     string
+	Selector string
+	Initial  bool
+}
+
+// Orders is the one door for commands.
+type Orders interface {
+	Order(ctx context.Context, req api.CommandRequest, who Principal) ([]api.CommandRecord, error)
+	Command(id string) (api.CommandRecord, error)
+	Commands(node string, openOnly bool, limit int) ([]api.CommandRecord, error)
+	Cancel(ctx context.Context, id string, who Principal) (api.CommandRecord, error)
+}
+
+// Admission is tokens, waiting devices, operators and access tokens.
+type Admission interface {
+	CreateToken(ctx context.Context, req api.TokenRequest, by string) (api.Token, error)
+	Tokens() ([]api.Token, error)
+	RevokeToken(ctx context.Context, id string) error
+	Enrollments() ([]api.Enrollment, error)
+	Approve(ctx context.Context, id, by string) (api.Enrollment, error)
+	Deny(ctx context.Context, id, by string) error
+	CreateOperator(ctx context.Context, req api.OperatorRequest) (api.Operator, error)
+	Operators() ([]api.Operator, error)
+	RevokeOperator(ctx context.Context, name string) error
+	CreateAccess(ctx context.Context, req api.AccessRequest) (api.AccessToken, error)
+	AccessTokens() ([]api.AccessToken, error)
+	RevokeAccess(ctx context.Context, id string) error
+}
+
+// Files moves bytes between a node and a caller, over streams of the node's link.
+type Files interface {
+	// Logs writes the log of source to w; with follow until ctx ends.
+	Logs(ctx context.Context, q LogQuery, who Principal, w io.Writer) error
+	// Get writes a file of a node to w and returns its SHA-256, lower-case hex.
+	Get(ctx context.Context, node, path string, who Principal, w io.Writer) (sha256 string, err error)
+	// Put sends a file to a node, which checks its digest before it takes effect.
+	Put(ctx context.Context, f Upload, who Principal, r io.Reader) error
+}
+
+// LogQuery says which log, and how much of it.
+type LogQuery struct {
+	Node, Source string
+	Lines        int
+	Follow       bool
+}
+
+// Upload describes a file on its way to a node.
+type Upload struct {
+	Node, Path, Mode, SHA256 string
+	Size                     int64
+}
+
+// Site is all that the interface shows.
+type Site struct {
+	Gate      Gate
+	Fleet     Fleet
+	Orders    Orders
+	Admission Admission
+	Files     Files
+	Status    func() api.ClusterStatus
+	PromQL    http.Handler // /api/v1/…
+	Enroll    http.Handler // /v1/enroll, /v1/renew, /v1/ca, /v1/time; for devices, which authenticate themselves
+	Metrics   http.Handler
+	Ready     func() error // nil when the agent can do its work
+}

@@ -1,0 +1,254 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/access"
+	"github.com/skerry-edge/skerry/cluster/enroll"
+	"github.com/skerry-edge/skerry/cluster/registry"
+	"github.com/skerry-edge/skerry/cluster/rest"
+	"github.com/skerry-edge/skerry/mqtt"
+)
+
+// gate knows who asks over REST.
+type gate struct{ *Agent }
+
+func (a gate) Authenticate(r *http.Request) (rest.Principal, error) {
+	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		from = r.RemoteAddr
+	}
+	bearer, hasToken := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	var p access.Principal
+	if !hasToken && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		var who mqtt.Identity
+		if who, err = a.enroll.Authorize(r.TLS.PeerCertificates[0]); err == nil {
+			p, err = access.Certified(who, access.ViaREST)
+		}
+	} else {
+		p, err = a.tokens.Authenticate(bearer)
+	}
+	return rest.Principal{Name: p.Name, Role: p.Role, From: from}, err
+}
+
+func (a gate) Audit(who rest.Principal, action, object, result string) {
+	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: access.ViaREST, From: who.From, Action: action, Object: object, Result: result})
+}
+
+func (a gate) AuditLog(limit int) ([]api.AuditEntry, error) { return a.audit.List(time.Time{}, limit) }
+
+// record appends to the audit log. A full disk must not keep an administrator from freeing it, so it only shouts.
+func (a *Agent) record(e api.AuditEntry) {
+	if _, err := a.audit.Append(e); err != nil {
+		a.log.Error("audit entry not kept", agent.KeyBy, e.By, agent.KeyReason, e.Action+" "+e.Object+": "+e.Result, agent.KeyErr, err)
+	}
+}
+
+// fleet is the REST side of the registry.
+type fleet struct{ *Agent }
+
+func (a fleet) Nodes(selector string) ([]api.Node, error) {
+	s, err := parseSelector(selector)
+	if err != nil {
+		return nil, err
+	}
+	return a.registry.Nodes(s), nil
+}
+
+func (a fleet) Label(_ context.Context, node string, labels map[string]string) (api.Node, error) {
+	if err := a.registry.SetLabels(node, labels); err != nil {
+		return api.Node{}, nodeProblem(node, err)
+	}
+	n, _ := a.registry.Get(node)
+	return n, nil
+}
+
+// Remove decommissions a node: first it can do nothing more, then nothing is left of it but its past commands and
+// events.
+func (a fleet) Remove(ctx context.Context, node string) error {
+	if err := a.enroll.Remove(node, "rest"); err != nil {
+		return err
+	}
+	a.wire.Kick(node)
+	for _, e := range mqtt.Contract() {
+		if e.Retain {
+			if err := a.wire.Publish(ctx, a.topics.Of(e.Kind, node, ""), nil, true); err != nil {
+				return err
+			}
+		}
+	}
+	if err := a.registry.Remove(node, "rest"); err != nil && !errors.Is(err, registry.ErrUnknown) {
+		return err
+	}
+	a.acks.reset(node)
+	a.note(api.ClassEvent, "node.removed", node, "removed by an administrator")
+	return a.telemetry.DeleteNode(ctx, node)
+}
+
+func (a fleet) Events(node string, limit int) ([]api.EventRecord, error) {
+	list, err := a.registry.Events().List(registry.EventFilter{Node: node, Limit: limit})
+	slices.Reverse(list)
+	return list, err
+}
+
+func nodeProblem(node string, err error) error {
+	if errors.Is(err, registry.ErrInvalid) {
+		return badRequest("labels", err)
+	}
+	if errors.Is(err, registry.ErrUnknown) {
+		return &api.Problem{Status: http.StatusNotFound, Title: "no such node", Code: "node_unknown", Detail: fmt.Sprintf("no node %q", node),
+			Cure: "skerry get nodes lists them"}
+	}
+	return err
+}
+
+// Watch merges the feeds that were asked for.
+func (a fleet) Watch(ctx context.Context, q rest.WatchQuery, take func(api.Change) error) error {
+	selector, err := parseSelector(q.Selector)
+	if err != nil {
+		return err
+	}
+	wants := func(kind string) bool { return len(q.Kinds) == 0 || slices.Contains(q.Kinds, kind) }
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	there, nodes := a.registry.Watch(ctx)
+	commands, events := a.journal.Watch(ctx), a.registry.Events().Watch(ctx)
+	if q.Initial {
+		there = slices.DeleteFunc(there, func(n api.Node) bool { return !selector.Matches(n.Labels) })
+		if err := a.initial(q, there, take); err != nil {
+			return err
+		}
+	}
+	for {
+		var c api.Change
+		select {
+		case ch, ok := <-nodes.Changes():
+			if !ok {
+				return nodes.Err()
+			}
+			if wants("node") && (q.Node == "" || q.Node == ch.Item.ID) && selector.Matches(ch.Item.Labels) {
+				c = api.Change{Kind: "node", Type: changeType(ch.Deleted), Node: &ch.Item}
+			}
+		case ch, ok := <-commands.Changes():
+			if !ok {
+				return commands.Err()
+			}
+			if wants("command") && !ch.Deleted && (q.Node == "" || q.Node == ch.Item.Node) {
+				c = api.Change{Kind: "command", Type: changeType(ch.Deleted), Command: &ch.Item}
+			}
+		case ch, ok := <-events.Changes():
+			if !ok {
+				return events.Err()
+			}
+			if wants("event") && (q.Node == "" || q.Node == ch.Item.Node) {
+				c = api.Change{Kind: "event", Type: "added", Event: &ch.Item}
+			}
+		}
+		if c.Kind == "" {
+			continue
+		}
+		if err := take(c); err != nil {
+			return err
+		}
+	}
+}
+
+func changeType(deleted bool) string {
+	if deleted {
+		return "deleted"
+	}
+	return "modified"
+}
+
+// initial hands what is there to take: what changes meanwhile comes again from the feeds.
+func (a fleet) initial(q rest.WatchQuery, nodes []api.Node, take func(api.Change) error) error {
+	if len(q.Kinds) == 0 || slices.Contains(q.Kinds, "node") {
+		for _, n := range nodes {
+			if err := take(api.Change{Kind: "node", Type: "added", Node: &n}); err != nil {
+				return err
+			}
+		}
+	}
+	if len(q.Kinds) == 0 || slices.Contains(q.Kinds, "command") {
+		f := openCommands(q.Node)
+		f.Open = false
+		all, err := a.journal.List(f)
+		if err != nil {
+			return err
+		}
+		for i := range all {
+			if err := take(api.Change{Kind: "command", Type: "added", Command: &all[i]}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// admission is the REST side of enrolment and access.
+type admission struct{ *Agent }
+
+func (a admission) CreateToken(_ context.Context, req api.TokenRequest, by string) (api.Token, error) {
+	ttl, err := time.ParseDuration(req.TTL)
+	if err != nil {
+		return api.Token{}, badRequest("ttl", err)
+	}
+	return a.enroll.CreateToken(enroll.TokenSpec{TTL: ttl, MaxUses: req.MaxUses, Approval: req.Approval, Labels: req.Labels, By: by})
+}
+
+func (a admission) Tokens() ([]api.Token, error) { return a.enroll.Tokens() }
+
+func (a admission) RevokeToken(_ context.Context, id string) error { return a.enroll.RevokeToken(id) }
+
+func (a admission) Enrollments() ([]api.Enrollment, error) { return a.enroll.Pending() }
+
+func (a admission) Approve(_ context.Context, id, by string) (api.Enrollment, error) {
+	return a.enroll.Approve(id, by)
+}
+
+func (a admission) Deny(_ context.Context, id, by string) error {
+	_, err := a.enroll.Deny(id, by, "refused by "+by)
+	return err
+}
+
+func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest) (api.Operator, error) {
+	var ttl time.Duration
+	if req.TTL != "" {
+		var err error
+		if ttl, err = time.ParseDuration(req.TTL); err != nil {
+			return api.Operator{}, badRequest("ttl", err)
+		}
+	}
+	return a.enroll.IssueOperator(enroll.OperatorSpec{Name: req.Name, Role: req.Role, CSR: req.CSR, TTL: ttl})
+}
+
+func (a admission) Operators() ([]api.Operator, error) { return a.enroll.ListOperators() }
+
+func (a admission) RevokeOperator(_ context.Context, name string) error {
+	_, err := a.enroll.RevokeOperator(name, "rest")
+	return err
+}
+
+func (a admission) CreateAccess(_ context.Context, req api.AccessRequest) (api.AccessToken, error) {
+	var ttl time.Duration
+	if req.TTL != "" {
+		var err error
+		if ttl, err = time.ParseDuration(req.TTL); err != nil {
+			return api.AccessToken{}, badRequest("ttl", err)
+		}
+	}
+	return a.tokens.Create(req.Name, req.Role, ttl)
+}
+
+func (a admission) AccessTokens() ([]api.AccessToken, error) { return a.tokens.List() }
+
+func (a admission) RevokeAccess(_ context.Context, id string) error { return a.tokens.Revoke(id) }

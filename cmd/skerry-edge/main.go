@@ -1,0 +1,19 @@
+// Command skerry-edge is the node agent.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/skerry-edge/skerry/edge"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	door := &edge.Door{Out: os.Stdout, Err: os.Stderr, Env: os.Environ()}
+	code := door.Main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,266 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/edge/doctor"
+	"github.com/skerry-edge/skerry/edge/identity"
+	"github.com/skerry-edge/skerry/edge/probe"
+	"github.com/skerry-edge/skerry/edge/store"
+)
+
+// The exit codes besides the doctor's. ExitConfig is one that a restart cannot mend (RestartPreventExitStatus=2).
+const (
+	ExitOK     = 0
+	ExitError  = 1
+	ExitConfig = 2
+)
+
+// DefaultConfigFile is read when --config and SKERRY_EDGE_CONFIG say nothing; it may be absent.
+const DefaultConfigFile = "/etc/skerry/edge.yaml"
+
+const usageText = `skerry-edge, the Skerry node agent
+
+usage: skerry-edge COMMAND [flags]
+
+  run       enrol if needed, report telemetry, obey commands (stop with SIGTERM)
+  status    tell what the running agent does
+  doctor    find out why this node is not online; exit code: 10 clock, 11 dns, 12 tcp, 13 tls, 14 CA pin,
+            15 token, 16 broker, 17 certificate, 18 no join string
+  config    print the configuration in force; --defaults prints the commented defaults
+  version   print the version
+
+flags of run, status, doctor and config:
+`
+
+// Door is the command line of skerry-edge.
+type Door struct {
+	Out, Err io.Writer
+	Env      []string
+}
+
+// flags are those of every command.
+type flags struct {
+	set      *pflag.FlagSet
+	config   string
+	join     string
+	settings []string
+	defaults bool
+	output   string
+}
+
+// Main runs the command line and returns the exit code.
+func (d *Door) Main(ctx context.Context, args []string) int {
+	f := &flags{set: pflag.NewFlagSet("skerry-edge", pflag.ContinueOnError)}
+	f.set.SetOutput(d.Err)
+	f.set.Usage = func() { d.printf(d.Err, "%s%s", usageText, f.set.FlagUsages()) }
+	f.set.StringVarP(&f.config, "config", "c", "", "configuration file (default "+DefaultConfigFile+", if it exists)")
+	f.set.StringVar(&f.join, "join", "", "join string, or @file; needed once, to enrol")
+	f.set.StringArrayVar(&f.settings, "set", nil, "key=value of the configuration, may be repeated")
+	f.set.BoolVar(&f.defaults, "defaults", false, "config: print the commented defaults")
+	f.set.StringVarP(&f.output, "output", "o", "text", "status, doctor: text or json")
+	if err := f.set.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return ExitOK
+		}
+		d.printf(d.Err, "skerry-edge: %v; see: skerry-edge --help\n", err)
+		return ExitConfig
+	}
+	command := f.set.Arg(0)
+	if f.set.NArg() > 1 || command == "" || f.output != "text" && f.output != "json" {
+		f.set.Usage()
+		return ExitConfig
+	}
+	switch command {
+	case "version":
+		d.printf(d.Out, "%s\n", agent.VersionLine("skerry-edge"))
+		return ExitOK
+	case "config":
+		if f.defaults {
+			d.printf(d.Out, "%s", configs.EdgeDefaults())
+			return ExitOK
+		}
+	}
+	src, err := f.source(d.Env)
+	if err != nil {
+		d.printf(d.Err, "skerry-edge: %v\n", err)
+		return ExitConfig
+	}
+	cfg, err := configs.LoadEdge(src)
+	if err != nil {
+		d.printf(d.Err, "skerry-edge: configuration:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+		return ExitConfig
+	}
+	return d.command(ctx, command, f, cfg, src)
+}
+
+func (d *Door) command(ctx context.Context, command string, f *flags, cfg configs.Edge, src configs.Source) int {
+	var err error
+	code := ExitError
+	switch command {
+	case "run":
+		err = d.run(ctx, cfg, src)
+	case "status":
+		err = d.status(ctx, cfg, f.output)
+	case "doctor":
+		code, err = d.doctor(ctx, cfg, f.output)
+	case "config":
+		err = d.printConfig(cfg)
+	default:
+		f.set.Usage()
+		return ExitConfig
+	}
+	if err != nil {
+		d.printf(d.Err, "skerry-edge: %v\n", err)
+		return code
+	}
+	if command == "doctor" {
+		return code
+	}
+	return ExitOK
+}
+
+// source turns flags and environment into where the configuration comes from.
+func (f *flags) source(env []string) (configs.Source, error) {
+	src := configs.Source{File: f.config, Required: f.config != "", Env: env, Flags: map[string]string{}}
+	for _, e := range env {
+		if path, ok := strings.CutPrefix(e, configs.EdgeEnvPrefix+"CONFIG="); ok && src.File == "" {
+			src.File, src.Required = path, true
+		}
+	}
+	if src.File == "" {
+		src.File = DefaultConfigFile
+	}
+	for _, s := range f.settings {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return src, fmt.Errorf("--set %q: wanted key=value", s)
+		}
+		src.Flags[key] = value
+	}
+	if f.join != "" {
+		src.Flags["join"] = f.join
+	}
+	return src, nil
+}
+
+func (d *Door) run(ctx context.Context, cfg configs.Edge, src configs.Source) error {
+	a, err := New(cfg, src, d.Err)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// joinOf returns the join string of cfg, read from a file when it begins with @.
+func joinOf(cfg configs.Edge) (api.Join, error) {
+	text := cfg.Join
+	if path, ok := strings.CutPrefix(text, "@"); ok {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return api.Join{}, fmt.Errorf("read join string: %w", err)
+		}
+		text = string(raw)
+	}
+	if strings.TrimSpace(text) == "" {
+		return api.Join{}, errors.New("not enrolled, and no join string; on the cluster: skerry token create; " +
+			"here: skerry-edge run --join STRING")
+	}
+	return api.ParseJoin(text)
+}
+
+func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int, error) {
+	floor := agent.BuildTime()
+	clock := agent.NewClock(floor, agent.ClockSource{})
+	host := probe.HostInfo(cfg.Telemetry.Proc, cfg.Telemetry.Sys)
+	p := &doctor.Patient{Clock: clock, Client: &identity.Client{Clock: clock, Host: host}, Node: cfg.Node, Brokers: cfg.MQTT.Servers}
+	if p.Node == "" {
+		p.Node = identity.FitID(host.Hostname)
+	}
+	id, err := identity.Load(cfg.Dir)
+	switch {
+	case err == nil && id.Enrolled():
+		p.Identity = id
+		_, statusErr := askStatus(ctx, cfg.RuntimeDir)
+		p.Running = statusErr == nil
+	case err != nil && !identity.IsNone(err):
+		return doctor.ExitCertificate, err
+	case cfg.Join != "":
+		join, err := joinOf(cfg)
+		if err != nil {
+			return doctor.ExitToken, err
+		}
+		clock.Raise(join.Issued.Time())
+		p.Join = &join
+	}
+	if !p.Running { // the store is the running agent's alone
+		if floor, err := savedFloor(cfg.Dir, clock.Now()); err == nil {
+			clock.Raise(floor)
+		}
+	}
+	var writeErr error
+	last := doctor.Diagnose(ctx, p, func(f doctor.Finding) {
+		if output == "json" {
+			writeErr = errors.Join(writeErr, json.NewEncoder(d.Out).Encode(f))
+			return
+		}
+		writeErr = errors.Join(writeErr, f.Write(d.Out))
+	})
+	return last.Exit, writeErr
+}
+
+// savedFloor reads the clock floor that the agent kept. A directory that does not exist yet is not made.
+func savedFloor(dir string, now time.Time) (time.Time, error) {
+	if _, err := os.Stat(filepath.Join(dir, "state.db")); err != nil {
+		return time.Time{}, err
+	}
+	s, err := store.Open(dir, now)
+	if err != nil {
+		return time.Time{}, err
+	}
+	floor, err := s.Floor()
+	return floor, errors.Join(err, s.Close())
+}
+
+func (d *Door) status(ctx context.Context, cfg configs.Edge, output string) error {
+	st, err := askStatus(ctx, cfg.RuntimeDir)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		enc := json.NewEncoder(d.Out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(st)
+	}
+	return st.write(d.Out)
+}
+
+// printf writes to w; a reader that has gone away ends nothing but the text.
+func (d *Door) printf(w io.Writer, format string, args ...any) {
+	if _, err := fmt.Fprintf(w, format, args...); err != nil && w != d.Err {
+		d.printf(d.Err, "skerry-edge: write: %v\n", err)
+	}
+}
+
+// printConfig prints the configuration in force, without the join string.
+func (d *Door) printConfig(cfg configs.Edge) error {
+	text, err := configs.Render(cfg)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(d.Out, text)
+	return err
+}

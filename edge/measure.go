@@ -1,0 +1,141 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/edge/outbox"
+	"github.com/skerry-edge/skerry/edge/probe"
+	"github.com/skerry-edge/skerry/mqtt"
+)
+
+// openOutbox opens the outbox with an epoch of its own for what is put before the first session.
+func (a *Agent) openOutbox(cfg configs.Edge) error {
+	epoch, err := a.store.NextEpoch()
+	if err != nil {
+		return err
+	}
+	a.epoch.Store(epoch)
+	o := cfg.Outbox
+	a.outbox, err = outbox.Open(outbox.Config{Dir: cfg.Dir, RuntimeDir: cfg.RuntimeDir, Epoch: epoch, Boot: a.boot, MaxBytes: int64(o.MaxBytes),
+		MaxAge: o.MaxAge, HotBytes: int64(o.MemoryBytes), SpillAfter: o.SpillAfter, ReplayBytesPerSecond: int64(o.ReplayBytesPerSecond),
+		Clock: a.clock, Sender: a, Log: a.log})
+	return err
+}
+
+// Send is the outbox's way out: in the order of the calls, done once for each.
+func (a *Agent) Send(ctx context.Context, kind mqtt.Kind, v any, done func(error)) {
+	payload, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), v)
+	if err != nil {
+		done(fmt.Errorf("%w: %w", err, outbox.ErrUnsendable))
+		return
+	}
+	link, _ := a.line.current()
+	receipt, err := link.PublishAsync(ctx, a.topic(kind, ""), payload, false)
+	if err != nil {
+		done(err)
+		return
+	}
+	go func() { done(receipt.Wait(ctx)) }() // ends with the session at the latest, which ends ctx
+}
+
+// batching turns scrapes into batches; the configuration may replace its batcher.
+type batching struct {
+	mu      sync.Mutex
+	batcher *probe.Batcher
+}
+
+func (a *Agent) buildProbes(cfg configs.Edge) error {
+	var err error
+	if a.probes, err = probe.New(probeConfig(cfg.Telemetry), a.clock, a.log); err != nil {
+		return err
+	}
+	a.batching = &batching{}
+	if err := a.rebatch(cfg); err != nil {
+		return err
+	}
+	a.probes.Sink = a.collect
+	a.probes.Self = a.measureSelf
+	a.probes.OnChange = func(name string, err error) {
+		if err != nil {
+			a.event(api.ClassAlarm, "probe.failed", name, clip(err.Error()))
+			return
+		}
+		a.event(api.ClassEvent, "probe.recovered", name, "works again")
+	}
+	return nil
+}
+
+// clip fits a text into an event.
+func clip(s string) string { return s[:min(len(s), api.MaxReasonBytes)] }
+
+func (a *Agent) rebatch(cfg configs.Edge) error {
+	b, err := probe.NewBatcher(probe.BatchConfig{Boot: a.boot, Rows: cfg.Telemetry.BatchRows})
+	if err != nil {
+		return err
+	}
+	a.batching.mu.Lock()
+	defer a.batching.mu.Unlock()
+	var left []api.Batch
+	if a.batching.batcher != nil {
+		left = a.batching.batcher.Flush()
+	}
+	a.batching.batcher = b
+	a.keepBatches(left)
+	return nil
+}
+
+// collect takes a scrape.
+func (a *Agent) collect(s probe.Scrape) {
+	a.batching.mu.Lock()
+	defer a.batching.mu.Unlock()
+	a.keepBatches(a.batching.batcher.Add(s))
+}
+
+func (a *Agent) keepBatches(list []api.Batch) {
+	for i := range list {
+		if err := a.outbox.PutBatch(&list[i]); err != nil {
+			a.log.Error("batch not kept", agent.KeyErr, err)
+		}
+	}
+}
+
+// applyTelemetry puts a changed telemetry section in force.
+func (a *Agent) applyTelemetry(cfg configs.Edge) error {
+	if err := a.probes.Apply(probeConfig(cfg.Telemetry)); err != nil {
+		return err
+	}
+	return a.rebatch(cfg)
+}
+
+func probeConfig(t configs.Telemetry) probe.Config {
+	out := probe.Config{Proc: t.Proc, Sys: t.Sys, Interval: t.Interval, Disabled: t.Disabled, MaxSeries: t.MaxSeries}
+	for _, u := range t.User {
+		out.User = append(out.User, probe.UserProbe{Name: u.Name, Kind: u.Kind, Argv: u.Argv, Path: u.Path, URL: u.URL, Metric: u.Metric,
+			Scale: u.Scale, Interval: u.Interval, Timeout: u.Timeout, Allow: u.Allow})
+	}
+	return out
+}
+
+// measureSelf is what the agent measures of itself, beside what probe self does: its outbox, link and commands.
+func (a *Agent) measureSelf() []probe.Sample {
+	backlog, stats := a.outbox.Backlog(), a.outbox.Stats()
+	link, commands := a.line.status(), a.engine.Counts()
+	d := backlog.Dropped
+	return []probe.Sample{
+		{Series: "skerry_edge_backlog_bytes", Value: float64(backlog.Bytes)},
+		{Series: "skerry_edge_backlog_batches", Value: float64(backlog.Batches)},
+		{Series: "skerry_edge_dropped_samples_total", Value: float64(d.Samples)},
+		{Series: "skerry_edge_downsampled_samples_total", Value: float64(d.Downsampled)},
+		{Series: "skerry_edge_dropped_events_total", Value: float64(d.Events + d.Alarms)},
+		{Series: "skerry_edge_flash_written_bytes_total", Value: float64(stats.FlashBytes)},
+		{Series: "skerry_edge_link_received_bytes_total", Value: float64(link.BytesIn)},
+		{Series: "skerry_edge_link_sent_bytes_total", Value: float64(link.BytesOut)},
+		{Series: "skerry_edge_link_reconnects_total", Value: float64(link.Reconnects)},
+		{Series: "skerry_edge_commands_open", Value: float64(commands.Open)},
+	}
+}

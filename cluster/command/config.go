@@ -89,7 +89,8 @@ func New(cfg Config) (*Journal, error) {
 	if cfg.Grace < 0 || cfg.MaxWait < 0 || cfg.KeepFor < 0 || cfg.MaxOpenPerNode < 0 || cfg.MaxOpen < 0 ||
 		cfg.KeepFinals < 0 || cfg.Deliveries < 0 || cfg.WatchQueue < 0 {
 		return nil, fmt.Errorf("command journal: a bound is negative in %+v; wanted 0 (the default) or more",
-			[]any{cfg.Grace, cfg.MaxWait, cfg.KeepFor, cfg.MaxOpenPerNode, cfg.MaxOpen, cfg.KeepFinals, cfg.Deliveries, cfg.WatchQueue})
+			[]any{cfg.Grace, cfg.MaxWait, cfg.KeepFor, cfg.MaxOpenPerNode, cfg.MaxOpen, cfg.KeepFinals, cfg.Deliveries,
+				cfg.WatchQueue})
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -90,7 +90,8 @@ func New(cfg Config) (*Registry, error) {
 		}
 	}
 	if cfg.KeepEvents < 0 || cfg.WatchQueue < 0 {
-		return nil, fmt.Errorf("registry: KeepEvents %d, WatchQueue %d: wanted 0 (the default) or more", cfg.KeepEvents, cfg.WatchQueue)
+		return nil, fmt.Errorf("registry: KeepEvents %d, WatchQueue %d: wanted 0 (the default) or more",
+			cfg.KeepEvents, cfg.WatchQueue)
 	}
 	if cfg.KeepEvents == 0 {
 		cfg.KeepEvents = 100_000

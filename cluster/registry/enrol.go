@@ -124,7 +124,8 @@ func (r *Registry) Remove(id, by string) error {
 	stone := Tombstone{Node: id, KeySHA256: n.row.KeySHA256, At: api.At(now), By: by}
 	r.mu.Unlock()
 
-	event := api.EventRecord{Node: id, At: api.At(now), Class: api.ClassEvent, Kind: "node.removed", Message: "removed by " + by}
+	event := api.EventRecord{Node: id, At: api.At(now), Class: api.ClassEvent, Kind: "node.removed",
+		Message: "removed by " + by}
 	var log appended
 	err = r.group.Do(func(tx *bbolt.Tx) (err error) {
 		floor, err := generation(tx, id)

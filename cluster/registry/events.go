@@ -163,7 +163,8 @@ func (l *EventLog) AppendNode(node string, e *api.Event) (mark uint64, err error
 	if err := e.Validate(); err != nil {
 		return 0, fmt.Errorf("event of node %.63s: %w: %w", node, ErrInvalid, err)
 	}
-	record := api.EventRecord{Node: node, At: e.At, Class: e.Class, Kind: e.Kind, Object: e.Object, Message: e.Message, Data: e.Data}
+	record := api.EventRecord{Node: node, At: e.At, Class: e.Class, Kind: e.Kind, Object: e.Object,
+		Message: e.Message, Data: e.Data}
 	var done appended
 	err = l.group.Do(func(tx *bbolt.Tx) error {
 		done = appended{}

@@ -85,7 +85,8 @@ func ours(reason string) bool { return reason == ReasonRestarted || reason == re
 
 func flapping() api.EventRecord {
 	return api.EventRecord{Class: api.ClassAlarm, Kind: "node.flapping", Message: fmt.Sprintf(
-		"presence changed more than %d times in %s; further changes are not told until it stays for %s", flapChanges, flapWindow, flapWindow)}
+		"presence changed more than %d times in %s; further changes are not told until it stays for %s",
+		flapChanges, flapWindow, flapWindow)}
 }
 
 func steady(muted int) api.EventRecord {

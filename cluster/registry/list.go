@@ -42,6 +42,15 @@ func (r *Registry) Get(id string) (api.Node, bool) {
 	return r.record(n), true
 }
 
+// Connected reports whether the broker holds a connection of id, where the broker tells: also while one takes over from
+// another, when the end of the older one says nothing about the node.
+func (r *Registry) Connected(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n := r.nodes[id]
+	return n != nil && n.facts.Links > 0
+}
+
 // Verbs returns what node announced that it can be asked for, nil when it has announced nothing yet, and whether there
 // is such a node.
 func (r *Registry) Verbs(id string) (verbs []api.Verb, exists bool) {

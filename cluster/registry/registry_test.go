@@ -204,11 +204,11 @@ func TestTakeoverInAnyOrderLeavesTheNodeConnected(t *testing.T) {
 			must(t, r.OnLink("n1", what == "up", "taken over"))
 		}
 		must(t, r.OnState("n1", state(api.StateOnline, 2), false), r.OnState("n1", state(api.StateLost, 1), false))
-		if n := get(t, r, "n1"); n.Presence != api.PresenceOnline {
+		if n := get(t, r, "n1"); n.Presence != api.PresenceOnline || !r.Connected("n1") {
 			t.Errorf("%s: %s (%s)", order, n.Presence, n.Reason)
 		}
 		must(t, r.OnLink("n1", false, "keepalive timeout"))
-		if n := get(t, r, "n1"); n.Presence != api.PresenceDisconnected || n.Reason != "keepalive timeout" {
+		if n := get(t, r, "n1"); n.Presence != api.PresenceDisconnected || n.Reason != "keepalive timeout" || r.Connected("n1") {
 			t.Errorf("%s: then %s (%s)", order, n.Presence, n.Reason)
 		}
 	}

@@ -65,7 +65,8 @@ func splitTerms(s string) []string {
 
 func parseTerm(part string) (term, error) {
 	wrong := func() (term, error) {
-		return term{}, fmt.Errorf("selector term %.80q: wanted key=value, key!=value, key, !key, key in (a,b) or key notin (a,b)", part)
+		return term{}, fmt.Errorf("selector term %.80q: wanted key=value, key!=value, key, !key, key in (a,b) or key notin (a,b)",
+			part)
 	}
 	if key, list, ok := strings.Cut(part, "("); ok {
 		list, closed := strings.CutSuffix(strings.TrimSpace(list), ")")

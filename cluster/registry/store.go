@@ -27,7 +27,8 @@ var keyAttended = []byte("attended") // nanoseconds, big endian
 
 // readAll creates the buckets and reads every node, and for how long the cluster agent has attended.
 func readAll(tx *bbolt.Tx) (nodes []*node, attended time.Duration, err error) {
-	for _, name := range []string{bucketNode, bucketBirth, bucketReported, bucketDesired, bucketSeen, bucketTombstone, bucketMeta} {
+	buckets := []string{bucketNode, bucketBirth, bucketReported, bucketDesired, bucketSeen, bucketTombstone, bucketMeta}
+	for _, name := range buckets {
 		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 			return nil, 0, fmt.Errorf("create bucket %s: %w", name, err)
 		}

@@ -105,7 +105,7 @@ func (cfg *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// Outbox is an open outbox. All methods are safe for concurrent use. A put takes microseconds, except while a group of
+// Outbox is an open outbox. All methods are safe for concurrent use. A put takes well under a millisecond, except while a group of
 // records is on its way to flash: then it waits for that.
 type Outbox struct {
 	cfg  Config

@@ -147,7 +147,8 @@ func (d *Door) brokerConfig(ctx context.Context, cfg configs.Cluster, dir string
 	if a.authority, err = enroll.OpenAuthority(ctx, enroll.AuthorityConfig{Dir: cfg.Dir, Cluster: cfg.Cluster}); err != nil {
 		return err
 	}
-	if a.enroll, err = enroll.Open(enroll.Config{Cluster: cfg.Cluster, Root: a.topics.Root, DB: db, Authority: a.authority, Nodes: nobody{}, Log: a.log}); err != nil {
+	if a.enroll, err = enroll.Open(enroll.Config{Cluster: cfg.Cluster, Root: a.topics.Root, DB: db, Authority: a.authority, Nodes: nobody{}, Log: a.log,
+		Endpoints: a.urls("https", ":8443"), MQTT: a.urls("mqtts", ":8883")}); err != nil {
 		return err
 	}
 	files, err := a.brokerFiles(dir)

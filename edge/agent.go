@@ -155,8 +155,8 @@ func (a *Agent) work(ctx context.Context) error {
 	g := &agent.Group{Log: a.log}
 	g.Stage("status", newStatusServer(a.cfg.RuntimeDir, a.status))
 	g.Stage("outbox", a.outbox)
-	g.Stage("commands", a.engine)
 	g.Stage("link", a.line)
+	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
 	g.Stage("work", a.probes, a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
 	return g.Run(ctx)
 }

@@ -92,7 +92,7 @@ func TestAConsumerThatNeverAcknowledgesGetsAWindowfulAndNoMore(t *testing.T) {
 	for _, id := range ids {
 		r.write(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: id})
 	}
-	for range 5 {
+	for range 3 { // of the 8 that the queue surely took
 		if pk, err := r.read(patience); err != nil || pk.FixedHeader.Type != packets.Publish {
 			t.Fatalf("after the PUBACKs: got %+v, %v", pk.FixedHeader, err)
 		}

@@ -115,13 +115,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			continue
 		}
 		l.open.Add(1)
-		l.wg.Go(func() {
-			defer l.open.Add(-1)
-			defer conn.Close()
-			if wait <= 0 || agent.Wait(l.ctx, wait) {
-				l.serve(conn, establish)
-			}
-		})
+		l.wg.Go(func() { l.serve(conn, wait, establish) })
 	}
 }
 
@@ -176,20 +170,16 @@ func (l *listener) refuse(conn net.Conn, err error) {
 	l.broker.lines.warn("connection refused", agent.KeyAddr, conn.RemoteAddr().String(), agent.KeyErr, err)
 }
 
-// serve shakes hands, finds out who is there, and has mochi speak with them until the session is over.
-func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
-	p, err := l.handshake(conn)
-	if err != nil {
-		l.refuse(conn, err)
+// serve waits for its turn, finds out who is there, and has mochi speak with them until the session is over.
+func (l *listener) serve(conn net.Conn, wait time.Duration, establish listeners.EstablishFn) {
+	defer l.open.Add(-1)
+	defer conn.Close()
+	if wait > 0 && !agent.Wait(l.ctx, wait) {
 		return
 	}
-	if err := l.admit(p); err != nil {
-		l.refuse(conn, err)
-		if p.denied == nil {
-			p.end(err)
-			p.workers.Wait()
-			return
-		}
+	p := l.welcome(conn)
+	if p == nil {
+		return
 	}
 	defer l.broker.dismiss(p)
 	if l.ctx.Err() != nil { // stop may have looked before p was there
@@ -200,6 +190,24 @@ func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
 		err = establish(l.ID(), p)
 		l.broker.depart(p, err)
 	}
+}
+
+// welcome shakes hands and finds out who is there. It returns nil for somebody that cannot stay.
+func (l *listener) welcome(conn net.Conn) *peer {
+	p, err := l.handshake(conn)
+	if err != nil {
+		l.refuse(conn, err)
+		return nil
+	}
+	if err := l.admit(p); err != nil {
+		l.refuse(conn, err)
+		if p.denied == nil {
+			p.end(err)
+			p.workers.Wait()
+			return nil
+		}
+	}
+	return p
 }
 
 func (l *listener) handshake(conn net.Conn) (*peer, error) {

@@ -92,7 +92,14 @@ func TestAConsumerThatNeverAcknowledgesGetsAWindowfulAndNoMore(t *testing.T) {
 	for _, id := range ids {
 		r.write(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: id})
 	}
-	for range 3 { // of the 8 that the queue surely took
+	for i := range 5 {
+		if i == 3 { // the queue had no more for sure
+			for range 5 {
+				if err := w.Publish(t.Context(), w.topics.Of(mqtt.KindTele, "n1", ""), []byte("x"), false); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 		if pk, err := r.read(patience); err != nil || pk.FixedHeader.Type != packets.Publish {
 			t.Fatalf("after the PUBACKs: got %+v, %v", pk.FixedHeader, err)
 		}

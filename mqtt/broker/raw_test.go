@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -55,30 +56,31 @@ func (r *raw) publish(id uint16, topic, payload string, retain bool) {
 		PacketID: id, TopicName: topic, Payload: []byte(payload)})
 }
 
-func (r *raw) write(pk packets.Packet) {
+func (r *raw) write(pks ...packets.Packet) {
 	r.t.Helper()
 	var buf bytes.Buffer
-	var err error
-	switch pk.FixedHeader.Type {
-	case packets.Connect:
-		err = pk.ConnectEncode(&buf)
-	case packets.Publish:
-		err = pk.PublishEncode(&buf)
-	case packets.Subscribe:
-		err = pk.SubscribeEncode(&buf)
-	case packets.Puback:
-		err = pk.PubackEncode(&buf)
-	case packets.Pingreq:
-		err = pk.PingreqEncode(&buf)
-	default:
-		r.t.Fatalf("cannot write packet type %d", pk.FixedHeader.Type)
+	for _, pk := range pks {
+		if err := encode(&buf, pk); err != nil {
+			r.t.Fatal(err)
+		}
 	}
-	if err == nil {
-		_, err = r.conn.Write(buf.Bytes())
-	}
-	if err != nil {
+	if _, err := r.conn.Write(buf.Bytes()); err != nil {
 		r.t.Logf("write: %v", err) // the broker may have closed; what follows will say
 	}
+}
+
+func encode(buf *bytes.Buffer, pk packets.Packet) error {
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		return pk.ConnectEncode(buf)
+	case packets.Publish:
+		return pk.PublishEncode(buf)
+	case packets.Subscribe:
+		return pk.SubscribeEncode(buf)
+	case packets.Puback:
+		return pk.PubackEncode(buf)
+	}
+	return fmt.Errorf("cannot encode packet type %d", pk.FixedHeader.Type)
 }
 
 func (r *raw) read(within time.Duration) (packets.Packet, error) {

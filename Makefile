@@ -6,6 +6,8 @@ STAMP    ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1790000000)
 PKG      := github.com/skerry-edge/skerry
 LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(COMMIT) -X $(PKG)/agent.buildUnix=$(STAMP)
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+# The edge speaks HTTP/1.1 only, and is built for size: without inlining it is a tenth smaller.
+EDGETAGS := nethttpomithttp2
 FUZZTIME ?= 30s
 ARGS     ?=
 
@@ -15,7 +17,7 @@ help: ## print this list
 
 build: ## build skerry, skerry-edge (lite) and skerry-cluster into bin/
 	@mkdir -p bin
-	$(BUILD) -tags lite -o bin/skerry-edge ./cmd/skerry-edge
+	$(BUILD) -tags $(EDGETAGS),lite -gcflags=all=-l -o bin/skerry-edge ./cmd/skerry-edge
 	$(BUILD) -o bin/skerry-cluster ./cmd/skerry-cluster
 	$(BUILD) -o bin/skerry ./cmd/skerry
 

@@ -45,6 +45,7 @@ type Agent struct {
 	streams   *streams
 	wire      transport
 	brokerUp  atomic.Bool
+	life      context.Context // Run's, for calls that bring no context of their own
 	samples   atomic.Uint64
 
 	https net.Listener
@@ -83,6 +84,7 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 
 // Run works until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
+	a.life = ctx
 	db, err := openStore(a.cfg.Dir)
 	if err != nil {
 		return err
@@ -246,7 +248,24 @@ func (a *Agent) note(class api.Class, kind, object, message string) {
 
 // Enrolled and Revoked are how enrolment tells the rest.
 func (a *Agent) Enrolled(n api.Node) error {
+	if old, known := a.registry.Get(n.ID); known && old.KeySHA256 != n.KeySHA256 { // another device under an old id
+		if err := a.clearRetained(a.life, n.ID); err != nil {
+			return err
+		}
+	}
 	return a.registry.Enrolled(registry.Enrolment{Node: n.ID, KeySHA256: n.KeySHA256, Certificate: n.Certificate, Labels: n.Labels})
+}
+
+// clearRetained has the broker forget what a node said; nobody should read the word of a device that is gone.
+func (a *Agent) clearRetained(ctx context.Context, node string) error {
+	for _, e := range mqtt.Contract() {
+		if e.Retain {
+			if err := a.wire.Publish(ctx, a.topics.Of(e.Kind, node, ""), nil, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Revoked ends the sessions of somebody whose certificates are no good any more.

@@ -18,20 +18,20 @@ import (
 // receive takes a message from a node or operator. nil means that it is stored as far as it has to be, so that the
 // broker may acknowledge it; an error that wraps mqtt.ErrDiscard that it can never be.
 func (a *Agent) receive(ctx context.Context, m broker.Inbound) error {
-	if m.From.Kind == mqtt.NodeIdentity && !m.Will && !m.Retained {
+	if m.From.Kind == mqtt.NodeIdentity && !m.Will && !a.repeated(m) {
 		a.registry.Seen(m.Topic.Node, time.Now())
 	}
 	switch m.Topic.Kind {
 	case mqtt.KindState:
 		return take(a, m, &api.State{}, func(s *api.State) error { return a.onState(m, s) })
 	case mqtt.KindBirth:
-		return take(a, m, &api.Birth{}, func(b *api.Birth) error { return a.onBirth(ctx, m.Topic.Node, b) })
+		return take(a, m, &api.Birth{}, func(b *api.Birth) error { return a.onBirth(ctx, m, b) })
 	case mqtt.KindTele:
 		return take(a, m, &api.Batch{}, func(b *api.Batch) error { return a.onBatch(ctx, m.Topic.Node, b) })
 	case mqtt.KindEvent:
 		return take(a, m, &api.Event{}, func(e *api.Event) error { return a.onEvent(m.Topic.Node, e) })
 	case mqtt.KindReported:
-		return take(a, m, &api.Reported{}, func(r *api.Reported) error { return a.registry.OnReported(m.Topic.Node, r, false) })
+		return take(a, m, &api.Reported{}, func(r *api.Reported) error { return a.registry.OnReported(m.Topic.Node, r, a.repeated(m)) })
 	case mqtt.KindCmdStatus:
 		return take(a, m, &api.Status{}, func(s *api.Status) error { return a.onStatus(m.Topic, s) })
 	case mqtt.KindStreamUp:
@@ -41,6 +41,10 @@ func (a *Agent) receive(ctx context.Context, m broker.Inbound) error {
 	}
 	return fmt.Errorf("message kind %d: %w", m.Topic.Kind, mqtt.ErrDiscard)
 }
+
+// repeated reports whether a message is one that an external broker remembers. On the embedded broker a retained message
+// comes from its node, just now.
+func (a *Agent) repeated(m broker.Inbound) bool { return m.Retained && a.cfg.MQTT.External != "" }
 
 // take decodes a message and hands it on. What is malformed, stale or of a node that is not known can never be handled.
 func take[T any, M interface {
@@ -62,7 +66,7 @@ func (a *Agent) onState(m broker.Inbound, s *api.State) error {
 	if n, ok := a.registry.Get(node); m.Will && ok && s.Epoch < n.Epoch {
 		return fmt.Errorf("last will of session %d, now %d: %w", s.Epoch, n.Epoch, mqtt.ErrDiscard) // of a session that was taken over
 	}
-	if err := a.registry.OnState(node, s, false); err != nil {
+	if err := a.registry.OnState(node, s, a.repeated(m)); err != nil {
 		return err
 	}
 	if s.State == api.StateLost || s.State == api.StateOffline || s.State == api.StateSleeping {
@@ -72,12 +76,17 @@ func (a *Agent) onState(m broker.Inbound, s *api.State) error {
 }
 
 // onBirth greets a node: what it should be, signed for this session, with the time; then its open commands.
-func (a *Agent) onBirth(ctx context.Context, node string, b *api.Birth) error {
+func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) error {
+	node := m.Topic.Node
 	if b.Node != node || b.Cluster != a.cfg.Cluster {
 		return fmt.Errorf("birth of %s of cluster %s on the topic of %s: %w", b.Node, b.Cluster, node, mqtt.ErrDiscard)
 	}
-	if err := a.registry.OnBirth(node, b, false); err != nil {
+	if err := a.registry.OnBirth(node, b, a.repeated(m)); err != nil {
 		return err
+	}
+	n, ok := a.registry.Get(node)
+	if !ok || n.Epoch != b.Epoch || a.repeated(m) && n.Presence != api.PresenceOnline && n.Presence != api.PresenceDraining {
+		return nil // of an older session, or of a node that an external broker remembers and that is away
 	}
 	a.acks.reset(node)
 	if err := a.sendDesired(ctx, node, b.Epoch); err != nil {

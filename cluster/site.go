@@ -79,12 +79,8 @@ func (a fleet) Remove(ctx context.Context, node string) error {
 		return err
 	}
 	a.wire.Kick(node)
-	for _, e := range mqtt.Contract() {
-		if e.Retain {
-			if err := a.wire.Publish(ctx, a.topics.Of(e.Kind, node, ""), nil, true); err != nil {
-				return err
-			}
-		}
+	if err := a.clearRetained(ctx, node); err != nil {
+		return err
 	}
 	if err := a.registry.Remove(node, "rest"); err != nil && !errors.Is(err, registry.ErrUnknown) {
 		return err

@@ -90,11 +90,17 @@ func (a *Agent) onDisconnect(id mqtt.Identity, reason error) {
 	if id.Kind != mqtt.NodeIdentity {
 		return
 	}
+	if errors.Is(reason, broker.ErrStopping) {
+		return // it is us who leave
+	}
 	why := "connection closed"
 	if reason != nil {
 		why = "connection lost: " + reason.Error()
 	}
 	a.link(id.Name, false, why)
+	if a.registry.Connected(id.Name) {
+		return // a newer session has taken this one's place
+	}
 	if n, ok := a.registry.Get(id.Name); ok {
 		a.journal.OnNodeDown(id.Name, n.Epoch)
 	}

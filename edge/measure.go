@@ -89,6 +89,15 @@ func (a *Agent) rebatch(cfg configs.Edge) error {
 	return nil
 }
 
+// measureOn runs the probes; what they gathered for a batch that is not full goes into the outbox at the stop.
+func (a *Agent) measureOn(ctx context.Context) error {
+	err := a.probes.Run(ctx)
+	a.batching.mu.Lock()
+	defer a.batching.mu.Unlock()
+	a.keepBatches(a.batching.batcher.Flush())
+	return err
+}
+
 // collect takes a scrape.
 func (a *Agent) collect(s probe.Scrape) {
 	a.batching.mu.Lock()

@@ -157,7 +157,7 @@ func (a *Agent) work(ctx context.Context) error {
 	g.Stage("outbox", a.outbox)
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
-	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
+	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
 	return g.Run(ctx)
 }
 

@@ -1,0 +1,67 @@
+package edge
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skerry-edge/skerry/agent"
+)
+
+// trimAfter is when start-up is over for good; trimEvery gives back what rare work (a renewal, a large command) left.
+const (
+	trimAfter = 20 * time.Second
+	trimEvery = time.Hour
+)
+
+// trim lets go of the program's own code that start-up used and steady work does not: configuration, enrolment, TLS set-up,
+// decoders. Go's linker lays code out by package, not by use, so without this nearly the whole binary stays mapped.
+func (a *Agent) trim(ctx context.Context) error {
+	for wait := trimAfter; agent.Wait(ctx, wait); wait = trimEvery {
+		if err := dropCode(); err != nil {
+			a.log.Debug("code pages not given back", agent.KeyErr, err)
+		}
+	}
+	return nil
+}
+
+// dropCode forgets the pages of this program's read-only mappings (madvise(2), MADV_DONTNEED on a private file mapping
+// that was never written: the next access maps the page again from the file). Mappings that can be written are left
+// alone.
+func dropCode() error {
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("find own program: %w", err)
+	}
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return fmt.Errorf("read own mappings: %w", err)
+	}
+	defer maps.Close()
+	lines := bufio.NewScanner(maps)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text()) // range, permissions, offset, device, inode, path: proc(5)
+		if len(fields) < 6 || fields[5] != self || fields[1] != "r-xp" && fields[1] != "r--p" {
+			continue
+		}
+		from, to, ok := strings.Cut(fields[0], "-")
+		start, err := strconv.ParseUint(from, 16, strconv.IntSize)
+		end, err2 := strconv.ParseUint(to, 16, strconv.IntSize)
+		if !ok || err != nil || err2 != nil || end <= start {
+			return fmt.Errorf("read own mappings: range %q", fields[0])
+		}
+		address := uintptr(start)
+		pages := unsafe.Slice(*(**byte)(unsafe.Pointer(&address)), int(end-start)) // a mapping of the loader's, not of Go's heap
+		if err := unix.Madvise(pages, unix.MADV_DONTNEED); err != nil {
+			return fmt.Errorf("give back code pages: %w", err)
+		}
+	}
+	return lines.Err()
+}

@@ -116,7 +116,6 @@ var forbiddenOnEdge = map[string]string{
 	"github.com/danielgtaylor/":       "the edge serves no REST",
 	"net/http/pprof":                  "profiling is for the larger tiers",
 	"github.com/spf13/cobra":          "the edge has a handful of subcommands",
-	"html/template":                   "keeps reflection by name alive, so the linker drops nothing",
 	module + "/cluster":               "tiers never import each other",
 	"google.golang.org/":              "the edge speaks MQTT and HTTPS",
 	"github.com/google/go-containerr": "images come through the cluster agent",

@@ -134,11 +134,12 @@ func (c *cold) rest() error {
 	return nil
 }
 
-// abandon lets go of a handle that cannot be closed: bbolt may have panicked with its locks held. The file lock goes
-// with the descriptor; the mapping stays until the process ends, once per damaged file.
+// abandon lets go of a handle that cannot be closed: bbolt may have panicked with its locks held. The mapping stays until
+// the process ends, once per damaged file; and as it keeps the open file alive, the lock must be undone by hand (flock(2)).
 func (c *cold) abandon() {
 	if c.file != nil {
-		_ = c.file.Close() // nothing was written through it that matters now
+		_ = unix.Flock(int(c.file.Fd()), unix.LOCK_UN) // both fail only when bbolt has closed the file already
+		_ = c.file.Close()
 	}
 	c.db, c.file = nil, nil
 }
@@ -182,7 +183,7 @@ func (c *cold) parse(k, v []byte) (record, error) {
 	if m.key != at || m.bytes() != int64(len(v)) || m.kind != kindBatch && m.kind != kindEvent {
 		return record{}, fmt.Errorf("%w: record under key epoch %d seq %d is another's", errDamaged, at.epoch, at.seq)
 	}
-	c.read += headerBytes
+	c.read += int64(min(len(v), os.Getpagesize())) // what of it was touched, about
 	return record{meta: m, payload: v[headerBytes:], sum: sum}, nil
 }
 

@@ -14,6 +14,12 @@ import (
 func (c *cold) verify() (state, error) {
 	var st state
 	var sum tally
+	if err := c.rest(); err != nil {
+		return st, err
+	}
+	if err := checkTree(c.path); err != nil {
+		return st, err
+	}
 	err := c.guard(false, func(tx *bbolt.Tx) error {
 		var err error
 		if st, err = readState(tx); err != nil {
@@ -87,8 +93,8 @@ type rescue struct {
 	saved tally  // what could be read, and is in the new file
 }
 
-// setAside moves the damaged file out of the way as outbox.db.corrupt-n, n being st's count, in place of any set aside before, and begins a
-// new one with every record that can still be read. With read unset it does not look into the damaged file at all.
+// setAside moves the damaged file out of the way as outbox.db.corrupt-n, n being st's count, in place of any set aside
+// before, and begins a new one with every record that can still be read. With read unset it does not look into the damaged file at all.
 func (c *cold) setAside(st *state, read bool) (*rescue, error) {
 	if err := c.rest(); err != nil {
 		return nil, err
@@ -120,6 +126,9 @@ func (c *cold) setAside(st *state, read bool) (*rescue, error) {
 
 // salvage copies what can be read: forwards until the damage, then backwards until the damage.
 func (c *cold) salvage(res *rescue, st *state, acked map[lane]uint64) error {
+	if checkTree(res.aside) != nil {
+		return nil
+	}
 	bad := newCold(res.aside)
 	defer bad.abandon()
 	if bad.openDamaged() != nil { // nothing can be read: that is what the tally is for

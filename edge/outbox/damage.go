@@ -78,12 +78,14 @@ func (o *Outbox) mend(cause error, read bool) {
 	}
 	o.flights = map[lane]*flight{} // what is left is sent anew: numbers that were under way may be gone
 	lost := o.st.Dropped
-	o.cfg.Log.Error("outbox damaged, set aside", agent.KeyPath, res.aside, agent.KeyErr, cause, agent.KeyCount, lost.Batches-before.Batches)
+	o.cfg.Log.Error("outbox damaged, set aside", agent.KeyPath, res.aside, agent.KeyErr, cause,
+		agent.KeyCount, lost.Batches-before.Batches)
 	o.note("outbox.corrupt", "outbox.db", "a damaged outbox.db was set aside", map[string]string{
 		"aside": res.aside, "cause": clip(cause.Error(), api.MaxLabelBytes), "bytes": strconv.FormatInt(res.bytes, 10),
-		"lost_batches": strconv.FormatUint(lost.Batches-before.Batches, 10), "lost_samples": strconv.FormatUint(lost.Samples-before.Samples, 10),
-		"lost_events": strconv.FormatUint(lost.Events+lost.Alarms-before.Events-before.Alarms, 10),
-		"known":       strconv.FormatBool(known)})
+		"lost_batches": strconv.FormatUint(lost.Batches-before.Batches, 10),
+		"lost_samples": strconv.FormatUint(lost.Samples-before.Samples, 10),
+		"lost_events":  strconv.FormatUint(lost.Events+lost.Alarms-before.Events-before.Alarms, 10),
+		"known":        strconv.FormatBool(known)})
 	o.tend(detach(err)) // the new file may be refused; it cannot be damaged again within its first write
 }
 

@@ -66,7 +66,7 @@ func (o *Outbox) abandon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	o.cancel()
+	o.begin(false)
 	if err := errors.Join(o.cold.rest(), o.hot.file.Close(), o.lock.Close()); err != nil {
 		panic(err)
 	}
@@ -225,7 +225,7 @@ func (c *fakeCluster) ack(o *Outbox) {
 // pump does everything that is due now, in this goroutine, and returns how much was sent.
 func pump(o *Outbox) int {
 	for n := 0; ; n++ {
-		j, _ := o.step(time.Now())
+		j, _ := o.step(context.Background(), time.Now())
 		if j == nil {
 			return n
 		}

@@ -17,6 +17,8 @@ type hot struct {
 	index [streams][]slot // ordered by key
 }
 
+func compareSlot(a slot, k key) int { return compareKeys(a.key, k) }
+
 // slot is a record in the file.
 type slot struct {
 	meta
@@ -38,7 +40,7 @@ func (h *hot) replay(r *record, off int64) {
 
 func (h *hot) insert(sl slot) {
 	s := sl.class.stream()
-	i, had := slices.BinarySearchFunc(h.index[s], sl.key, func(a slot, k key) int { return compareKeys(a.key, k) })
+	i, had := slices.BinarySearchFunc(h.index[s], sl.key, compareSlot)
 	h.live += sl.bytes()
 	if had {
 		h.live -= h.index[s][i].bytes()
@@ -49,7 +51,7 @@ func (h *hot) insert(sl slot) {
 }
 
 func (h *hot) remove(s stream, k key) {
-	i, had := slices.BinarySearchFunc(h.index[s], k, func(a slot, k key) int { return compareKeys(a.key, k) })
+	i, had := slices.BinarySearchFunc(h.index[s], k, compareSlot)
 	if had {
 		h.live -= h.index[s][i].bytes()
 		h.index[s] = slices.Delete(h.index[s], i, i+1)
@@ -106,7 +108,7 @@ func (h *hot) add(r *record) error {
 func (h *hot) held() int64 { return h.live }
 
 func (h *hot) scan(s stream, from key, fn func(meta) bool) error {
-	i, _ := slices.BinarySearchFunc(h.index[s], from, func(a slot, k key) int { return compareKeys(a.key, k) })
+	i, _ := slices.BinarySearchFunc(h.index[s], from, compareSlot)
 	for ; i < len(h.index[s]); i++ {
 		if !fn(h.index[s][i].meta) {
 			break
@@ -117,7 +119,7 @@ func (h *hot) scan(s stream, from key, fn func(meta) bool) error {
 
 func (h *hot) load(m *meta) (record, error) {
 	s := m.class.stream()
-	i, had := slices.BinarySearchFunc(h.index[s], m.key, func(a slot, k key) int { return compareKeys(a.key, k) })
+	i, had := slices.BinarySearchFunc(h.index[s], m.key, compareSlot)
 	if !had {
 		return record{}, fmt.Errorf("read %s: epoch %d seq %d is not there", h.path, m.epoch, m.seq)
 	}
@@ -165,7 +167,7 @@ func (h *hot) change(e *edit) error {
 }
 
 func (h *hot) find(m *meta) (int, bool) {
-	return slices.BinarySearchFunc(h.index[m.class.stream()], m.key, func(a slot, k key) int { return compareKeys(a.key, k) })
+	return slices.BinarySearchFunc(h.index[m.class.stream()], m.key, compareSlot)
 }
 
 // has reports whether the record is here.
@@ -176,7 +178,7 @@ func (h *hot) has(m *meta) bool {
 
 // first returns the lowest seq of l, the greatest number without one.
 func (h *hot) first(l lane) uint64 {
-	i, _ := slices.BinarySearchFunc(h.index[l.stream], key{l.epoch, 0}, func(a slot, k key) int { return compareKeys(a.key, k) })
+	i, _ := slices.BinarySearchFunc(h.index[l.stream], key{l.epoch, 0}, compareSlot)
 	if i < len(h.index[l.stream]) && h.index[l.stream][i].epoch == l.epoch {
 		return h.index[l.stream][i].seq
 	}
@@ -185,7 +187,7 @@ func (h *hot) first(l lane) uint64 {
 
 // before returns the record of l with the greatest seq below seq, 0 without one.
 func (h *hot) before(l lane, seq uint64) uint64 {
-	i, _ := slices.BinarySearchFunc(h.index[l.stream], key{l.epoch, seq}, func(a slot, k key) int { return compareKeys(a.key, k) })
+	i, _ := slices.BinarySearchFunc(h.index[l.stream], key{l.epoch, seq}, compareSlot)
 	if i > 0 && h.index[l.stream][i-1].epoch == l.epoch {
 		return h.index[l.stream][i-1].seq
 	}

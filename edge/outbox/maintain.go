@@ -29,6 +29,7 @@ func (o *Outbox) changeCold(e *edit) error {
 	o.st.Cold, o.inFlash = e.st.Cold, e.st.Dropped
 	o.unsaved = true // the hot tier's copy
 	o.recovered()
+	o.restCold()
 	return nil
 }
 
@@ -138,7 +139,15 @@ func (o *Outbox) maintain(now time.Time) {
 	if dead := o.hot.size - o.hot.live; dead > max(o.hot.live, idleHotBytes) {
 		o.compact()
 	}
-	if o.cold.read > restBytes || o.cold.tally.empty() || !o.up {
+	if o.cold.tally.empty() || !o.up {
+		o.tend(o.cold.rest())
+	}
+	o.restCold()
+}
+
+// restCold unmaps outbox.db once much of it was touched: mapped pages count as our memory.
+func (o *Outbox) restCold() {
+	if o.cold.read > restBytes {
 		o.tend(o.cold.rest())
 	}
 }
@@ -204,7 +213,7 @@ func (o *Outbox) Close() error {
 	}
 	o.compact()
 	o.closed = true
-	o.cancel()
+	o.begin(false)
 	var err error
 	if n := len(o.hot.index[tele]) + len(o.hot.index[events]); n > 0 {
 		err = fmt.Errorf("close outbox: %d records are not in flash", n)

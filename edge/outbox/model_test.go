@@ -176,6 +176,9 @@ func (m *model) check(exact bool) {
 	m.t.Helper()
 	drain(m.t, m.d, m.o, m.c)
 	samples, events := m.missing()
+	if st := m.o.Stats(); !m.rough && st.Corruptions != 0 {
+		m.t.Errorf("a sound outbox.db was taken for damaged: %+v", st)
+	}
 	d, st := m.o.Backlog().Dropped, m.o.Stats()
 	reported := d.Samples + d.Downsampled
 	reportedEvents := d.Events + d.Alarms

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -42,8 +41,6 @@ func Open(cfg Config) (*Outbox, error) {
 	o := &Outbox{cfg: cfg, boot: bootDigest(cfg.Boot), lock: lock, kick: make(chan struct{}, 1), hot: h,
 		cold: newCold(filepath.Join(cfg.Dir, "outbox.db")), st: fd.state, downAt: now, flights: map[lane]*flight{},
 		pace: pace{rate: float64(cfg.ReplayBytesPerSecond)}, flushAt: now, unsaved: true}
-	o.ctx, o.cancel = context.WithCancel(context.Background())
-	o.cancel() // no session yet
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.st.Opens++
@@ -52,6 +49,7 @@ func Open(cfg Config) (*Outbox, error) {
 	o.number(fd)
 	o.tell()
 	o.compact()
+	o.restCold()
 	return o, nil
 }
 
@@ -151,7 +149,8 @@ func (o *Outbox) takeUpHot(fd *found) {
 		countDropped(&o.st.Dropped, &fd.lost[i])
 	}
 	o.note("outbox.torn", "outbox.hot", "damaged records of the hot file were left out", map[string]string{
-		"stretches": strconv.Itoa(fd.torn), "records": strconv.Itoa(len(fd.lost)), "unreadable_bytes": strconv.FormatInt(fd.unknown, 10)})
+		"stretches": strconv.Itoa(fd.torn), "records": strconv.Itoa(len(fd.lost)),
+		"unreadable_bytes": strconv.FormatInt(fd.unknown, 10)})
 }
 
 // number finds the epoch and the first numbers of this life. A number that may have been used is not used again.

@@ -24,9 +24,10 @@ import (
 )
 
 // Sender is the way out: one MQTT link. Send hands v (an *api.Batch of KindTele or an *api.Event of KindEvent) to the
-// link behind everything handed over before, and may block until the link takes it. done is called exactly once, from
-// any goroutine, also before Send returns: with nil after the broker's PUBACK, with an error that wraps ErrUnsendable
-// when v can never be sent, with any other error to have it tried again. v is the Sender's until then.
+// link behind everything handed over before, and may block until the link takes it or ctx, which lives as long as the
+// session and Run, ends. done is called exactly once, from any goroutine, also before Send returns: with nil after the
+// broker's PUBACK, with an error that wraps ErrUnsendable when v can never be sent, with any other error to have it
+// tried again. v is the Sender's until then.
 type Sender interface {
 	Send(ctx context.Context, kind mqtt.Kind, v any, done func(error))
 }
@@ -48,7 +49,7 @@ type Config struct {
 	Epoch uint64
 	Boot  string // the kernel's boot id. Required.
 
-	MaxBytes             int64         // of records in flash; 16 MiB
+	MaxBytes             int64         // of records in flash; 16 MiB. The file is up to half as large again
 	MaxAge               time.Duration // of a record; 7 days
 	HotBytes             int64         // of records in the runtime directory; 256 KiB
 	SpillAfter           time.Duration // link down, or a record unacknowledged, for so long: to flash; 60 s
@@ -105,8 +106,8 @@ func (cfg *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// Outbox is an open outbox. All methods are safe for concurrent use. A put takes well under a millisecond, except while a group of
-// records is on its way to flash: then it waits for that.
+// Outbox is an open outbox. All methods are safe for concurrent use. A put takes well under a millisecond, except while
+// a group of records is on its way to flash: then it waits for that.
 type Outbox struct {
 	cfg  Config
 	boot uint64
@@ -127,7 +128,7 @@ type Outbox struct {
 
 	session  uint64 // grows with every Connected and Disconnected: results of older ones are stale
 	up       bool
-	ctx      context.Context // of the session's sends
+	ctx      context.Context // of the session's sends; nil before the first
 	cancel   context.CancelFunc
 	downAt   time.Time
 	flights  map[lane]*flight
@@ -163,8 +164,8 @@ type Stats struct {
 func (o *Outbox) Stats() Stats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return Stats{FlashBytes: int64(o.st.FlashBytes), Hot: o.hot.live, HotFile: o.hot.size, Cold: o.cold.tally.Bytes, Opens: o.st.Opens,
-		Corruptions: o.st.Corruptions, Torn: o.st.Torn, Unreadable: o.st.Unreadable, Refused: o.st.Full}
+	return Stats{FlashBytes: int64(o.st.FlashBytes), Hot: o.hot.live, HotFile: o.hot.size, Cold: o.cold.tally.Bytes,
+		Opens: o.st.Opens, Corruptions: o.st.Corruptions, Torn: o.st.Torn, Unreadable: o.st.Unreadable, Refused: o.st.Full}
 }
 
 // Backlog tells what is held unacknowledged, and what was given up since enrolment.

@@ -24,29 +24,26 @@ func (o *Outbox) Run(ctx context.Context) error {
 		case <-o.kick:
 		}
 		for ctx.Err() == nil {
-			job, wait := o.step(time.Now())
+			job, wait := o.step(ctx, time.Now())
 			if job == nil {
 				timer.Reset(wait)
 				break
 			}
-			stop := context.AfterFunc(ctx, job.cancel)
 			o.cfg.Sender.Send(job.ctx, job.kind, job.message, job.done)
-			stop()
 		}
 	}
 }
 
 // job is one message on its way to the Sender.
 type job struct {
-	ctx     context.Context
-	cancel  context.CancelFunc
+	ctx     context.Context // of the session
 	kind    mqtt.Kind
 	message any
 	done    func(error)
 }
 
 // step does what is due now. It returns the next message to send, or how long nothing will be due.
-func (o *Outbox) step(now time.Time) (*job, time.Duration) {
+func (o *Outbox) step(ctx context.Context, now time.Time) (*job, time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
@@ -62,6 +59,10 @@ func (o *Outbox) step(now time.Time) (*job, time.Duration) {
 		o.maintain(now)
 	}
 	if j := o.nextJob(now); j != nil {
+		if o.ctx == nil {
+			o.ctx, o.cancel = context.WithCancel(ctx)
+		}
+		j.ctx = o.ctx
 		return j, 0
 	}
 	o.maintain(now)
@@ -98,8 +99,12 @@ func (o *Outbox) nextJob(now time.Time) *job {
 	for o.up && o.window < o.cfg.Window && !now.Before(o.retryAt) {
 		of := offer{paced: o.pace.wait() > 0, backFull: o.backlog >= max(1, o.cfg.Window/2), lastLive: o.lastLive}
 		var live, back [streams]*meta
+		mended := o.st.Corruptions
 		for s := range streams {
 			live[s], back[s] = o.candidates(s, !of.paced && !of.backFull)
+		}
+		if o.st.Corruptions != mended { // what was found before the damage was met may be gone
+			continue
 		}
 		of.liveTele, of.liveEvent = live[tele] != nil, live[events] != nil
 		of.backTele, of.backEvent = back[tele] != nil, back[events] != nil
@@ -182,7 +187,6 @@ func (o *Outbox) launch(j *job, m *meta, historical bool) {
 		o.pace.take(m.bytes())
 	}
 	session, sent := o.session, *m
-	j.ctx, j.cancel = o.ctx, o.cancel
 	j.done = func(err error) { o.landed(session, &sent, historical, err) }
 }
 

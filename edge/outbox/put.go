@@ -76,8 +76,8 @@ func split(b *api.Batch) (head, tail api.Batch, ok bool) {
 func metaOfBatch(b *api.Batch) meta {
 	first, last := b.Rows[0].OffsetMillis, b.Rows[len(b.Rows)-1].OffsetMillis
 	return meta{kind: kindBatch, class: classTelemetry, quality: qualityOf(b.TimeQuality), rows: uint16(len(b.Rows)),
-		key: key{b.Epoch, b.Seq}, at: int64(b.T0) + first, end: int64(b.T0) + last, mono: b.Mono + first, boot: bootDigest(b.Boot),
-		samples: uint32(b.Samples()), shape: shapeDigest(b.Series)}
+		key: key{b.Epoch, b.Seq}, at: int64(b.T0) + first, end: int64(b.T0) + last, mono: b.Mono + first,
+		boot: bootDigest(b.Boot), samples: uint32(b.Samples()), shape: shapeDigest(b.Series)}
 }
 
 // PutEvent keeps an event until it is acknowledged; class is api.ClassAlarm or api.ClassEvent. Texts that are longer
@@ -91,8 +91,8 @@ func (o *Outbox) PutEvent(c api.Class, kind, object, message string, data map[st
 
 func (o *Outbox) putEvent(c api.Class, kind, object, message string, data map[string]string) error {
 	now, q := o.cfg.Clock.Read()
-	e := &api.Event{Epoch: o.epoch, Seq: o.next[events], Boot: o.cfg.Boot, At: api.At(now), Mono: o.cfg.Clock.Boot().Milliseconds(),
-		TimeQuality: q, Class: c, Kind: clip(kind, api.MaxLabelBytes), Object: clip(object, api.MaxLabelBytes),
+	e := &api.Event{Epoch: o.epoch, Seq: o.next[events], Boot: o.cfg.Boot, At: api.At(now),
+		Mono: o.cfg.Clock.Boot().Milliseconds(), TimeQuality: q, Class: c, Kind: clip(kind, api.MaxLabelBytes), Object: clip(object, api.MaxLabelBytes),
 		Message: clip(message, api.MaxReasonBytes), Data: clipData(data)}
 	if err := e.Validate(); err != nil {
 		return fmt.Errorf("put event: %w", err)

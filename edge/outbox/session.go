@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"context"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -37,10 +36,9 @@ func (o *Outbox) Disconnected() {
 
 // begin forgets everything about the session before.
 func (o *Outbox) begin(up bool) {
-	o.cancel()
-	o.ctx, o.cancel = context.WithCancel(context.Background())
-	if !up {
+	if o.ctx != nil {
 		o.cancel()
+		o.ctx = nil
 	}
 	o.session++
 	o.up = up

@@ -32,7 +32,9 @@ func (s *Server) tokens() {
 		func(context.Context, Principal, *none) (*list[api.Token], error) {
 			return listOf(s.site.Admission.Tokens())
 		})
-	s.revocation("/v1/tokens/{id}", "revoke-token", "token.revoke", s.site.Admission.RevokeToken)
+	s.revocation("/v1/tokens/{id}", "revoke-token", "token.revoke", func(ctx context.Context, id string) error {
+		return s.site.Admission.RevokeToken(ctx, id)
+	})
 }
 
 func (s *Server) enrollments() {
@@ -65,7 +67,9 @@ func (s *Server) operators() {
 		func(context.Context, Principal, *none) (*list[api.Operator], error) {
 			return listOf(s.site.Admission.Operators())
 		})
-	s.revocation("/v1/operators/{id}", "revoke-operator", "operator.revoke", s.site.Admission.RevokeOperator)
+	s.revocation("/v1/operators/{id}", "revoke-operator", "operator.revoke", func(ctx context.Context, id string) error {
+		return s.site.Admission.RevokeOperator(ctx, id)
+	})
 }
 
 func (s *Server) accessTokens() {
@@ -80,5 +84,7 @@ func (s *Server) accessTokens() {
 		func(context.Context, Principal, *none) (*list[api.AccessToken], error) {
 			return listOf(s.site.Admission.AccessTokens())
 		})
-	s.revocation("/v1/access-tokens/{id}", "revoke-access-token", "access.revoke", s.site.Admission.RevokeAccess)
+	s.revocation("/v1/access-tokens/{id}", "revoke-access-token", "access.revoke", func(ctx context.Context, id string) error {
+		return s.site.Admission.RevokeAccess(ctx, id)
+	})
 }

@@ -172,7 +172,7 @@ func (s *Store) serveMetadata(r *http.Request, reply reply) *apiError {
 	}
 	q := search{start: timestamp.FromTime(earliest), end: timestamp.FromTime(latest)}
 	return s.reading(r.Context(), q, func(ctx context.Context, querier storage.Querier) *apiError {
-		names, _, err := querier.LabelValues(ctx, labels.MetricName, nil)
+		names, _, err := querier.LabelValues(ctx, model.MetricNameLabel, nil)
 		if err != nil {
 			return classify(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/skerry-edge/skerry/api"
@@ -32,7 +33,7 @@ func parseSeries(text string) ([]labels.Label, error) {
 	if end == 0 {
 		return nil, errors.New("wanted a metric name first, [a-zA-Z_:][a-zA-Z0-9_:]*")
 	}
-	out := []labels.Label{{Name: labels.MetricName, Value: text[:end]}}
+	out := []labels.Label{{Name: model.MetricNameLabel, Value: text[:end]}}
 	rest := text[end:]
 	if rest == "" {
 		return out, nil
@@ -78,7 +79,7 @@ func parseLabel(s string) (l labels.Label, rest string, err error) {
 	if !strings.HasPrefix(s[end:], `="`) {
 		return l, "", fmt.Errorf("label %s: wanted =\"value\"", l.Name)
 	}
-	if l.Name == labels.MetricName {
+	if l.Name == model.MetricNameLabel {
 		return l, "", fmt.Errorf("label %s: the name comes before the brace", l.Name)
 	}
 	s = s[end+2:]

@@ -51,7 +51,7 @@ func (d *Dirs) find(path string) (place, error) {
 	list := *d.list.Load()
 	best := place{path: path}
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsRune(path, 0) {
-		return best, fmt.Errorf("args.path %.80q: wanted an absolute path without . and ..", path)
+		return best, fmt.Errorf("args.path %.80q: wanted an absolute path without . and .. in it", path)
 	}
 	for _, dir := range list {
 		rel, err := filepath.Rel(dir, path)

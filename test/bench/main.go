@@ -1,0 +1,196 @@
+// Command bench measures what the budgets promise, each beside a reference measured in the same run:
+//
+//	go run ./test/bench [-short] [-minutes 5] [-only edge,ingest,command,memory] [-o json]
+//
+// It wants the binaries of `make build` in bin/ and, for ingest, Debian's mosquitto. The exit code is 1 when a budget
+// is missed and 2 when something could not be measured.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// options is what the flags say.
+type options struct {
+	short   bool
+	minutes float64
+	only    []string
+	json    bool
+	bin     string
+	dir     string    // temporary; each measurement makes its own directory in it
+	say     io.Writer // progress
+}
+
+// row is one line of the table. A row without a budget only informs.
+type row struct {
+	What      string   `json:"what"`
+	Measured  float64  `json:"measured"`
+	Unit      string   `json:"unit"`
+	Budget    *float64 `json:"budget,omitempty"`
+	Reference *float64 `json:"reference,omitempty"`
+	Ratio     *float64 `json:"ratio,omitempty"`
+	Verdict   string   `json:"verdict"`
+	Note      string   `json:"note,omitempty"`
+}
+
+const (
+	within = "ok"
+	missed = "MISSED"
+	info   = "info"
+)
+
+// fact is a row that only informs.
+func fact(what string, measured float64, unit string) row {
+	return row{What: what, Measured: measured, Unit: unit, Verdict: info}
+}
+
+// atMost is a row whose measure must not be over budget.
+func atMost(what string, measured, budget float64, unit string) row {
+	return row{What: what, Measured: measured, Unit: unit, Budget: &budget, Verdict: verdict(measured <= budget)}
+}
+
+// ratioOf is a row whose measure divided by reference is judged by good; budget is the ratio wanted.
+func ratioOf(r row, reference, budget float64, good func(ratio, budget float64) bool) row {
+	ratio := r.Measured / reference
+	r.Reference, r.Ratio, r.Budget, r.Verdict = &reference, &ratio, &budget, verdict(good(ratio, budget))
+	return r
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return within
+	}
+	return missed
+}
+
+// measurement is one group of rows, chosen by name.
+type measurement struct {
+	name string
+	run  func(ctx context.Context, o options) ([]row, error)
+}
+
+func measurements() []measurement {
+	return []measurement{{"ingest", ingest}, {"command", command}, {"memory", memory}, {"edge", edge}}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := bench(ctx, os.Args[1:], os.Stdout)
+	stop()
+	os.Exit(code)
+}
+
+func bench(ctx context.Context, args []string, out io.Writer) int {
+	o, err := parse(args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
+	}
+	if o.dir, err = os.MkdirTemp("", "skerry-bench-"); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: make temporary directory:", err)
+		return 2
+	}
+	rows, err := measure(ctx, o)
+	err = errors.Join(err, show(out, rows, o.json), os.RemoveAll(o.dir))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
+	}
+	if slices.ContainsFunc(rows, func(r row) bool { return r.Verdict == missed }) {
+		return 1
+	}
+	return 0
+}
+
+func parse(args []string) (options, error) {
+	o := options{say: os.Stderr}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.BoolVar(&o.short, "short", false, "a quick look: 30 s for the node agent, fewer rounds")
+	fs.Float64Var(&o.minutes, "minutes", 5, "how long the node agent is watched")
+	fs.StringVar(&o.bin, "bin", "bin", "directory of the binaries")
+	only := fs.String("only", "", "measurements, separated by commas: edge, ingest, command, memory (empty: all)")
+	format := fs.String("o", "table", "table or json")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if *format != "table" && *format != "json" {
+		return o, fmt.Errorf("-o %q: wanted table or json", *format)
+	}
+	o.json = *format == "json"
+	if o.minutes <= 0 {
+		return o, fmt.Errorf("-minutes %v: wanted more than 0", o.minutes)
+	}
+	if o.short {
+		o.minutes = 0.5
+	}
+	if *only == "" {
+		return o, nil
+	}
+	o.only = strings.Split(*only, ",")
+	for _, name := range o.only {
+		if !slices.ContainsFunc(measurements(), func(m measurement) bool { return m.name == name }) {
+			return o, fmt.Errorf("-only %q: wanted edge, ingest, command or memory", name)
+		}
+	}
+	return o, nil
+}
+
+// measure runs what was chosen, one after the other, so that nothing disturbs anything. What fails does not keep the
+// rest from being measured.
+func measure(ctx context.Context, o options) ([]row, error) {
+	var rows []row
+	var errs []error
+	for _, m := range measurements() {
+		if len(o.only) > 0 && !slices.Contains(o.only, m.name) {
+			continue
+		}
+		fmt.Fprintf(o.say, "%s %s …\n", time.Now().Format(time.TimeOnly), m.name)
+		got, err := m.run(ctx, o)
+		rows = append(rows, got...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("measure %s: %w", m.name, err))
+		}
+	}
+	return rows, errors.Join(errs...)
+}
+
+func show(out io.Writer, rows []row, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		return e.Encode(rows)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "WHAT\tMEASURED\tBUDGET\tREFERENCE\tRATIO\tVERDICT\tNOTE")
+	for _, r := range rows {
+		budget := number(r.Budget)
+		if r.Ratio != nil {
+			budget = "ratio " + budget
+		}
+		fmt.Fprintf(w, "%s\t%s %s\t%s\t%s\t%s\t%s\t%s\n", r.What, number(&r.Measured), r.Unit, budget, number(r.Reference),
+			number(r.Ratio), r.Verdict, r.Note)
+	}
+	return w.Flush()
+}
+
+func number(v *float64) string {
+	switch {
+	case v == nil:
+		return "-"
+	case *v >= 1000:
+		return fmt.Sprintf("%.0f", *v)
+	}
+	return fmt.Sprintf("%.3g", *v)
+}

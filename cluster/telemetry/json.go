@@ -56,6 +56,12 @@ func (w *jsonWriter) timestamp(ms int64) {
 	w.keep(w.Write(b))
 }
 
+// seconds writes milliseconds as seconds with no more decimals than needed, as Prometheus does for scalars and strings.
+func (w *jsonWriter) seconds(ms int64) {
+	w.scratch = strconv.AppendFloat(w.scratch[:0], float64(ms)/1000, 'f', -1, 64)
+	w.keep(w.Write(w.scratch))
+}
+
 func (w *jsonWriter) float(v float64) {
 	format := byte('f')
 	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
@@ -115,10 +121,14 @@ func (w *jsonWriter) result(value parser.Value) {
 		}
 		w.raw("]")
 	case promql.Scalar:
-		w.point(v.T, v.V)
+		w.raw("[")
+		w.seconds(v.T)
+		w.raw(`,"`)
+		w.keep(w.Write(strconv.AppendFloat(nil, v.V, 'f', -1, 64)))
+		w.raw(`"]`)
 	case promql.String:
 		w.raw("[")
-		w.timestamp(v.T)
+		w.seconds(v.T)
 		w.raw(",")
 		w.string(v.V)
 		w.raw("]")

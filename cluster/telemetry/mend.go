@@ -38,6 +38,9 @@ func (m *mender) mend() error {
 			return err
 		}
 	}
+	if err := m.dropMarkers(filepath.Join(m.dir, "wbl")); err != nil {
+		return err
+	}
 	checkpoints, err := filepath.Glob(filepath.Join(wal, "checkpoint.*"))
 	if err != nil {
 		return fmt.Errorf("list checkpoints: %w", err)
@@ -76,8 +79,13 @@ func (m *mender) mendLog(dir string, kind DamageKind) error {
 	if err != nil {
 		return fmt.Errorf("list log: %w", err)
 	}
-	for _, name := range names {
+	for i, name := range names {
 		path := filepath.Join(dir, name)
+		if i > 0 {
+			if err := m.fillHole(dir, number(names[i-1])+1, number(name), kind); err != nil {
+				return err
+			}
+		}
 		good, cause, err := readable(path)
 		if err != nil {
 			return fmt.Errorf("read log: %w", err)
@@ -98,6 +106,33 @@ func (m *mender) mendLog(dir string, kind DamageKind) error {
 		m.report(Damage{Kind: kind, Path: path, Bytes: st.Size() - good, Cause: cause})
 	}
 	return nil
+}
+
+// maxHole is how many segments may be missing in a row: 1,000 are more than a log ever has.
+const maxHole = 1000
+
+// fillHole puts empty segments in place of missing ones, from one up to another: the TSDB refuses a sequence with a
+// hole, and with it everything that is left.
+func (m *mender) fillHole(dir string, from, to int, kind DamageKind) error {
+	if from == to || to-from > maxHole {
+		return nil
+	}
+	for n := from; n < to; n++ {
+		if err := os.WriteFile(wlog.SegmentName(dir, n), nil, 0o600); err != nil {
+			return fmt.Errorf("replace lost segment: %w", err)
+		}
+	}
+	m.report(Damage{Kind: kind, Path: wlog.SegmentName(dir, from), Cause: fmt.Errorf("%d segments are missing", to-from)})
+	return nil
+}
+
+// number is a segment's, whose name is known to be digits.
+func number(name string) int {
+	n, err := strconv.Atoi(name)
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // readable returns how much of a segment consists of whole records, and why no more of it does; err is the machine's.

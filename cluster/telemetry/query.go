@@ -76,6 +76,8 @@ func (s *Store) evaluate(ctx context.Context, e evaluation, use func(*promql.Res
 	case s.gate <- struct{}{}:
 		defer func() { <-s.gate }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return promql.ErrQueryCanceled("query queue")
 		}

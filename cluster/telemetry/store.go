@@ -87,6 +87,9 @@ func (s *Store) Run(ctx context.Context) error {
 		return fmt.Errorf("open telemetry store: %w", err)
 	}
 	s.use(ses)
+	if err := s.removeStrangers(); err != nil {
+		return errors.Join(err, s.discard())
+	}
 	close(s.ready)
 	g, work := errgroup.WithContext(ctx)
 	g.Go(func() error { s.ingest(work); return nil })

@@ -376,3 +376,23 @@ func TestEveryPathAnswersWithAProblem(t *testing.T) {
 		t.Errorf("/v1/time: %d %s", status, body)
 	}
 }
+
+func TestACheckTellsTheOutcomeAndChangesNothing(t *testing.T) {
+	s := newSite(t, nil)
+	once := s.token(t, TokenSpec{MaxUses: 1})
+	ask := s.device(t).request(t, once, "gw-1")
+	ask.CheckOnly = true
+	for range 2 {
+		reply, p := s.device(t).ask(t, "/v1/enroll", ask)
+		if p != nil || reply.Status != api.EnrollIssued || reply.Certificate != "" {
+			t.Fatalf("check: reply %+v, problem %v; wanted issued without a certificate", reply, p)
+		}
+	}
+	if n, told := s.uses(t, once.ID), s.registry.enrolled; n != 0 || len(told) != 0 {
+		t.Errorf("after two checks %d uses and nodes %v; wanted none", n, told)
+	}
+	s.device(t).enroll(t, once, "gw-1")
+	if reply, p := s.device(t).ask(t, "/v1/enroll", ask); p == nil {
+		t.Errorf("check of a used token: reply %+v; wanted a problem", reply)
+	}
+}

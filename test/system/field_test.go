@@ -150,7 +150,7 @@ func newProcess(t *testing.T, dir, program, name string, args ...string) *Proces
 		if err := p.Kill(); err != nil {
 			t.Error(err)
 		}
-		if t.Failed() {
+		if _, err := os.Stat(p.Log); t.Failed() && err == nil {
 			t.Logf("%s said last:\n%s", name, tail(p.Log, 25))
 		}
 	})

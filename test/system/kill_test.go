@@ -53,11 +53,12 @@ func TestEveryCommandEndsExactlyOnceThroughKills(t *testing.T) {
 	f.judge(orders, effects)
 }
 
-// appender writes a script that appends its argument as one line to the file that is returned with it.
+// appender writes a script that appends its argument as one line to the file that is returned with it, and then lingers,
+// so that kills meet commands whose side effect has happened and whose end is not known.
 func appender(t *testing.T, dir string) (script, effects string) {
 	t.Helper()
 	script, effects = filepath.Join(dir, "append.sh"), filepath.Join(dir, "effects")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"$1\" >>"+effects+"\n"), 0o700); err != nil {
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho \"$1\" >>"+effects+"\nsleep 0.3\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return script, effects

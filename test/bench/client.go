@@ -34,6 +34,7 @@ func (c client) connect(ctx context.Context, addr string) (*session, error) {
 	}
 	hello := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
 	hello.ProtocolName, hello.ProtocolVersion, hello.CleanSession, hello.ClientIdentifier = "MQTT", 4, true, c.id
+	hello.Keepalive = 600 // longer than a measurement: pings would only disturb it
 	s := &session{conn: conn}
 	answer, err := s.ask(hello)
 	if err == nil {

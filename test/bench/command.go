@@ -175,7 +175,7 @@ func echoTimes(ctx context.Context, o options, n int) ([]float64, error) {
 	b, err := broker.New(broker.Config{Addr: "127.0.0.1:0", TLS: p.server, Topics: topics,
 		Authorize: mqtt.IdentityOf,
 		Handle:    func(context.Context, broker.Inbound) error { return nil },
-		Limits:    broker.Limits{MessagesPerSecond: 1_000_000}, Log: slog.New(slog.DiscardHandler)})
+		Limits:    broker.Limits{MessagesPerSecond: 1_000_000}, Log: slog.New(slog.NewTextHandler(o.say, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func echoTimes(ctx context.Context, o options, n int) ([]float64, error) {
 }
 
 func echo(ctx context.Context, addr string, p *papers, topics mqtt.Topics, n int) ([]float64, error) {
-	back, err := client{id: "cluster:client/back", tls: p.client}.connect(ctx, addr)
+	back, err := client{id: "back", tls: p.client}.connect(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ func echo(ctx context.Context, addr string, p *papers, topics mqtt.Topics, n int
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- back.sendBack() }()
-	out, err := roundTrips(ctx, client{id: "cluster:client/there", tls: p.client}, addr, topics, "echo-1",
+	out, err := roundTrips(ctx, client{id: "there", tls: p.client}, addr, topics, "echo-1",
 		[]byte(`{"phase":"succeeded"}`), n)
 	back.close()
 	if cause := <-failed; err != nil {

@@ -176,7 +176,7 @@ func show(out io.Writer, rows []row, asJSON bool) error {
 	fmt.Fprintln(w, "WHAT\tMEASURED\tBUDGET\tREFERENCE\tRATIO\tVERDICT\tNOTE")
 	for _, r := range rows {
 		budget := number(r.Budget)
-		if r.Ratio != nil {
+		if r.Ratio != nil && r.Budget != nil {
 			budget = "ratio " + budget
 		}
 		fmt.Fprintf(w, "%s\t%s %s\t%s\t%s\t%s\t%s\t%s\n", r.What, number(&r.Measured), r.Unit, budget, number(r.Reference),

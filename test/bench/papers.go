@@ -27,7 +27,7 @@ type papers struct {
 
 // newPapers makes them and writes ca.crt, server.crt and server.key into dir for mosquitto.
 func newPapers(dir string) (*papers, error) {
-	caKey, ca, err := issue(paperName("ca"), nil, nil)
+	caKey, ca, err := issue(fullRights(), nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -37,11 +37,11 @@ func newPapers(dir string) (*papers, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(root)
-	serverKey, server, err := issue(paperName("server"), root, caKey)
+	serverKey, server, err := issue(fullRights(), root, caKey)
 	if err != nil {
 		return nil, err
 	}
-	clientKey, cert, err := issue(paperName("client"), root, caKey)
+	clientKey, cert, err := issue(fullRights(), root, caKey)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +67,9 @@ func newPapers(dir string) (*papers, error) {
 // echoCluster is the cluster of every certificate here.
 const echoCluster = "echo"
 
-// paperName is the identity in a certificate: one of full rights, so that access rules cost the references no less.
-func paperName(name string) mqtt.Identity {
-	return mqtt.Identity{Kind: mqtt.ClusterIdentity, Name: name, Cluster: echoCluster}
+// fullRights is the identity in every certificate here: the cluster agent's own, which may publish and read all.
+func fullRights() mqtt.Identity {
+	return mqtt.Identity{Kind: mqtt.ClusterIdentity, Name: echoCluster, Cluster: echoCluster}
 }
 
 // issue makes a certificate signed by issuer, or a CA without one.

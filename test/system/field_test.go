@@ -31,7 +31,13 @@ type field struct {
 // newField starts a cluster agent with extra --set settings.
 func newField(t *testing.T, settings ...string) *field {
 	t.Helper()
-	f := &field{t: t, dir: t.TempDir()}
+	return fieldIn(t, t.TempDir(), settings...)
+}
+
+// fieldIn is newField in a directory that may hold a cluster already.
+func fieldIn(t *testing.T, root string, settings ...string) *field {
+	t.Helper()
+	f := &field{t: t, dir: root}
 	dir := filepath.Join(f.dir, "cluster")
 	args := []string{"run", "--set", "cluster=test", "--set", "dir=" + dir, "--set", "advertise=127.0.0.1"}
 	for _, s := range settings {
@@ -146,15 +152,20 @@ func newProcess(t *testing.T, dir, program, name string, args ...string) *Proces
 		t.Fatal(err)
 	}
 	p := &Process{Name: name, Log: filepath.Join(dir, name+".log"), Program: path, Args: args, Env: []string{"SKERRY_CONFIG="}}
+	cleanup(t, p)
+	return p
+}
+
+func cleanup(t *testing.T, p *Process) {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := p.Kill(); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(p.Log); t.Failed() && err == nil {
-			t.Logf("%s said last:\n%s", name, tail(p.Log, 25))
+			t.Logf("%s said last:\n%s", p.Name, tail(p.Log, 25))
 		}
 	})
-	return p
 }
 
 func start(t *testing.T, p *Process) {

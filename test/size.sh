@@ -13,6 +13,16 @@ build() { # arch, tags, file, environment …
 	shift 3
 	env CGO_ENABLED=0 GOOS=linux GOARCH="$arch" "$@" go build -trimpath -gcflags=all=-l -ldflags '-s -w' -tags "nethttpomithttp2,$tags" -o "$file" ./cmd/skerry-edge
 }
+# smoke runs a binary under qemu's user mode: a build that starts is worth more than one that links.
+smoke() { # arch, file
+	case $1 in
+	amd64 | 386) "$2" version ;;
+	arm64) qemu-aarch64-static "$2" version ;;
+	arm) qemu-arm-static "$2" version ;;
+	riscv64) qemu-riscv64-static "$2" version ;;
+	mipsle) qemu-mipsel-static "$2" version ;;
+	esac >/dev/null || { echo "skerry-edge for $1 does not start" >&2; exit 1; }
+}
 mib() { awk -v b="$(stat -c %s "$1")" 'BEGIN { printf "%.2f", b / 1048576 }'; }
 for target in amd64 arm64 arm:GOARM=7 arm:GOARM=6 riscv64 mipsle:GOMIPS=softfloat 386; do
 	arch=${target%%:*}
@@ -20,6 +30,7 @@ for target in amd64 arm64 arm:GOARM=7 arm:GOARM=6 riscv64 mipsle:GOMIPS=softfloa
 	[ "$var" = "$arch" ] && var=SKERRY_NONE=
 	build "$arch" lite "$out/lite" "$var"
 	build "$arch" "" "$out/full" "$var"
+	smoke "$arch" "$out/lite"
 	printf '%-22s %10s %10s\n' "linux/$target" "$(mib "$out/lite")" "$(mib "$out/full")"
 	if [ "$target" = amd64 ]; then
 		lite=$(stat -c %s "$out/lite")

@@ -188,6 +188,8 @@ user root
 		return nil, "", nil, err
 	}
 	err = m.until(ctx, "mosquitto", func(ctx context.Context) bool {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // whatever else may have taken the port would keep us waiting
+		defer cancel()
 		s, err := client{id: "probe", tls: p.client}.connect(ctx, addr.String())
 		if err == nil {
 			s.close()

@@ -53,11 +53,11 @@ func decodeRecord(raw []byte) (*record, error) {
 	return &r, nil
 }
 
-// digest tells one command from another of the same id. The epoch is not in it: the cluster agent signs an undelivered
-// command anew for each session.
+// digest tells one command from another of the same id. The epoch and the time of signing are not in it: the cluster
+// agent signs an undelivered command anew for each session.
 func digest(cmd *api.Command) (string, error) {
 	c := *cmd
-	c.Epoch = 0
+	c.Epoch, c.Issued = 0, 0
 	raw, err := json.Marshal(c) // keys of maps are sorted
 	if err != nil {
 		return "", fmt.Errorf("digest command %s: %w", cmd.ID, err)

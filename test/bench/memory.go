@@ -10,7 +10,7 @@ import (
 
 // memory divides what idle connections add to the cluster agent by their number. Enrolment comes before the first look.
 func memory(ctx context.Context, o options) ([]row, error) {
-	n := 500
+	n := 250 // what the enrolment service takes from one address without a wait
 	if o.short {
 		n = 200
 	}

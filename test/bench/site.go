@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -173,7 +174,12 @@ func (s *site) enroll(ctx context.Context, prefix string, n int) ([]client, erro
 		if err != nil {
 			return nil, err
 		}
-		reply, err := service.Enroll(ctx, join, &api.EnrollRequest{Node: id.Node, CSR: csr})
+		request := &api.EnrollRequest{Node: id.Node, CSR: csr}
+		reply, err := service.Enroll(ctx, join, request)
+		// The service takes only so many from one address, and all of them come from this one.
+		for p := (*api.Problem)(nil); errors.As(err, &p) && p.Status == http.StatusTooManyRequests && agent.Wait(ctx, time.Second); {
+			reply, err = service.Enroll(ctx, join, request)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("enrol %s: %w", id.Node, err)
 		}

@@ -49,10 +49,11 @@ type Agent struct {
 	settings *settings
 	verbs    *verbs
 
-	topics  atomic.Pointer[mqtt.Topics]
-	epoch   atomic.Uint64
-	desired atomic.Pointer[api.Revision]
-	restart context.CancelCauseFunc
+	topics    atomic.Pointer[mqtt.Topics]
+	epoch     atomic.Uint64
+	desired   atomic.Pointer[api.Revision]
+	reportDue chan struct{} // holds one
+	restart   context.CancelCauseFunc
 }
 
 // errRestart is the cause of a stop after which the program starts anew.
@@ -61,7 +62,8 @@ var errRestart = errors.New("restart was asked for")
 // New checks cfg. src is where it came from: settings that are changed remotely are laid over it. The log goes to w and,
 // its end, into memory for log.tail.
 func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
-	a := &Agent{cfg: cfg, src: src, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID()}
+	a := &Agent{cfg: cfg, src: src, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
+		reportDue: make(chan struct{}, 1)}
 	if err := a.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
@@ -157,8 +159,8 @@ func (a *Agent) work(ctx context.Context) error {
 	g.Stage("outbox", a.outbox)
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
-	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
-	return g.Run(ctx)
+	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
+	return errors.Join(g.Run(ctx), a.outbox.Close()) // what is not acknowledged goes to flash: a reboot may follow
 }
 
 func (a *Agent) build(id *identity.Identity) error {

@@ -184,7 +184,7 @@ func (a *Agent) SendStatus(ctx context.Context, s *api.Status) error {
 
 // onDesired takes a new desired document. In this version a node keeps it, applies its
 // configuration, and says of workloads and policies that it has no runtime and no engine for them.
-func (a *Agent) onDesired(ctx context.Context, _ mqtt.Topic, payload []byte) error {
+func (a *Agent) onDesired(_ context.Context, _ mqtt.Topic, payload []byte) error {
 	var d api.Desired
 	id := a.keeper.Current()
 	if err := a.codec.Open(id.OrderPublicKeys(), mqtt.KindDesired, payload, &d); err != nil {
@@ -207,7 +207,30 @@ func (a *Agent) onDesired(ctx context.Context, _ mqtt.Topic, payload []byte) err
 	a.desired.Store(&api.Revision{Generation: d.Generation, Hash: d.Hash})
 	a.settings.desire(d.Config)
 	a.event(api.ClassEvent, "desired.accepted", "", fmt.Sprintf("generation %d", d.Generation))
-	return a.report(ctx, a.line.Publish)
+	select {
+	case a.reportDue <- struct{}{}:
+	default: // one report tells all
+	}
+	return nil
+}
+
+// reporter publishes what the node made of a new desired document. Not the handler itself: the document may arrive while
+// the session is still being announced, when nobody else can publish yet.
+func (a *Agent) reporter(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.reportDue:
+		}
+		link, _ := a.line.current()
+		if link.AwaitUp(ctx) != nil {
+			return nil
+		}
+		if err := a.report(ctx, link.Publish); err != nil && ctx.Err() == nil {
+			a.log.Debug("report not sent; the next session begins with it", agent.KeyErr, err)
+		}
+	}
 }
 
 // loadDesired restores what was accepted before. A signature is checked again; expiry is not: what was accepted stays

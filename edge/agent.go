@@ -53,6 +53,7 @@ type Agent struct {
 	epoch     atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
 	reportDue chan struct{} // holds one
+	resendDue chan struct{} // holds one
 	restart   context.CancelCauseFunc
 }
 
@@ -63,7 +64,7 @@ var errRestart = errors.New("restart was asked for")
 // its end, into memory for log.tail.
 func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
 	a := &Agent{cfg: cfg, src: src, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
-		reportDue: make(chan struct{}, 1)}
+		reportDue: make(chan struct{}, 1), resendDue: make(chan struct{}, 1)}
 	if err := a.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
@@ -159,7 +160,7 @@ func (a *Agent) work(ctx context.Context) error {
 	g.Stage("outbox", a.outbox)
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
-	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
+	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter), agent.RunFunc(a.resender), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
 	return errors.Join(g.Run(ctx), a.outbox.Close()) // what is not acknowledged goes to flash: a reboot may follow
 }
 

@@ -38,7 +38,7 @@ func (a *Agent) newLink(cfg configs.Edge) (*mqtt.Link, error) {
 	return mqtt.NewLink(mqtt.LinkConfig{
 		Servers: servers, ClientID: id.Node, TLS: a.brokerTLS,
 		KeepAlive: cfg.MQTT.KeepAlive, BackoffMax: cfg.MQTT.BackoffMax, StableAfter: cfg.MQTT.StableAfter,
-		Subscriptions: subs, Begin: a.begin, Announce: a.announce, Goodbye: a.goodbye, OnDown: a.onDown, Log: a.log,
+		Subscriptions: subs, Begin: a.begin, Announce: a.announce, Goodbye: a.goodbye, OnUp: a.onUp, OnDown: a.onDown, Log: a.log,
 	})
 }
 
@@ -78,9 +78,28 @@ func (a *Agent) announce(ctx context.Context, s *mqtt.Session) error {
 	if err := s.Publish(ctx, state.Topic, state.Payload, true); err != nil {
 		return err
 	}
-	a.outbox.Connected(a.epoch.Load())
-	a.engine.Resend(ctx)
 	return a.report(ctx, s.Publish)
+}
+
+// onUp lets what waits go out. Before this, a publish by anybody but announce fails, and would only be put off.
+func (a *Agent) onUp() {
+	a.outbox.Connected(a.epoch.Load())
+	select {
+	case a.resendDue <- struct{}{}:
+	default: // it is due already
+	}
+}
+
+// resender sends final statuses again at each new session.
+func (a *Agent) resender(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.resendDue:
+			a.engine.Resend(ctx)
+		}
+	}
 }
 
 // birth is the node's description of itself.

@@ -80,6 +80,9 @@ type LinkConfig struct {
 	// Goodbye is published before the clean DISCONNECT on stop, when it says so. If the broker does not acknowledge it
 	// within 2 s the connection is torn instead, so that the will speaks. Optional.
 	Goodbye func() (Outbound, bool)
+	// OnUp is called from Run's goroutine when a session is up, so that Publish works: what waits to be sent may go now. It
+	// must not block. Optional.
+	OnUp func()
 	// OnDown is called from Run's goroutine when a session that was up is over, with nil after a clean stop. Optional.
 	OnDown func(error)
 

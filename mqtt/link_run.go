@@ -49,6 +49,9 @@ func (l *Link) serve(ctx context.Context, srv server) (stable bool, err error) {
 	}
 	if err = l.establish(ctx, s); err == nil {
 		l.setUp(s)
+		if l.cfg.OnUp != nil {
+			l.cfg.OnUp()
+		}
 		l.cfg.Log.Info("link up", agent.KeyURL, srv.name)
 		stable, err = l.hold(ctx, s)
 	}

@@ -120,7 +120,8 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	c := newFakeCluster()
 	d := newDevice(t, c)
 	var last string
-	for round := range 12 {
+	const kills = 12
+	for round := range kills {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "OUTBOX_CHILD="+filepath.Dir(d.cfg.Dir), fmt.Sprint("OUTBOX_EPOCH=", d.epoch+1),
 			fmt.Sprint("OUTBOX_FROM=", d.next))
@@ -155,8 +156,9 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	}
 	o := d.open()
 	drain2(t, d, o, c)
-	if dropped := o.Backlog().Dropped; dropped != (api.Dropped{}) {
-		t.Errorf("dropped %+v", dropped)
+	// A put that had not returned may be torn by the kill: it counts as dropped although nobody was promised anything.
+	if d := o.Backlog().Dropped; d.Batches > kills || d.Samples > kills || d.Events+d.Alarms+d.Downsampled > 0 {
+		t.Errorf("dropped %+v; wanted at most one torn put per kill", d)
 	}
 	missing := 0
 	for _, v := range childValues(t, filepath.Dir(d.cfg.Dir)) {

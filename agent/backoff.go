@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Backoff spaces retries with full jitter: the n-th wait is uniform in [0, min(Max, Min·2ⁿ)], so that a fleet cut off at
+// Backoff spaces retries with full jitter: the n-th wait is uniform in [0, min(Max, Min·2ⁿ)), so that a fleet cut off at
 // one moment does not return at one moment. The zero value waits up to 1 s, then up to 5 min. Not for concurrent use.
 type Backoff struct {
 	Min     time.Duration // ceiling of the first wait; zero means 1 s

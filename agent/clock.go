@@ -66,6 +66,9 @@ func (c *Clock) Read() (time.Time, api.TimeQuality) {
 		}
 	}
 	if sys.Before(c.floor) {
+		if c.hinted {
+			return later(time.Unix(0, 0).Add(c.offset+boot), c.floor), api.TimeHinted
+		}
 		return c.floor, api.TimeFloor
 	}
 	if c.synced() {
@@ -86,7 +89,7 @@ func (c *Clock) Hint(t time.Time) {
 	}
 	c.offset = t.Sub(time.Unix(0, 0)) - c.boot()
 	c.hinted = true
-	c.floor = t
+	c.floor = later(c.floor, t.Add(-hintTolerance)) // below the tolerance, or a clock that is a little slow would stand still
 }
 
 // Raise lifts the floor to t if it is later: for times that are surely in the past, such as a certificate's start.

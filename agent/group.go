@@ -75,6 +75,13 @@ func (g *Group) Run(ctx context.Context) error {
 			err = errors.Join(err, stopErr)
 		}
 	}
+	select {
+	case late := <-ended: // a stage failed while another was being stopped
+		if !errors.Is(err, late) {
+			err = errors.Join(err, late)
+		}
+	default:
+	}
 	return err
 }
 

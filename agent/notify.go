@@ -30,11 +30,14 @@ func Notify(state string) error {
 	return nil
 }
 
+// maxWatchdog bounds what is believed of $WATCHDOG_USEC.
+const maxWatchdog = 24 * time.Hour
+
 // Watchdog tells the service manager that the agent lives, at half the interval it asked for with $WATCHDOG_USEC
 // (sd_watchdog_enabled(3)), as long as alive returns nil. It only waits for ctx when no watchdog is asked for.
 func Watchdog(ctx context.Context, alive func() error) error {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
-	if err != nil || usec <= 0 {
+	if err != nil || usec <= 0 || usec > maxWatchdog.Microseconds() {
 		<-ctx.Done()
 		return nil
 	}

@@ -1,0 +1,118 @@
+package configs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	if _, err := LoadEdge(Source{}); err != nil {
+		t.Errorf("edge: %v", err)
+	}
+	if _, err := LoadCluster(Source{}); err != nil {
+		t.Errorf("cluster: %v", err)
+	}
+}
+
+func TestLaterSourcesWin(t *testing.T) {
+	src := Source{File: write(t, "telemetry: {interval: 20s, batch_rows: 2}\nautonomy: 2d\nlog: {level: warn}\n"),
+		Overlay: map[string]any{"telemetry.interval": "30s", "autonomy": "3d"},
+		Env:     []string{"SKERRY_EDGE_AUTONOMY=4d", "SKERRY_EDGE_LABELS=a=1, b=2", "PATH=/bin"},
+		Flags:   map[string]string{"log.level": "debug"}}
+	cfg, err := LoadEdge(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Telemetry.BatchRows != 2 || cfg.Telemetry.Interval != 30*time.Second || cfg.Autonomy != 96*time.Hour || cfg.Log.Level != "debug" {
+		t.Errorf("rows %d, interval %s, autonomy %s, level %s; wanted 2, 30s, 96h, debug", cfg.Telemetry.BatchRows, cfg.Telemetry.Interval,
+			cfg.Autonomy, cfg.Log.Level)
+	}
+	if len(cfg.Labels) != 2 || cfg.Labels[1] != "b=2" {
+		t.Errorf("labels %q; wanted a=1 and b=2", cfg.Labels)
+	}
+}
+
+func TestEveryFaultIsReportedAtOnce(t *testing.T) {
+	_, err := LoadEdge(Source{Flags: map[string]string{"node": "Bad Node", "dir": "relative", "log.level": "loud", "mqtt.encoding": "xml"}})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"node", "Bad Node", "dir", "relative", "log.level", "loud", "mqtt.encoding", "xml"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not mention %q:\n%v", want, err)
+		}
+	}
+}
+
+func TestWhatNobodyKnowsIsAFault(t *testing.T) {
+	for name, src := range map[string]Source{
+		"file":   {File: write(t, "telemetri: {interval: 20s}\n")},
+		"nested": {File: write(t, "telemetry: {intervall: 20s}\n")},
+		"env":    {Env: []string{"SKERRY_EDGE_TELEMETRI_INTERVAL=20s"}},
+		"flag":   {Flags: map[string]string{"telemetry.intervall": "20s"}},
+		"unit":   {Flags: map[string]string{"telemetry.interval": "20"}},
+		"absent": {File: "/does/not/exist.yaml", Required: true},
+	} {
+		if _, err := LoadEdge(src); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestNothingThatGivesPowerOverTheDeviceCanBeSetRemotely(t *testing.T) {
+	for _, key := range RemoteKeys() {
+		for _, closed := range []string{"command.", "join", "dir", "runtime_dir", "node", "telemetry.user"} {
+			if strings.HasPrefix(key, closed) {
+				t.Errorf("%s can be set remotely", key)
+			}
+		}
+		if _, err := LoadEdge(Source{Overlay: map[string]any{key: nil}}); err != nil && strings.Contains(err.Error(), "a key that") {
+			t.Errorf("%s is no key", key)
+		}
+	}
+}
+
+func TestRenderHidesTheJoinString(t *testing.T) {
+	cfg, err := LoadEdge(Source{Flags: map[string]string{"join": "skerry1.SECRET"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := Render(cfg)
+	if err != nil || strings.Contains(text, "SECRET") || !strings.Contains(text, "interval: 10s") || !strings.Contains(text, "max_bytes: 16MiB") {
+		t.Errorf("render: %v\n%s", err, text)
+	}
+}
+
+func FuzzParseBytes(f *testing.F) {
+	for _, s := range []string{"", "1", "16MiB", "1.5GiB", "-1B", "9e99TiB", "NaN"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, err := ParseBytes(s); err == nil && n < 0 {
+			t.Errorf("ParseBytes(%q) = %d", s, n)
+		}
+	})
+}
+
+func FuzzLoadEdge(f *testing.F) {
+	f.Add("telemetry: {interval: 20s}")
+	f.Add("labels: [a=b]\ncommand: {exec: [{name: x, argv: [/bin/true]}]}")
+	f.Fuzz(func(t *testing.T, text string) {
+		cfg, err := LoadEdge(Source{File: write(t, text)})
+		if err == nil && cfg.Validate() != nil {
+			t.Error("a configuration was loaded that is not valid")
+		}
+	})
+}

@@ -11,15 +11,15 @@ import (
 
 func (a *App) nodeColumns() []column[api.Node] {
 	return []column[api.Node]{
-		{"NODE", false, func(n api.Node) string { return n.ID }},
+		{"NODE", false, func(n api.Node) string { return clip(n.ID, 24) }},
 		{"STATE", false, func(n api.Node) string { return string(n.Presence) }},
 		{"FOR", false, func(n api.Node) string { return a.since(n.Since) }},
 		{"SEEN", false, func(n api.Node) string { return a.since(n.LastSeen) }},
-		{"VERSION", false, func(n api.Node) string { return clip(birth(n).Version, 20) }},
 		{"ARCH", false, func(n api.Node) string { return birth(n).Host.Arch }},
 		{"CERT", false, func(n api.Node) string { return a.until(n.Certificate.NotAfter) }},
-		{"BACKLOG", false, func(n api.Node) string { return backlog(birth(n).Backlog) }},
-		{"REASON", false, func(n api.Node) string { return clip(n.Reason, 24) }},
+		{"BACKLOG", false, func(n api.Node) string { return fmt.Sprint(birth(n).Backlog.Batches + birth(n).Backlog.Events) }},
+		{"REASON", false, func(n api.Node) string { return clip(n.Reason, 22) }},
+		{"VERSION", true, func(n api.Node) string { return birth(n).Version }},
 		{"OS", true, func(n api.Node) string { return birth(n).Host.OS }},
 		{"KERNEL", true, func(n api.Node) string { return birth(n).Host.Kernel }},
 		{"CPUS", true, func(n api.Node) string { return fmt.Sprint(birth(n).Host.CPUs) }},
@@ -36,13 +36,6 @@ func birth(n api.Node) api.Birth {
 		return api.Birth{}
 	}
 	return *n.Birth
-}
-
-func backlog(b api.Backlog) string {
-	if b.Batches+b.Events == 0 {
-		return "0"
-	}
-	return fmt.Sprintf("%d (%s)", b.Batches+b.Events, size(float64(b.Bytes)))
 }
 
 func labels(m map[string]string) string {

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func openAt(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir, time.Unix(1000, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func epoch(t *testing.T, s *Store) uint64 {
+	t.Helper()
+	e, err := s.NextEpoch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestEpochsOnlyGrowAlsoAcrossRestarts(t *testing.T) {
+	dir := t.TempDir()
+	last := uint64(0)
+	for range 3 {
+		s := openAt(t, dir)
+		for range epochBlock + 5 {
+			e := epoch(t, s)
+			if e <= last {
+				t.Fatalf("epoch %d after %d", e, last)
+			}
+			last = e
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestADamagedStateIsSetAsideAndTheNodeGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.db")
+	if err := os.WriteFile(path, []byte("not a database, but long enough to be read as one's first page"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, dir)
+	defer s.Close()
+	if s.SetAside() == "" {
+		t.Error("nothing was set aside")
+	}
+	if _, err := os.Stat(s.SetAside()); err != nil {
+		t.Error(err)
+	}
+	if e := epoch(t, s); e < 1000 {
+		t.Errorf("fresh state begins at epoch %d; wanted the time, which is above what was counted to", e)
+	}
+}
+
+func TestWhatIsKeptComesBack(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, dir)
+	at := time.Unix(1795486294, 0)
+	for _, err := range []error{s.SetFloor(at), s.SetDesired([]byte("d")), s.SetOverlay([]byte("o")), s.Close()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openAt(t, dir)
+	defer s.Close()
+	floor, err := s.Floor()
+	if err != nil || !floor.Equal(at) {
+		t.Errorf("floor %s, %v; wanted %s", floor, err, at)
+	}
+	desired, err := s.Desired()
+	overlay, err2 := s.Overlay()
+	if err != nil || err2 != nil || string(desired) != "d" || string(overlay) != "o" {
+		t.Errorf("desired %q, overlay %q, %v, %v", desired, overlay, err, err2)
+	}
+}
+
+func TestASecondAgentIsToldWhoHoldsTheState(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, dir)
+	defer s.Close()
+	if _, err := Open(dir, time.Now()); err == nil {
+		t.Error("two agents hold one state")
+	}
+}

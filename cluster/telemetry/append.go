@@ -153,7 +153,7 @@ func (r *request) size() int { return len(r.batch.Rows) * len(r.batch.Series) }
 // commit writes a group as one transaction.
 func (s *Store) commit(ctx context.Context, group []*request) error {
 	if now := time.Now(); s.room != nil || now.Sub(s.roomAt) > roomEvery {
-		if s.room = s.hasRoom(0); s.room != nil {
+		if s.room = s.hasRoom(); s.room != nil {
 			return s.room
 		}
 		s.roomAt = now
@@ -175,7 +175,7 @@ func (s *Store) commit(ctx context.Context, group []*request) error {
 	if err := w.app.Commit(); err != nil {
 		return err
 	}
-	if ses.wblFailed != nil && ses.wblFailed() > 0 {
+	if w.late && ses.wblFailed != nil && ses.wblFailed() > 0 {
 		return errors.New("write out-of-order log: failed")
 	}
 	s.metrics.groupBatches.Observe(float64(len(group)))
@@ -190,6 +190,7 @@ type writer struct {
 	opened, commit   uint64
 	earliest, latest int64 // of a sample, milliseconds since 1970
 	stored           int
+	late             bool // a sample may have gone to the out-of-order log
 }
 
 func (w *writer) add(r *request) {
@@ -217,7 +218,7 @@ func (w *writer) add(r *request) {
 
 func (w *writer) sample(r *request, e *entry, t int64, v float64) {
 	if e.opened != w.opened {
-		e.opened, e.ref = w.opened, 0
+		e.opened, e.ref, e.newest = w.opened, 0, math.MinInt64
 	}
 	if e.commit == w.commit && e.at == t { // the TSDB would drop the second of them without a word
 		if e.value != v {
@@ -228,7 +229,8 @@ func (w *writer) sample(r *request, e *entry, t int64, v float64) {
 	ref, err := w.app.Append(e.ref, e.lset, 0, t, v, nil, nil, storage.AOptions{})
 	switch {
 	case err == nil:
-		e.ref, e.commit, e.at, e.value = ref, w.commit, t, v
+		w.late = w.late || e.ref == 0 || t < e.newest
+		e.ref, e.commit, e.at, e.value, e.newest = ref, w.commit, t, v, max(e.newest, t)
 		w.stored++
 	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
 		r.count[rejectDuplicate]++
@@ -276,8 +278,8 @@ const roomEvery = 100 * time.Millisecond
 // errNoRoom says that the disk is nearly full. Taking nothing is better than a log torn by a write that fails half way.
 var errNoRoom = errors.New("disk is nearly full")
 
-// hasRoom checks that more than the reserve and extra bytes are free.
-func (s *Store) hasRoom(extra int64) error {
+// hasRoom checks that the reserve is free.
+func (s *Store) hasRoom() error {
 	if s.cfg.ReserveBytes < 0 {
 		return nil
 	}
@@ -286,8 +288,8 @@ func (s *Store) hasRoom(extra int64) error {
 		return fmt.Errorf("statfs %s: %w", s.cfg.Dir, err)
 	}
 	free := int64(st.Bavail) * st.Bsize
-	if free < s.cfg.ReserveBytes+extra {
-		return fmt.Errorf("%w: %d bytes free in %s, wanted %d", errNoRoom, free, s.cfg.Dir, s.cfg.ReserveBytes+extra)
+	if free < s.cfg.ReserveBytes {
+		return fmt.Errorf("%w: %d bytes free in %s, wanted %d", errNoRoom, free, s.cfg.Dir, s.cfg.ReserveBytes)
 	}
 	return nil
 }

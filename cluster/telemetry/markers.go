@@ -45,7 +45,7 @@ func (m *mender) dropMarkersOf(path string) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(m.dir, "wbl.rewrite")
+	tmp := filepath.Join(filepath.Dir(path), "rewrite.tmp") // the TSDB passes over such names
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}

@@ -53,6 +53,7 @@ type entry struct {
 	commit uint64            // the commit that last touched it
 	at     int64             // and the sample then, to see two values for one instant within a commit
 	value  float64
+	newest int64 // time of the newest sample since opened
 }
 
 // nodeSeries caches the series of one node. It holds two generations: what was used since the last turn, and what was

@@ -191,7 +191,7 @@ func (s *Store) reopen(ctx context.Context, cause error) {
 			timer.Stop()
 			return
 		}
-		err := s.hasRoom(int64(s.cfg.walSegmentBytes))
+		err := s.hasRoom()
 		if err == nil {
 			var ses *session
 			if ses, err = s.open(); err == nil {

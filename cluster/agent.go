@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -181,8 +182,9 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	tc := telemetry.Config{Dir: filepath.Join(a.cfg.Dir, "tsdb"), Cluster: a.cfg.Cluster, Log: a.log, Retention: t.Retention,
 		RetentionBytes: int64(t.RetentionBytes), OutOfOrderWindow: t.OutOfOrder, Query: telemetry.QueryLimits{Timeout: t.QueryTimeout},
 		OnDamage: a.onDamage}
-	for i, r := range t.RemoteWrite {
-		tc.Remotes = append(tc.Remotes, telemetry.Remote{Name: fmt.Sprintf("remote-%d", i+1), URL: r.URL, BearerFile: r.BearerFile})
+	for _, r := range t.RemoteWrite {
+		sum := sha256.Sum256([]byte(r.URL)) // its place in the log is kept under its name, wherever it stands in the list
+		tc.Remotes = append(tc.Remotes, telemetry.Remote{Name: fmt.Sprintf("r%x", sum[:6]), URL: r.URL, BearerFile: r.BearerFile})
 	}
 	if a.telemetry, err = telemetry.New(tc); err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skerry-edge/skerry/api"
 )
 
 func (a *App) logsCommand() *cobra.Command {
@@ -82,7 +84,7 @@ content is checked by its SHA-256 before it takes effect.`,
 // remote splits NODE:/path.
 func remote(s string) (node, path string, ok bool) {
 	node, path, ok = strings.Cut(s, ":")
-	return node, path, ok && strings.HasPrefix(path, "/") && !strings.ContainsAny(node, "/.")
+	return node, path, ok && strings.HasPrefix(path, "/") && api.ValidID("node", node) == nil
 }
 
 func (a *App) download(ctx context.Context, node, path, local string) (err error) {

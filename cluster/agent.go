@@ -251,6 +251,9 @@ func (a *Agent) note(class api.Class, kind, object, message string) {
 // Enrolled and Revoked are how enrolment tells the rest.
 func (a *Agent) Enrolled(n api.Node) error {
 	if old, known := a.registry.Get(n.ID); known && old.KeySHA256 != n.KeySHA256 { // another device under an old id
+		if err := a.journal.Abandon(n.ID, "another device took this node's place"); err != nil {
+			return err
+		}
 		if err := a.clearRetained(a.life, n.ID); err != nil {
 			return err
 		}

@@ -58,19 +58,36 @@ func clip(s string) string { return s[:min(len(s), api.MaxReasonBytes)] }
 
 // order is the one door for commands: it checks that the caller may ask the node for the verb, then journals.
 func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) (api.CommandRecord, error) {
-	least := api.RoleOperator
 	verbs, _ := a.registry.Verbs(o.Node)
-	for _, v := range verbs {
-		if v.Name == o.Verb && v.Role != "" {
-			least = v.Role
-		}
-	}
+	least := roleFor(o.Verb, verbs)
 	if !who.Role.Includes(least) {
 		return api.CommandRecord{}, &api.Problem{Status: http.StatusForbidden, Title: "not permitted", Code: "role",
 			Detail: fmt.Sprintf("%s has role %s; %s takes %s", who.Name, who.Role, o.Verb, least), Cure: "ask an administrator"}
 	}
 	rec, err := a.journal.Submit(ctx, o)
 	return rec, orderProblem(err)
+}
+
+// roleFor is the least role that may ask for a verb: what this agent knows of it, or what the node says when that is
+// stricter. A node's word alone never makes a verb cheaper, and a verb that nobody has announced takes an administrator.
+func roleFor(verb string, announced []api.Verb) api.Role {
+	least := api.RoleAdmin
+	switch verb {
+	case "ping", "info", "telemetry.now", "exec", "log.tail", "file.get", "file.put", "cancel":
+		least = api.RoleOperator
+	case "config.set", "agent.restart", "reboot":
+		return api.RoleAdmin
+	}
+	for _, v := range announced {
+		if v.Name != verb {
+			continue
+		}
+		least = api.RoleOperator
+		if v.Role.Includes(least) {
+			least = v.Role
+		}
+	}
+	return least
 }
 
 // orderProblem tells callers what is wrong in their own terms.

@@ -85,6 +85,10 @@ func (a fleet) Remove(ctx context.Context, node string) error {
 	if err := a.registry.Remove(node, "rest"); err != nil && !errors.Is(err, registry.ErrUnknown) {
 		return err
 	}
+	// After the registry, which no longer lets new ones in: a later device of this id must not be given its orders.
+	if err := a.journal.Abandon(node, "node was removed"); err != nil {
+		return err
+	}
 	a.acks.reset(node)
 	a.note(api.ClassEvent, "node.removed", node, "removed by an administrator")
 	return a.telemetry.DeleteNode(ctx, node)

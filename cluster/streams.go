@@ -192,17 +192,36 @@ func (f files) Logs(ctx context.Context, q rest.LogQuery, who rest.Principal, w 
 		wait = followDeadline
 	}
 	_, err := f.run(ctx, transfer{q.Node, "log.tail", args, wait}, who, func(ctx context.Context, st *mqtt.Stream) error {
-		_, err := io.Copy(w, st.Reader(ctx, api.ChannelStdout))
-		return err
+		return receive(ctx, st, w)
 	})
 	return err
+}
+
+// receive copies what the node sends, and waits until it has closed the stream: closed earlier from here, the node would
+// take its own last word for a failure.
+func receive(ctx context.Context, st *mqtt.Stream, w io.Writer) error {
+	if _, err := io.Copy(w, st.Reader(ctx, api.ChannelStdout)); err != nil {
+		return err
+	}
+	return awaitEnd(ctx, st)
+}
+
+// awaitEnd reads until the node has closed the stream.
+func awaitEnd(ctx context.Context, st *mqtt.Stream) error {
+	for {
+		if _, _, err := st.Read(ctx); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
 }
 
 func (f files) Get(ctx context.Context, node, path string, who rest.Principal, w io.Writer) (string, error) {
 	rec, err := f.run(ctx, transfer{node, "file.get", map[string]any{"path": path}, fileDeadline}, who,
 		func(ctx context.Context, st *mqtt.Stream) error {
-			_, err := io.Copy(w, st.Reader(ctx, api.ChannelStdout))
-			return err
+			return receive(ctx, st, w)
 		})
 	if err != nil || rec.Status == nil {
 		return "", err
@@ -224,14 +243,7 @@ func (f files) Put(ctx context.Context, u rest.Upload, who rest.Principal, r io.
 		if err := out.Close(); err != nil {
 			return err
 		}
-		for { // the node closes when it has checked and kept the file
-			if _, _, err := st.Read(ctx); err != nil {
-				if errors.Is(err, io.EOF) {
-					return nil
-				}
-				return err
-			}
-		}
+		return awaitEnd(ctx, st) // the node closes when it has checked and kept the file
 	})
 	return err
 }

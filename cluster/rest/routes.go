@@ -27,7 +27,7 @@ func (s *Server) nodes() {
 		})
 	add(s, route{http.MethodPatch, "/v1/nodes/{id}", "patch-node", "Set labels of a node", "nodes", api.RoleOperator, "node.label", "id"},
 		func(ctx context.Context, who Principal, in *struct {
-			byID
+			ID   string `path:"id" maxLength:"128"`
 			Body api.NodePatch
 		}) (*one[api.Node], error) {
 			n, err := s.site.Fleet.Label(ctx, in.ID, in.Body.Labels)

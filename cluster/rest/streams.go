@@ -195,7 +195,8 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, who Principal) e
 			Detail: fmt.Sprintf("size %q: wanted the number of bytes", q.Get("size"))}
 	}
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{}) // a large file over a slow link takes its time
+	_ = rc.SetReadDeadline(time.Time{})  // a large file over a slow link takes its time
+	_ = rc.SetWriteDeadline(time.Time{}) // and is answered after it
 	u := Upload{Node: r.PathValue("id"), Path: q.Get("path"), Mode: q.Get("mode"), SHA256: q.Get("sha256"), Size: size}
 	err = s.site.Files.Put(r.Context(), u, who, io.LimitReader(r.Body, size))
 	if err = s.did(who, "file.put", u.Node+":"+u.Path, err); err != nil {

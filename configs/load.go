@@ -104,7 +104,7 @@ func mergeFile(v *viper.Viper, src Source) faults {
 func mergeEnv(v *viper.Viper, known []string, prefix string, env []string) faults {
 	names := make(map[string]string, len(known))
 	for _, key := range known {
-		names[prefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
+		names[variable(prefix, key)] = key
 	}
 	var bad faults
 	for _, entry := range env {
@@ -120,6 +120,26 @@ func mergeEnv(v *viper.Viper, known []string, prefix string, env []string) fault
 		v.Set(key, value)
 	}
 	return bad
+}
+
+// Overridden tells what lies over the remote settings for key, a flag or a variable, so that one set remotely would do
+// nothing; empty when nothing does.
+func (src Source) Overridden(key, prefix string) string {
+	if _, ok := src.Flags[key]; ok {
+		return "--set " + key
+	}
+	name := variable(prefix, key)
+	for _, entry := range src.Env {
+		if strings.HasPrefix(entry, name+"=") {
+			return name
+		}
+	}
+	return ""
+}
+
+// variable is the environment variable that spells key.
+func variable(prefix, key string) string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
 // reserved names the variables that steer the program rather than its configuration.

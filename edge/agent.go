@@ -94,10 +94,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, a.restart = context.WithCancelCause(ctx)
 	defer a.restart(nil)
 	err := a.serve(ctx)
-	if err == nil && errors.Is(context.Cause(ctx), errRestart) {
-		return reexec()
+	if !errors.Is(context.Cause(ctx), errRestart) {
+		return err
 	}
-	return err
+	if err != nil { // a part that would not stop must not cost the node its agent
+		a.log.Error("not everything stopped; restarting all the same", agent.KeyErr, err)
+	}
+	return reexec()
 }
 
 func (a *Agent) serve(ctx context.Context) error {

@@ -73,6 +73,26 @@ func (l *line) Publish(ctx context.Context, topic string, payload []byte, retain
 	return link.Publish(ctx, topic, payload, retain)
 }
 
+// AwaitUp waits until the current link is up, whichever that is by then.
+func (l *line) AwaitUp(ctx context.Context) error {
+	for {
+		link, replaced := l.current()
+		wctx, cancel := context.WithCancel(ctx)
+		go func() { // ends with wctx, at the latest when this round does
+			select {
+			case <-replaced:
+				cancel()
+			case <-wctx.Done():
+			}
+		}()
+		err := link.AwaitUp(wctx)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 func (l *line) status() mqtt.LinkStatus {
 	link, _ := l.current()
 	return link.Status()

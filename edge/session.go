@@ -224,13 +224,18 @@ func (a *Agent) onDesired(_ context.Context, _ mqtt.Topic, payload []byte) error
 		return err
 	}
 	a.desired.Store(&api.Revision{Generation: d.Generation, Hash: d.Hash})
-	a.settings.desire(d.Config)
+	a.settings.desire(&d)
 	a.event(api.ClassEvent, "desired.accepted", "", fmt.Sprintf("generation %d", d.Generation))
+	a.oweReport()
+	return nil
+}
+
+// oweReport has the reporter tell what became of the desired document or the settings.
+func (a *Agent) oweReport() {
 	select {
 	case a.reportDue <- struct{}{}:
 	default: // one report tells all
 	}
-	return nil
 }
 
 // reporter publishes what the node made of a new desired document. Not the handler itself: the document may arrive while
@@ -242,11 +247,10 @@ func (a *Agent) reporter(ctx context.Context) error {
 			return nil
 		case <-a.reportDue:
 		}
-		link, _ := a.line.current()
-		if link.AwaitUp(ctx) != nil {
+		if a.line.AwaitUp(ctx) != nil {
 			return nil
 		}
-		if err := a.report(ctx, link.Publish); err != nil && ctx.Err() == nil {
+		if err := a.report(ctx, a.line.Publish); err != nil && ctx.Err() == nil {
 			a.log.Debug("report not sent; the next session begins with it", agent.KeyErr, err)
 		}
 	}
@@ -265,6 +269,7 @@ func (a *Agent) loadDesired(id *identity.Identity) error {
 		return nil
 	}
 	a.desired.Store(&api.Revision{Generation: d.Generation, Hash: d.Hash})
+	a.settings.desire(&d) // a crash may have come between keeping the document and applying it
 	return nil
 }
 

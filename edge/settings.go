@@ -34,13 +34,30 @@ type settings struct {
 	cfg     configs.Edge
 	kept    overlays
 	status  api.ConfigStatus
-	pending map[string]any // desired, not yet looked at
+	pending *desiredConfig  // not yet looked at
+	life    context.Context // of Run; nil before it
+}
+
+// desiredConfig is the configuration of a desired document.
+type desiredConfig struct {
+	config     map[string]any
+	generation uint64
 }
 
 // overlays is what the store keeps. Trial is set while a change of the link has not proved itself.
 type overlays struct {
 	Current map[string]any `json:"current"`
 	Trial   map[string]any `json:"trial,omitempty"`
+	// Generation is that of the desired document whose configuration was looked at last, whatever came of it.
+	Generation uint64 `json:"generation,omitempty"`
+}
+
+// phase is how the settings stand while nothing has gone wrong.
+func (o overlays) phase() string {
+	if o.Trial != nil {
+		return "trial"
+	}
+	return "applied"
 }
 
 // trialWindow is how long a change of the link may take to connect.
@@ -68,7 +85,7 @@ func newSettings(a *Agent) (*settings, error) {
 		cfg = a.cfg
 	}
 	s.cfg = cfg
-	s.setStatus("applied", "")
+	s.setStatus(s.kept.phase(), "")
 	return s, nil
 }
 
@@ -88,9 +105,6 @@ func (s *settings) effective() configs.Edge {
 func (s *settings) state() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kept.Trial != nil {
-		return "trial"
-	}
 	return s.status.State
 }
 
@@ -112,6 +126,7 @@ func (s *settings) setStatus(state, reason string) {
 // Run finishes a trial that a restart interrupted, then applies desired configurations as they come.
 func (s *settings) Run(ctx context.Context) error {
 	s.mu.Lock()
+	s.life = ctx
 	trial := s.kept.Trial
 	s.mu.Unlock()
 	if trial != nil {
@@ -129,26 +144,30 @@ func (s *settings) Run(ctx context.Context) error {
 		case <-s.wake:
 		}
 		s.mu.Lock()
-		patch := s.pending
+		next := s.pending
 		s.pending = nil
 		s.mu.Unlock()
-		if patch == nil {
+		if next == nil {
 			continue
 		}
-		if _, err := s.apply(ctx, patch, true); err != nil && ctx.Err() == nil {
+		if _, err := s.apply(ctx, change{patch: next.config, generation: next.generation}); err != nil && ctx.Err() == nil {
 			s.agent.log.Warn("desired configuration not applied", agent.KeyErr, err)
 		}
 	}
 }
 
 // desire has Run lay a desired configuration over the file, in place of what was set before.
-func (s *settings) desire(config map[string]any) {
-	if config == nil {
+// One that was looked at before, in this life of the agent or an earlier one, is left alone.
+func (s *settings) desire(d *api.Desired) {
+	s.mu.Lock()
+	known := d.Config == nil || s.kept.Generation == d.Generation
+	if !known {
+		s.pending = &desiredConfig{d.Config, d.Generation}
+	}
+	s.mu.Unlock()
+	if known {
 		return
 	}
-	s.mu.Lock()
-	s.pending = config
-	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is awake
@@ -157,28 +176,34 @@ func (s *settings) desire(config map[string]any) {
 
 // set is the verb config.set.
 func (s *settings) set(ctx context.Context, patch map[string]any) (map[string]any, error) {
-	return s.apply(ctx, patch, false)
+	return s.apply(ctx, change{patch: patch})
 }
 
-// apply lays patch over the settings in force (or over nothing, with whole), validates the result, and puts it in
-// force. It returns what has changed.
-func (s *settings) apply(ctx context.Context, patch map[string]any, whole bool) (map[string]any, error) {
+// change is what somebody wants of the settings: a patch of what was set remotely before, or, with the generation of a
+// desired document, all that is set remotely.
+type change struct {
+	patch      map[string]any
+	generation uint64
+}
+
+// apply validates a change whole and puts it in force. It returns what was set.
+func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) {
 	s.one.Lock()
 	defer s.one.Unlock()
-	flat := map[string]any{}
-	flatten("", patch, flat)
-	for key := range flat {
-		if !slices.Contains(configs.RemoteKeys(), key) {
-			return nil, s.reject(fmt.Errorf("%s cannot be set remotely; these can: %v", key, configs.RemoteKeys()))
-		}
-	}
+	defer s.agent.oweReport() // whatever comes of it
 	s.mu.Lock()
-	next := map[string]any{}
-	if !whole {
-		maps.Copy(next, s.kept.Current)
-	}
-	old := s.cfg
+	next, old, kept := map[string]any{}, s.cfg, s.kept
 	s.mu.Unlock()
+	if c.generation == 0 {
+		maps.Copy(next, kept.Current)
+	} else {
+		kept.Generation = c.generation
+	}
+	flat := map[string]any{}
+	flatten("", c.patch, flat)
+	if err := s.permitted(flat); err != nil {
+		return nil, errors.Join(s.reject(err), s.note(kept))
+	}
 	for key, value := range flat {
 		next[key] = value
 		if value == nil {
@@ -187,18 +212,15 @@ func (s *settings) apply(ctx context.Context, patch map[string]any, whole bool) 
 	}
 	cfg, err := s.load(next)
 	if err != nil {
-		return nil, s.reject(err)
+		return nil, errors.Join(s.reject(err), s.note(kept))
 	}
 	if reflect.DeepEqual(cfg.MQTT, old.MQTT) {
-		if err := s.keep(overlays{Current: next}); err != nil {
+		if err := s.keep(overlays{Current: next, Generation: kept.Generation}); err != nil {
 			return nil, err
 		}
 		return flat, s.putInForce(cfg)
 	}
-	s.mu.Lock()
-	current := s.kept.Current
-	s.mu.Unlock()
-	if err := s.keep(overlays{Current: current, Trial: next}); err != nil {
+	if err := s.keep(overlays{Current: kept.Current, Trial: next, Generation: kept.Generation}); err != nil {
 		return nil, err
 	}
 	if err := s.putInForce(cfg); err != nil {
@@ -210,6 +232,35 @@ func (s *settings) apply(ctx context.Context, patch map[string]any, whole bool) 
 	return s.prove(ctx, next)
 }
 
+// permitted refuses what cannot be set remotely, and what would have no effect.
+func (s *settings) permitted(flat map[string]any) error {
+	for key := range flat {
+		if !slices.Contains(configs.RemoteKeys(), key) {
+			return fmt.Errorf("%s cannot be set remotely; these can: %v", key, configs.RemoteKeys())
+		}
+		if by := s.agent.src.Overridden(key, configs.EdgeEnvPrefix); by != "" {
+			return fmt.Errorf("%s is fixed on the device by %s, which wins; take that away first", key, by)
+		}
+	}
+	return nil
+}
+
+// note keeps the generation of a desired document that was refused, so that a restart does not try it again.
+func (s *settings) note(kept overlays) error {
+	s.mu.Lock()
+	same := kept.Generation == s.kept.Generation
+	status := s.status
+	s.mu.Unlock()
+	if same {
+		return nil
+	}
+	err := s.keep(kept)
+	s.mu.Lock()
+	s.status = status
+	s.mu.Unlock()
+	return err
+}
+
 func (s *settings) reject(err error) error {
 	s.mu.Lock()
 	s.setStatus("rejected", err.Error())
@@ -217,18 +268,24 @@ func (s *settings) reject(err error) error {
 	return fmt.Errorf("%w: %w", command.ErrRejected, err)
 }
 
-// prove waits until the node has connected with the trial, and makes it the rule, or takes it back. The end of ctx (a
-// deadline, or the agent's stop) leaves a trial as it is when the agent stops, and takes it back otherwise.
+// prove waits until the node has connected with the trial, and makes it the rule, or takes it back, also when its
+// command is cancelled or out of time. Only the agent's own stop leaves it on trial: the next start goes on with it.
 func (s *settings) prove(ctx context.Context, trial map[string]any) (map[string]any, error) {
 	link, _ := s.agent.line.current()
 	wctx, cancel := context.WithTimeout(ctx, trialWindow)
 	defer cancel()
 	err := link.AwaitUp(wctx)
 	if err == nil {
-		return trial, s.keep(overlays{Current: trial})
+		s.mu.Lock()
+		generation := s.kept.Generation
+		s.mu.Unlock()
+		return trial, s.keep(overlays{Current: trial, Generation: generation})
 	}
-	if errors.Is(context.Cause(ctx), context.Canceled) {
-		return nil, fmt.Errorf("settings are still on trial: %w", context.Cause(ctx))
+	s.mu.Lock()
+	stopping := s.life != nil && s.life.Err() != nil
+	s.mu.Unlock()
+	if stopping {
+		return nil, errors.New("agent is stopping; the settings are still on trial")
 	}
 	cause := fmt.Errorf("node did not connect with them within %s: %s", trialWindow, link.Status().LastError)
 	return nil, errors.Join(cause, s.rollBack(cause))
@@ -236,14 +293,15 @@ func (s *settings) prove(ctx context.Context, trial map[string]any) (map[string]
 
 // rollBack puts the settings from before the trial in force.
 func (s *settings) rollBack(cause error) error {
+	defer s.agent.oweReport()
 	s.mu.Lock()
-	current := s.kept.Current
+	kept := s.kept
 	s.mu.Unlock()
-	cfg, err := s.load(current)
+	cfg, err := s.load(kept.Current)
 	if err != nil {
 		cfg = s.agent.cfg
 	}
-	err = s.keep(overlays{Current: current})
+	err = s.keep(overlays{Current: kept.Current, Generation: kept.Generation})
 	s.mu.Lock()
 	s.setStatus("rolled-back", cause.Error())
 	s.mu.Unlock()
@@ -265,7 +323,7 @@ func (s *settings) keep(o overlays) error {
 	}
 	s.mu.Lock()
 	s.kept = o
-	s.setStatus("applied", "")
+	s.setStatus(o.phase(), "")
 	s.mu.Unlock()
 	return nil
 }

@@ -1,0 +1,113 @@
+package system
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// run has a node do something over REST and returns how it ended.
+func (f *field) run(node, verb string, args map[string]any, deadline time.Duration) api.CommandRecord {
+	f.t.Helper()
+	var made api.List[api.CommandRecord]
+	req := api.CommandRequest{Nodes: []string{node}, Verb: verb, Args: args, Deadline: deadline.String()}
+	if err := f.post("/v1/commands", req, &made); err != nil {
+		f.t.Fatal(err)
+	}
+	rec := made.Items[0]
+	poll(f.t, deadline+time.Minute, verb+" ends", func() error {
+		if err := f.get("/v1/commands/"+rec.ID, &rec); err != nil {
+			return err
+		}
+		if !rec.Final {
+			return fmt.Errorf("it is %s", rec.Phase)
+		}
+		return nil
+	})
+	return rec
+}
+
+// configured waits until the node reports that its configuration is in state.
+func (f *field) configured(node, state string) {
+	f.t.Helper()
+	poll(f.t, time.Minute, node+" reports "+state, func() error {
+		var n api.Node
+		if err := f.get("/v1/nodes/"+node, &n); err != nil {
+			return err
+		}
+		if n.Reported == nil || n.Reported.Config.State != state {
+			return fmt.Errorf("reported %+v", n.Reported)
+		}
+		return nil
+	})
+}
+
+func patch(section string, settings map[string]any) map[string]any {
+	return map[string]any{"patch": map[string]any{section: settings}}
+}
+
+func TestSettingsTakeEffectOrSayWhyNot(t *testing.T) {
+	f := newField(t)
+	node := f.node("set", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, "")
+	node.Args = append(node.Args, "--set", "log.level=info")
+	start(t, node)
+	f.online("set")
+	for _, c := range []struct {
+		section string
+		values  map[string]any
+		want    api.Phase
+	}{
+		{"telemetry", map[string]any{"interval": "3s"}, api.PhaseSucceeded},
+		{"telemetry", map[string]any{"interval": "never"}, api.PhaseRejected},
+		{"log", map[string]any{"level": "debug"}, api.PhaseRejected}, // a flag on the device wins: success would be a lie
+		{"command", map[string]any{"allow_reboot": true}, api.PhaseRejected},
+	} {
+		if rec := f.run("set", "config.set", patch(c.section, c.values), 20*time.Second); rec.Phase != c.want {
+			t.Errorf("%s %v: %s, %+v; wanted %s", c.section, c.values, rec.Phase, rec.Status, c.want)
+		}
+	}
+	kill(t, node) // what was set survives
+	start(t, node)
+	f.online("set")
+	var n api.Node
+	poll(t, time.Minute, "the probes follow the setting", func() error {
+		if err := f.get("/v1/nodes/set", &n); err != nil {
+			return err
+		}
+		if n.Birth.IntervalMillis != 3000 {
+			return fmt.Errorf("interval is %d ms", n.Birth.IntervalMillis)
+		}
+		return nil
+	})
+}
+
+// TestALinkThatDoesNotConnectIsTakenBack sets a broker that is not there. The command's deadline ends the trial.
+func TestALinkThatDoesNotConnectIsTakenBack(t *testing.T) {
+	f := newField(t)
+	start(t, f.node("trial", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, ""))
+	f.online("trial")
+	rec := f.run("trial", "config.set", patch("mqtt", map[string]any{"servers": []any{"mqtts://127.0.0.1:1"}}), 5*time.Second)
+	if rec.Phase == api.PhaseSucceeded {
+		t.Errorf("a broker that is not there was set: %+v", rec.Status)
+	}
+	f.online("trial")
+	f.ping("trial")
+	f.configured("trial", "rolled-back")
+	if rec := f.run("trial", "config.set", patch("mqtt", map[string]any{"encoding": "cbor"}), 30*time.Second); rec.Phase != api.PhaseSucceeded {
+		t.Errorf("a link that does connect: %s, %+v", rec.Phase, rec.Status)
+	}
+	f.configured("trial", "applied")
+	f.ping("trial")
+}
+
+func TestAnAgentRestartsWhenToldTo(t *testing.T) {
+	f := newField(t)
+	start(t, f.node("again", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, ""))
+	f.online("again")
+	if rec := f.run("again", "agent.restart", nil, 30*time.Second); rec.Phase != api.PhaseSucceeded {
+		t.Errorf("restart: %s, %+v", rec.Phase, rec.Status)
+	}
+	f.ping("again")
+}

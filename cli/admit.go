@@ -39,8 +39,12 @@ func (a *App) tokenCreate() *cobra.Command {
 			if format == "json" {
 				return writeJSON(a.Out, t)
 			}
-			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device:\n  skerry-edge run --join %s…\n",
-				t.ID, tokenUses(t), clock(t.Expires), clip(t.Join, 16)); err != nil {
+			if format == "name" {
+				_, err := fmt.Fprintln(a.Out, t.ID)
+				return err
+			}
+			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device: skerry-edge run --join JOINSTRING\n",
+				t.ID, tokenUses(t), clock(t.Expires)); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.Out, t.Join)
@@ -51,7 +55,7 @@ func (a *App) tokenCreate() *cobra.Command {
 	cmd.Flags().IntVar(&uses, "uses", 1, "how many devices may use it (0: any number)")
 	cmd.Flags().BoolVar(&approval, "approval", false, "a person has to approve each device (skerry approve)")
 	cmd.Flags().StringToStringVar(&pairs, "label", nil, "label for every node that joins with it: key=value")
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "table (the join string) or json")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table (the join string), name (the id) or json")
 	return cmd
 }
 

@@ -51,7 +51,6 @@ func bundleParts() map[string]string {
 		"tokens.json":      "/v1/tokens",
 		"audit.json":       "/v1/audit?limit=5000",
 		"metrics.txt":      "/metrics",
-		"tsdb.json":        "/api/v1/status/tsdb",
 		"openapi.json":     "/openapi.json",
 	}
 }

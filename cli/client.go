@@ -120,6 +120,12 @@ func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*
 	defer resp.Body.Close()
 	problem := &api.Problem{Status: resp.StatusCode, Title: resp.Status}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	var promql struct {
+		Error string `json:"error"`
+	}
+	if err == nil && json.Unmarshal(raw, &promql) == nil && promql.Error != "" { // the query API has a form of its own
+		return nil, &api.Problem{Status: resp.StatusCode, Title: resp.Status, Detail: promql.Error}
+	}
 	if err != nil || json.Unmarshal(raw, problem) != nil {
 		return nil, &api.Problem{Status: resp.StatusCode, Title: resp.Status, Detail: strings.TrimSpace(string(raw))}
 	}
@@ -150,10 +156,19 @@ func (c *Client) Watch(ctx context.Context, query url.Values, take func(*api.Cha
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(make([]byte, 64<<10), 4<<20)
+	failed := false
 	for lines.Scan() {
 		data, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok {
+			failed = failed || lines.Text() == "event: error"
 			continue
+		}
+		if failed {
+			problem := &api.Problem{}
+			if err := json.Unmarshal([]byte(data), problem); err != nil {
+				return fmt.Errorf("read watch: %w", err)
+			}
+			return problem
 		}
 		var change api.Change
 		if err := json.Unmarshal([]byte(data), &change); err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,6 @@ func (a *App) nodeColumns() []column[api.Node] {
 		{"SEEN", false, func(n api.Node) string { return a.since(n.LastSeen) }},
 		{"ARCH", false, func(n api.Node) string { return birth(n).Host.Arch }},
 		{"CERT", false, func(n api.Node) string { return a.until(n.Certificate.NotAfter) }},
-		{"BACKLOG", false, func(n api.Node) string { return fmt.Sprint(birth(n).Backlog.Batches + birth(n).Backlog.Events) }},
 		{"REASON", false, func(n api.Node) string { return clip(n.Reason, 22) }},
 		{"VERSION", true, func(n api.Node) string { return birth(n).Version }},
 		{"OS", true, func(n api.Node) string { return birth(n).Host.OS }},
@@ -56,7 +56,7 @@ func (a *App) commandColumns() []column[api.CommandRecord] {
 		{"BY", false, func(c api.CommandRecord) string { return clip(c.By, 16) }},
 		{"REASON", false, func(c api.CommandRecord) string { return clip(lastReason(c), 30) }},
 		{"DEADLINE", true, func(c api.CommandRecord) string { return clock(c.Deadline) }},
-		{"ARGS", true, func(c api.CommandRecord) string { return fmt.Sprint(c.Args) }},
+		{"ARGS", true, func(c api.CommandRecord) string { return compact(c.Args) }},
 	}
 }
 
@@ -123,6 +123,28 @@ func (a *App) operatorColumns() []column[api.Operator] {
 		{"CERT", false, func(o api.Operator) string { return a.until(o.Certificate.NotAfter) }},
 		{"REVOKED", false, func(o api.Operator) string { return fmt.Sprint(o.Revoked) }},
 		{"SHA256", true, func(o api.Operator) string { return o.Certificate.SHA256 }},
+	}
+}
+
+// compact writes arguments as one line of JSON; nothing for none.
+func compact(args map[string]any) string {
+	if len(args) == 0 {
+		return ""
+	}
+	raw, err := json.Marshal(args)
+	if err != nil {
+		return "?"
+	}
+	return string(raw)
+}
+
+func (a *App) accessColumns() []column[api.AccessToken] {
+	return []column[api.AccessToken]{
+		{"ID", false, func(t api.AccessToken) string { return t.ID }},
+		{"NAME", false, func(t api.AccessToken) string { return t.Name }},
+		{"ROLE", false, func(t api.AccessToken) string { return string(t.Role) }},
+		{"EXPIRES", false, func(t api.AccessToken) string { return a.until(t.Expires) }},
+		{"CREATED", false, func(t api.AccessToken) string { return clock(t.Created) }},
 	}
 }
 

@@ -96,8 +96,9 @@ func (a *App) demo(ctx context.Context, f *demoFlags) (err error) {
 	if f.format == "json" {
 		return writeJSON(a.Out, summary)
 	}
-	_, err = fmt.Fprintf(a.Out, "\n%d nodes online, %d samples stored, commands: %v, in %.0f s\n", summary.NodesOnline, summary.SamplesStored,
-		summary.Commands, summary.Seconds)
+	_, err = fmt.Fprintf(a.Out, "\n%d nodes online, %d samples stored; commands: %d succeeded, %d rejected, %d expired; %.0f s\n",
+		summary.NodesOnline, summary.SamplesStored, summary.Commands[api.PhaseSucceeded], summary.Commands[api.PhaseRejected],
+		summary.Commands[api.PhaseExpired], summary.Seconds)
 	return err
 }
 

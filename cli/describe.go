@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,11 +61,12 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 	t.add("Certificate", "expires "+a.until(n.Certificate.NotAfter)+", "+clock(n.Certificate.NotAfter))
 	t.add("Labels", labels(n.Labels))
 	t.add("Agent", fmt.Sprintf("%s, started %s ago, restarted %d times", b.Version, a.since(b.Started), n.Restarts))
-	t.add("Machine", fmt.Sprintf("%s, %s, %s, %d CPUs, %s", b.Host.Model, b.Host.Arch, b.Host.OS, b.Host.CPUs, size(float64(b.Host.MemoryBytes))))
+	t.add("Machine", strings.TrimPrefix(fmt.Sprintf("%s, %s, %s, %d CPUs, %s", b.Host.Model, b.Host.Arch, b.Host.OS, b.Host.CPUs,
+		size(float64(b.Host.MemoryBytes))), ", "))
 	t.add("Kernel", b.Host.Kernel)
 	t.add("Boot", fmt.Sprintf("%s, rebooted %d times", n.Boot, n.Reboots))
 	t.add("Clock", string(b.TimeQuality))
-	t.add("Backlog", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, size(float64(b.Backlog.Bytes))))
+	t.add("At connect", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, size(float64(b.Backlog.Bytes))))
 	d := b.Backlog.Dropped
 	t.add("Dropped", fmt.Sprintf("%d samples in %d batches, %d down-sampled, %d events, %d alarms", d.Samples, d.Batches, d.Downsampled, d.Events, d.Alarms))
 	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, b.Desired.Generation))
@@ -118,7 +120,7 @@ func (a *App) describeOrder(ctx context.Context, c *Client, id, format string) e
 	t.add("Command", r.ID)
 	t.add("Node", r.Node)
 	t.add("Verb", r.Verb)
-	t.add("Args", fmt.Sprint(r.Args))
+	t.add("Args", compact(r.Args))
 	t.add("Asked by", r.By+" at "+clock(r.Created))
 	t.add("Deadline", clock(r.Deadline))
 	t.add("Phase", string(r.Phase))

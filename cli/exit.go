@@ -51,7 +51,9 @@ func report(w io.Writer, err error) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		code = e.code
 	} else if p, ok := errors.AsType[*api.Problem](err); ok {
-		code = codeOf(p.Status)
+		if code = codeOf(p.Status); p.Code == "transfer_failed" { // the node's refusal, not the cluster agent's absence
+			code = ExitCommand
+		}
 	}
 	if _, werr := fmt.Fprintln(w, "skerry:", err); werr != nil {
 		return ExitError

@@ -26,13 +26,13 @@ type getFlags struct {
 func (a *App) getCommand() *cobra.Command {
 	f := &getFlags{}
 	cmd := &cobra.Command{
-		Use:   "get nodes|commands|tokens|events|enrollments|operators|audit [NAME]",
+		Use:   "get nodes|commands|tokens|events|enrollments|operators|access|audit [NAME]",
 		Short: "List what the cluster agent knows",
 		Example: `  skerry get nodes -l site=harbour -w
   skerry get commands --node pump-3 --open
   skerry get events -o json`,
 		Args:      cobra.RangeArgs(1, 2),
-		ValidArgs: []string{"nodes", "commands", "tokens", "events", "enrollments", "operators", "audit"},
+		ValidArgs: []string{"nodes", "commands", "tokens", "events", "enrollments", "operators", "access", "audit"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(f.format); err != nil {
 				return err
@@ -76,10 +76,12 @@ func (a *App) get(ctx context.Context, kind, name string, f *getFlags) error {
 		return getAndWatch(ctx, c, a, listing[api.Enrollment]{"/v1/enrollments", name, q, enrollmentName, a.enrollmentColumns(), nil}, f)
 	case "operator":
 		return getAndWatch(ctx, c, a, listing[api.Operator]{"/v1/operators", name, q, operatorName, a.operatorColumns(), nil}, f)
+	case "access":
+		return getAndWatch(ctx, c, a, listing[api.AccessToken]{"/v1/access-tokens", name, q, accessName, a.accessColumns(), nil}, f)
 	case "audit":
 		return getAndWatch(ctx, c, a, listing[api.AuditEntry]{"/v1/audit", name, q, auditName, a.auditColumns(), nil}, f)
 	}
-	return usage(fmt.Errorf("get %q: wanted nodes, commands, tokens, events, enrollments, operators or audit", kind))
+	return usage(fmt.Errorf("get %q: wanted nodes, commands, tokens, events, enrollments, operators, access or audit", kind))
 }
 
 func (f *getFlags) query() url.Values {
@@ -175,6 +177,7 @@ func eventName(e api.EventRecord) string     { return fmt.Sprint(e.ID) }
 func tokenName(t api.Token) string           { return t.ID }
 func enrollmentName(e api.Enrollment) string { return e.ID }
 func operatorName(o api.Operator) string     { return o.Name }
+func accessName(t api.AccessToken) string    { return t.ID }
 func auditName(e api.AuditEntry) string      { return fmt.Sprint(e.ID) }
 
 func (a *App) since(m api.Millis) string { return age(a.Now(), m) }

@@ -109,6 +109,10 @@ func (a *App) printAnswer(ans answer, format string) error {
 	if err := json.Unmarshal(ans.Data.Result, &points); err != nil {
 		return fmt.Errorf("read answer: %w", err)
 	}
+	if len(points) == 0 {
+		_, err := fmt.Fprintln(a.Err, "no series")
+		return err
+	}
 	t := &table{}
 	for _, p := range points {
 		if ans.Data.ResultType == "vector" {

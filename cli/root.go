@@ -39,7 +39,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 7 a command ended otherwise than succeeded, 8 not finished within --timeout.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs, // an unknown command is ours to refuse, with our exit code
 	}
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
@@ -51,14 +51,22 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 	root.AddCommand(a.getCommand(), a.describeCommand(), a.runCommand(), a.cancelCommand(), a.topCommand(), a.queryCommand(),
 		a.logsCommand(), a.cpCommand(), a.tokenCommand(), a.approveCommand(), a.nodeCommand(), a.operatorCommand(),
 		a.accessCommand(), a.contextCommand(), a.doctorCommand(), a.bundleCommand(), a.demoCommand(), a.versionCommand())
-	for _, cmd := range root.Commands() {
-		usageArgs(cmd)
-	}
+	usageArgs(root)
 	return root
 }
 
 // usageArgs gives a wrong number of arguments the exit code of a usage error, all the way down.
+//
+// A command that only groups others does not know what to do by itself: a mistyped subcommand must not look like success.
 func usageArgs(cmd *cobra.Command) {
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return usage(errors.New("unknown command " + args[0] + "; see: " + cmd.CommandPath() + " --help"))
+		}
+	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {

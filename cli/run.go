@@ -35,6 +35,7 @@ expired; --wait follows it there. What follows -- is the argv of the verb exec.
 A value of --arg is read as JSON where it is JSON (numbers, true, [1,2]); prefix the key with "=" to take it as text.`,
 		Example: `  skerry run ping --on pump-3 --wait
   skerry run exec --on pump-3 --wait -- /bin/df -h
+  skerry run config.set --on pump-3 --wait --arg 'patch={"telemetry":{"interval":"30s"}}'
   skerry run log.tail -l site=harbour --arg lines=20 --wait`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), args[0], args[1:], f) },

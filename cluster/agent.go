@@ -242,7 +242,12 @@ func (a *Agent) onDamage(d telemetry.Damage) {
 
 // note puts an event of the cluster agent itself into the event log.
 func (a *Agent) note(class api.Class, kind, object, message string) {
-	err := a.registry.Events().Append(api.EventRecord{At: api.At(time.Now()), Class: class, Kind: kind, Object: object, Message: message})
+	a.noteOf("", class, kind, object, message)
+}
+
+// noteOf is note about a node.
+func (a *Agent) noteOf(node string, class api.Class, kind, object, message string) {
+	err := a.registry.Events().Append(api.EventRecord{Node: node, At: api.At(time.Now()), Class: class, Kind: kind, Object: object, Message: message})
 	if err != nil {
 		a.log.Warn("event not kept", agent.KeyReason, message, agent.KeyErr, err)
 	}

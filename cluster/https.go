@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -21,24 +22,34 @@ import (
 
 // server is the one HTTPS listener.
 type server struct {
-	agent *Agent
-	http  *http.Server
+	agent   *Agent
+	http    *http.Server
+	closing context.CancelFunc // ends watches and followed logs
+	busy    sync.WaitGroup     // requests under way
 }
 
 // drainWithin is how long requests under way may take when the agent stops.
 const drainWithin = 5 * time.Second
 
 func (a *Agent) newREST() (*server, error) {
+	closing, cancel := context.WithCancel(context.WithoutCancel(a.life))
+	srv := &server{agent: a, closing: cancel}
 	devices := http.NewServeMux()
 	a.enroll.Routes(devices)
 	site := rest.Site{Gate: gate{a}, Fleet: fleet{a}, Orders: orders{a}, Admission: admission{a}, Files: files{a.streams}, Status: a.status,
-		PromQL: a.telemetry.Handler(), Enroll: devices, Metrics: a.metrics(), Ready: a.ready}
+		PromQL: a.telemetry.Handler(), Enroll: devices, Metrics: a.metrics(), Ready: a.ready, Closing: closing}
 	handler := a.enroll.Guard(rest.New(site, agent.Version()))
-	return &server{agent: a, http: &http.Server{
-		Handler: handler, TLSConfig: a.enroll.ServerTLS(a.listener),
+	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		srv.busy.Add(1)
+		defer srv.busy.Done()
+		handler.ServeHTTP(w, r)
+	})
+	srv.http = &http.Server{
+		Handler: counted, TLSConfig: a.enroll.ServerTLS(a.listener),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}}, nil
+	}
+	return srv, nil
 }
 
 // Run gives devices the addresses that are known by now, writes the administrator's context, and serves until ctx ends:
@@ -51,10 +62,12 @@ func (s *server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainWithin)
 		defer cancel()
+		s.closing()
 		err := s.http.Shutdown(dctx)
-		if errors.Is(err, context.DeadlineExceeded) { // watches and followed logs end here
+		if errors.Is(err, context.DeadlineExceeded) {
 			err = s.http.Close()
 		}
+		s.busy.Wait() // the stores close next
 		stopped <- err
 	})
 	defer stop()

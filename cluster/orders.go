@@ -25,12 +25,18 @@ func openCommands(node string) command.Filter {
 	return command.Filter{Node: node, Open: true, Limit: 10_000}
 }
 
+// errRequest marks a request that does not decode.
+var errRequest = errors.New("request cannot be read")
+
 // onRequest takes a request of an operator over MQTT. Whatever is wrong with it is told on its status topic.
 func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 	var req api.Request
 	id, node := m.Topic.ID, m.Topic.Node
 	who := rest.Principal{Name: m.From.Name, Role: m.From.Role, From: "mqtt"}
 	err := a.codec.Decode(mqtt.KindRequest, m.Payload, &req)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errRequest, err)
+	}
 	var rec api.CommandRecord
 	if err == nil {
 		rec, err = a.order(ctx, command.Order{ID: id, Node: node, Verb: req.Verb, Args: req.Args, By: viaMQTT + who.Name,
@@ -43,8 +49,8 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
 		Result: result})
 	if err != nil {
-		if ctx.Err() != nil {
-			return err
+		if _, final := errors.AsType[*api.Problem](err); !final && !errors.Is(err, errRequest) {
+			return err // a fault of ours, such as a full disk: not acknowledged, so the request comes again
 		}
 		a.answerRequest(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
 		return nil
@@ -54,7 +60,7 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 }
 
 // clip fits a text into a reason.
-func clip(s string) string { return s[:min(len(s), api.MaxReasonBytes)] }
+func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), api.MaxReasonBytes)], "") }
 
 // order is the one door for commands: it checks that the caller may ask the node for the verb, then journals.
 func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) (api.CommandRecord, error) {

@@ -90,7 +90,7 @@ func (a fleet) Remove(ctx context.Context, node string) error {
 		return err
 	}
 	a.acks.reset(node)
-	a.note(api.ClassEvent, "node.removed", node, "removed by an administrator")
+	a.noteOf(node, api.ClassEvent, "node.removed", "", "removed by an administrator")
 	return a.telemetry.DeleteNode(ctx, node)
 }
 

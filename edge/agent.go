@@ -52,6 +52,7 @@ type Agent struct {
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
+	built     atomic.Bool   // what needs the identity is there
 	reportDue chan struct{} // holds one
 	resendDue chan struct{} // holds one
 	restart   context.CancelCauseFunc
@@ -138,10 +139,14 @@ func (a *Agent) enrolled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := agent.Notify("STATUS=enrolling"); err != nil {
-		a.log.Warn("service manager does not listen", agent.KeyErr, err)
+	if err := os.MkdirAll(a.cfg.RuntimeDir, 0o700); err != nil {
+		return fmt.Errorf("create runtime directory: %w", err)
 	}
+	// Ready to the service manager: a device that waits for a person or a network is doing its duty.
+	a.tellManager("READY=1\nSTATUS=enrolling")
+	defer a.tellManager("STOPPING=1")
 	g := &agent.Group{Log: a.log}
+	g.Stage("status", newStatusServer(a.cfg.RuntimeDir, a.status), agent.RunFunc(a.watchdog))
 	g.Stage("identity", a.keeper)
 	g.Stage("agent", agent.RunFunc(a.work))
 	return g.Run(ctx)
@@ -159,18 +164,16 @@ func (a *Agent) work(ctx context.Context) error {
 		return err
 	}
 	g := &agent.Group{Log: a.log}
-	g.Stage("status", newStatusServer(a.cfg.RuntimeDir, a.status))
+	a.built.Store(true)
 	g.Stage("outbox", a.outbox)
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
-	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter), agent.RunFunc(a.resender), agent.RunFunc(a.watchdog), agent.RunFunc(a.announceStart))
+	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),
+		agent.RunFunc(a.resender), agent.RunFunc(a.announceStart))
 	return errors.Join(g.Run(ctx), a.outbox.Close()) // what is not acknowledged goes to flash: a reboot may follow
 }
 
 func (a *Agent) build(id *identity.Identity) error {
-	if err := os.MkdirAll(a.cfg.RuntimeDir, 0o700); err != nil {
-		return fmt.Errorf("create runtime directory: %w", err)
-	}
 	var err error
 	if a.settings, err = newSettings(a); err != nil {
 		return err
@@ -224,15 +227,17 @@ func (a *Agent) watchdog(ctx context.Context) error {
 
 // announceStart says that the agent is up, once per life.
 func (a *Agent) announceStart(ctx context.Context) error {
-	if err := agent.Notify("READY=1\nSTATUS=running"); err != nil {
-		a.log.Warn("service manager does not listen", agent.KeyErr, err)
-	}
+	a.tellManager("STATUS=running")
 	a.event(api.ClassEvent, "agent.started", "", "skerry-edge "+agent.Version()+" started")
 	<-ctx.Done()
-	if err := agent.Notify("STOPPING=1"); err != nil {
+	return nil
+}
+
+// tellManager tells the service manager, if there is one, how the agent is.
+func (a *Agent) tellManager(state string) {
+	if err := agent.Notify(state); err != nil {
 		a.log.Warn("service manager does not listen", agent.KeyErr, err)
 	}
-	return nil
 }
 
 func (a *Agent) closeStore(st *store.Store) {
@@ -263,8 +268,12 @@ func labelMap(list []string) (map[string]string, error) {
 // status tells everything that `skerry-edge status` shows.
 func (a *Agent) status() Status {
 	now, quality := a.clock.Read()
+	if !a.built.Load() {
+		return Status{Node: a.cfg.Node, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
+			TimeQuality: quality, Trouble: a.keeper.Trouble(), Config: "applied", Link: LinkStatus{LastError: "not enrolled yet"}}
+	}
 	id := a.keeper.Current()
-	st := Status{Node: id.Node, Cluster: id.Cluster, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
+	st := Status{Trouble: a.keeper.Trouble(), Node: id.Node, Cluster: id.Cluster, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
 		TimeQuality: quality, Enrolled: id.Enrolled(), Certificate: id.Describe(), Epoch: a.epoch.Load(), Backlog: a.outbox.Backlog(),
 		FlashBytes: a.outbox.Stats().FlashBytes, Commands: a.engine.Open(), Probes: a.probes.Status(), Config: a.settings.state()}
 	l := a.line.status()

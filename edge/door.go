@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -39,7 +37,7 @@ usage: skerry-edge COMMAND [flags]
   run       enrol if needed, report telemetry, obey commands (stop with SIGTERM)
   status    tell what the running agent does
   doctor    find out why this node is not online; exit code: 10 clock, 11 dns, 12 tcp, 13 tls, 14 CA pin,
-            15 token, 16 broker, 17 certificate, 18 no join string
+            15 token, 16 broker, 17 certificate, 18 no join string, 19 waiting for approval
   config    print the configuration in force; --defaults prints the commented defaults
   version   print the version
 
@@ -205,11 +203,12 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int
 		}
 		clock.Raise(join.Issued.Time())
 		p.Join = &join
-	}
-	if !p.Running { // the store is the running agent's alone
-		if floor, err := savedFloor(cfg.Dir, clock.Now()); err == nil {
-			clock.Raise(floor)
+		if st, err := askStatus(ctx, cfg.RuntimeDir); err == nil && strings.HasPrefix(st.Trouble, "waiting for approval") {
+			p.Waiting = st.Trouble
 		}
+	}
+	if floor, err := store.ReadFloor(cfg.Dir); err == nil { // a running agent holds the file, and knows better anyway
+		clock.Raise(floor)
 	}
 	var writeErr error
 	last := doctor.Diagnose(ctx, p, func(f doctor.Finding) {
@@ -220,19 +219,6 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int
 		writeErr = errors.Join(writeErr, f.Write(d.Out))
 	})
 	return last.Exit, writeErr
-}
-
-// savedFloor reads the clock floor that the agent kept. A directory that does not exist yet is not made.
-func savedFloor(dir string, now time.Time) (time.Time, error) {
-	if _, err := os.Stat(filepath.Join(dir, "state.db")); err != nil {
-		return time.Time{}, err
-	}
-	s, err := store.Open(dir, now)
-	if err != nil {
-		return time.Time{}, err
-	}
-	floor, err := s.Floor()
-	return floor, errors.Join(err, s.Close())
 }
 
 func (d *Door) status(ctx context.Context, cfg configs.Edge, output string) error {

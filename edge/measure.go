@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -71,7 +72,7 @@ func (a *Agent) buildProbes(cfg configs.Edge) error {
 }
 
 // clip fits a text into an event.
-func clip(s string) string { return s[:min(len(s), api.MaxReasonBytes)] }
+func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), api.MaxReasonBytes)], "") }
 
 func (a *Agent) rebatch(cfg configs.Edge) error {
 	b, err := probe.NewBatcher(probe.BatchConfig{Boot: a.boot, Rows: cfg.Telemetry.BatchRows})

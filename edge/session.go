@@ -64,6 +64,11 @@ func (a *Agent) topic(kind mqtt.Kind, id string) string {
 
 // announce tells who is there, before anything else is sent in this session.
 func (a *Agent) announce(ctx context.Context, s *mqtt.Session) error {
+	select { // before, nobody knows which commands are open
+	case <-a.engine.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	birth, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), a.birth())
 	if err != nil {
 		return err

@@ -35,7 +35,8 @@ type Status struct {
 	FlashBytes  int64           `json:"flashBytes"` // written since start, by outbox
 	Commands    []string        `json:"openCommands"`
 	Probes      []api.Probe     `json:"probes"`
-	Config      string          `json:"config"` // applied, trial or rolled-back
+	Config      string          `json:"config"`            // applied, trial, rejected or rolled-back
+	Trouble     string          `json:"trouble,omitempty"` // with the identity: why it is not there, or not renewed
 }
 
 // LinkStatus is the MQTT link in a status.
@@ -143,7 +144,10 @@ func (s *Status) write(w io.Writer) error {
 	}
 	certificate := "none yet"
 	if s.Enrolled {
-		certificate = fmt.Sprintf("valid for %s more", s.Certificate.NotAfter.Time().Sub(s.Now.Time()).Round(time.Hour))
+		certificate = fmt.Sprintf("valid for %d more days", int(s.Certificate.NotAfter.Time().Sub(s.Now.Time()).Hours()/24))
+	}
+	if s.Trouble != "" {
+		certificate += "; " + s.Trouble
 	}
 	d := s.Backlog.Dropped
 	_, err := fmt.Fprintf(w, `node         %s of cluster %s

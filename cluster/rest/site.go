@@ -107,4 +107,6 @@ type Site struct {
 	Enroll    http.Handler // /v1/enroll, /v1/renew, /v1/ca, /v1/time; for devices, which authenticate themselves
 	Metrics   http.Handler
 	Ready     func() error // nil when the agent can do its work
+	// Closing ends answers that would go on for ever, ahead of the server's own stop; nil never does.
+	Closing context.Context
 }

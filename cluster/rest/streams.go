@@ -51,8 +51,17 @@ func (s *Server) stream(method, path string, role api.Role, h func(http.Response
 	s.mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.allow(r, role)
 		if err != nil {
+			if doc.OperationID != "watch" {
+				s.site.Gate.Audit(who, doc.OperationID, r.PathValue("id")+":"+r.URL.Query().Get("path"), err.Error())
+			}
 			writeProblem(w, err)
 			return
+		}
+		if s.site.Closing != nil {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(s.site.Closing, cancel)()
+			r = r.WithContext(ctx)
 		}
 		if err := h(w, r, who); err != nil && r.Context().Err() == nil {
 			writeProblem(w, err)
@@ -71,6 +80,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ Principal) erro
 			return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Code: "kind",
 				Detail: fmt.Sprintf("kind %q: wanted node, command or event", k)}
 		}
+	}
+	if _, err := s.site.Fleet.Nodes(query.Selector); err != nil { // while it can still be said
+		return err
 	}
 	rc := http.NewResponseController(w)
 	if err := rc.SetWriteDeadline(time.Time{}); err != nil {
@@ -124,7 +136,16 @@ func writeEvents(rc *http.ResponseController, w io.Writer, changes <-chan api.Ch
 			if _, err := io.WriteString(w, ": still watching\n\n"); err != nil {
 				return err
 			}
-		case <-ended:
+		case err := <-ended:
+			if err == nil {
+				err = errors.New("the cluster agent ends the watch")
+			}
+			raw, jerr := json.Marshal(api.Problem{Status: http.StatusServiceUnavailable, Title: "watch ended", Detail: err.Error(), Code: "watch_ended",
+				Cure: "watch again"})
+			if jerr == nil {
+				_, _ = fmt.Fprintf(w, "event: error\ndata: %s\n\n", raw) // the reader may have gone
+				_ = rc.Flush()
+			}
 			return nil
 		}
 	}

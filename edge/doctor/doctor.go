@@ -26,6 +26,7 @@ const (
 	ExitBroker      = 16
 	ExitCertificate = 17
 	ExitJoin        = 18
+	ExitApproval    = 19
 )
 
 // Finding is the outcome of one step. Seen, Wanted and Cure are set when it failed.
@@ -47,6 +48,7 @@ type Patient struct {
 	Client   *identity.Client
 	Node     string   // wanted id, before enrolment
 	Brokers  []string // in place of those in Identity
+	Waiting  string   // what a running agent waits for before it has a certificate; empty for nothing
 	Running  bool     // an agent uses the identity now: do not take its MQTT session over
 }
 
@@ -88,7 +90,7 @@ func (p *Patient) steps() []step {
 			return append(steps, step{"join", noJoin})
 		}
 		site := &site{p: p, urls: p.Join.Endpoints, port: "8443"}
-		return append(steps, step{"dns", site.dns}, step{"tcp", site.tcp}, step{"tls", site.tlsPinned}, step{"token", p.token})
+		return append(steps, step{"dns", site.dns}, step{"tcp", site.tcp}, step{"tls", site.tlsPinned}, step{"token", p.token}, step{"approval", p.approval})
 	}
 	urls := p.Brokers
 	if len(urls) == 0 {
@@ -125,6 +127,15 @@ func (p *Patient) certificate(context.Context) Finding {
 		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),
 		Wanted: "a valid certificate",
 		Cure:   "start skerry-edge: it renews by itself within the grace window; after it, remove identity.json and join again"}
+}
+
+// approval tells of a device that a person has to let in.
+func (p *Patient) approval(context.Context) Finding {
+	if p.Waiting == "" {
+		return Finding{Detail: "nobody has to approve this device, or it has not asked yet"}
+	}
+	return Finding{Exit: ExitApproval, Detail: "a person has to let this device in", Seen: p.Waiting, Wanted: "approval by an administrator",
+		Cure: "on the cluster: skerry approve " + p.Node}
 }
 
 // token asks whether the join string would be accepted, without using it.

@@ -20,13 +20,17 @@ import (
 type site struct {
 	p          *Patient
 	urls       []string
-	port       string // when a URL has none
-	host, addr string // chosen by dns, then tcp
-	addrs      []string
+	port       string  // when a URL has none
+	places     []place // what the names resolve to
+	host, addr string  // the place that answered
 }
+
+// place is an address, and the name that led to it: the one TLS must show.
+type place struct{ host, addr string }
 
 func (s *site) dns(ctx context.Context) Finding {
 	var why error
+	var found []string
 	for _, raw := range s.urls {
 		host, port, err := hostPort(raw, s.port)
 		if err != nil {
@@ -38,32 +42,38 @@ func (s *site) dns(ctx context.Context) Finding {
 			why = err
 			continue
 		}
-		s.host = host
+		found = append(found, host+" is "+strings.Join(ips, ", "))
 		for _, ip := range ips {
-			s.addrs = append(s.addrs, net.JoinHostPort(ip, port))
+			s.places = append(s.places, place{host, net.JoinHostPort(ip, port)})
 		}
-		return Finding{Detail: host + " is " + strings.Join(ips, ", ")}
+	}
+	if len(s.places) > 0 {
+		return Finding{Detail: strings.Join(found, "; ")}
 	}
 	return Finding{Exit: ExitDNS, Detail: "no server name resolves", Seen: fmt.Sprint(why), Wanted: "an address for " + strings.Join(s.urls, ", "),
 		Cure: "check /etc/resolv.conf, or advertise an IP address on the cluster: skerry-cluster --set advertise=IP"}
 }
 
+// tcp takes the first place that answers, in the order in which the agent would try them.
 func (s *site) tcp(ctx context.Context) Finding {
 	var why error
-	for _, addr := range s.addrs {
-		conn, err := (&net.Dialer{Timeout: stepTimeout / 2}).DialContext(ctx, "tcp", addr)
+	var tried []string
+	share := stepTimeout / time.Duration(len(s.places)+1)
+	for _, p := range s.places {
+		tried = append(tried, p.addr)
+		conn, err := (&net.Dialer{Timeout: share}).DialContext(ctx, "tcp", p.addr)
+		if err == nil {
+			err = conn.Close()
+		}
 		if err != nil {
 			why = err
 			continue
 		}
-		s.addr = addr
-		if err := conn.Close(); err != nil {
-			why = err
-			continue
-		}
-		return Finding{Detail: "connected to " + addr}
+		s.host, s.addr = p.host, p.addr
+		return Finding{Detail: "connected to " + p.addr}
 	}
-	f := Finding{Exit: ExitTCP, Detail: "no server accepts a connection", Seen: fmt.Sprint(why), Wanted: "a connection to " + strings.Join(s.addrs, " or ")}
+	f := Finding{Exit: ExitTCP, Detail: "no server accepts a connection", Seen: fmt.Sprint(why),
+		Wanted: "a connection to " + strings.Join(tried, " or ")}
 	var timeout net.Error
 	switch {
 	case errors.Is(why, syscall.ECONNREFUSED):

@@ -30,6 +30,7 @@ type KeeperConfig struct {
 type Keeper struct {
 	cfg     KeeperConfig
 	current atomic.Pointer[Identity]
+	trouble atomic.Pointer[string]
 	ready   chan struct{}
 }
 
@@ -46,6 +47,16 @@ func (k *Keeper) Ready() <-chan struct{} { return k.ready }
 
 // Current is the identity in use; nil before Ready.
 func (k *Keeper) Current() *Identity { return k.current.Load() }
+
+// Trouble is why there is no certificate yet, or why it was not renewed; empty while all is well.
+func (k *Keeper) Trouble() string {
+	if t := k.trouble.Load(); t != nil {
+		return *t
+	}
+	return ""
+}
+
+func (k *Keeper) setTrouble(text string) { k.trouble.Store(&text) }
 
 // Run enrols when needed, then renews.
 func (k *Keeper) Run(ctx context.Context) error {
@@ -83,6 +94,7 @@ func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
 	for {
 		next, wait, err := k.attempt(ctx, id)
 		if err == nil && next != nil {
+			k.setTrouble("")
 			k.cfg.Log.Info("enrolled", agent.KeyNode, next.Node, agent.KeyCluster, next.Cluster,
 				agent.KeyNotAfter, next.Leaf().NotAfter)
 			return next, next.Save(k.cfg.Dir)
@@ -114,6 +126,7 @@ func (k *Keeper) attempt(ctx context.Context, id *Identity) (*Identity, time.Dur
 	}
 	if reply.Status == api.EnrollPending {
 		wait := min(max(time.Duration(reply.RetryAfterMillis)*time.Millisecond, time.Second), time.Minute)
+		k.setTrouble("waiting for approval on the cluster: skerry get enrollments; skerry approve " + id.Node)
 		k.cfg.Log.Info("waiting for approval", agent.KeyNode, id.Node, agent.KeyReason, reply.Message)
 		return nil, agent.Jitter(wait, 0.1), nil
 	}
@@ -132,6 +145,7 @@ func (k *Keeper) renew(ctx context.Context) error {
 		next, err := k.renewOnce(ctx, id)
 		if err == nil {
 			k.current.Store(next)
+			k.setTrouble("")
 			k.cfg.Log.Info("certificate renewed", agent.KeyNode, next.Node, agent.KeyNotAfter, next.Leaf().NotAfter)
 			backoff.Reset()
 			continue
@@ -180,6 +194,7 @@ func (k *Keeper) fail(ctx context.Context, what string, err error, wait time.Dur
 	if ctx.Err() != nil {
 		return
 	}
+	k.setTrouble(what + ": " + err.Error())
 	k.cfg.Log.Warn(what, agent.KeyErr, err, agent.KeyWait, wait.Round(time.Second))
 	if k.cfg.OnFail != nil {
 		k.cfg.OnFail(ctx, err)

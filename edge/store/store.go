@@ -102,6 +102,35 @@ func open(path string) (db *bbolt.DB, err error) {
 	return db, nil
 }
 
+// ReadFloor reads the clock floor from dir/state.db and changes nothing. It fails while an agent runs, and on a state
+// that is missing or damaged.
+func ReadFloor(dir string) (floor time.Time, err error) {
+	defer func() {
+		if r := recover(); r != nil { // bbolt's way of saying that a page is not what it claims
+			err = fmt.Errorf("read clock floor: %v: %w", r, errDamaged)
+		}
+	}()
+	path := filepath.Join(dir, "state.db")
+	if _, err := os.Stat(path); err != nil {
+		return time.Time{}, fmt.Errorf("read clock floor: %w", err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read clock floor: %w", err)
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketMeta)
+		if b == nil {
+			return errDamaged
+		}
+		if raw := b.Get(keyFloor); len(raw) == 8 {
+			floor = time.Unix(int64(binary.BigEndian.Uint64(raw)), 0)
+		}
+		return nil
+	})
+	return floor, errors.Join(err, db.Close())
+}
+
 // DB is the file, for the packages that keep buckets of their own in it.
 func (s *Store) DB() *bbolt.DB { return s.db }
 

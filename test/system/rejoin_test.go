@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/doctor"
 )
 
 // TestWipedNodeRejoinsAfterApproval loses a node's disk. With a new token it waits for a person, and then is the same
@@ -40,6 +43,14 @@ func TestWipedNodeRejoinsAfterApproval(t *testing.T) {
 	if w := waiting.Items[0]; w.Node != "wiped" || !w.Rejoin {
 		t.Errorf("enrolment %+v; wanted wiped, marked as a rejoin", w)
 	}
+	tells := func(command string, exit int) {
+		out, err := exec.CommandContext(t.Context(), node.Program, command, "--config", node.Args[2]).CombinedOutput()
+		if got := exitOf(t, err); got != exit || !strings.Contains(string(out), "skerry approve wiped") {
+			t.Errorf("skerry-edge %s: exit %d\n%s", command, got, out)
+		}
+	}
+	tells("doctor", doctor.ExitApproval)
+	tells("status", 0)
 	if err := f.post("/v1/enrollments/"+waiting.Items[0].ID+"/approve", struct{}{}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/registry"
@@ -37,18 +39,19 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errRequest, err)
 	}
+	entry := api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
+		Result: "ok"}
 	var rec api.CommandRecord
 	if err == nil {
 		rec, err = a.order(ctx, command.Order{ID: id, Node: node, Verb: req.Verb, Args: req.Args, By: viaMQTT + who.Name,
-			Deadline: req.Deadline.Resolve(time.Now())}, who)
+			Deadline: req.Deadline.Resolve(time.Now()), Journalled: func(tx *bbolt.Tx) error {
+				_, err := a.audit.AppendTx(tx, entry)
+				return err
+			}}, who)
 	}
-	result := "ok"
 	if err != nil {
-		result = err.Error()
-	}
-	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
-		Result: result})
-	if err != nil {
+		entry.Result = err.Error()
+		a.record(entry)
 		if _, final := errors.AsType[*api.Problem](err); !final && !errors.Is(err, errRequest) {
 			return err // a fault of ours, such as a full disk: not acknowledged, so the request comes again
 		}

@@ -42,9 +42,11 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 	entry := api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
 		Result: "ok"}
 	var rec api.CommandRecord
+	fresh := false
 	if err == nil {
 		rec, err = a.order(ctx, command.Order{ID: id, Node: node, Verb: req.Verb, Args: req.Args, By: viaMQTT + who.Name,
 			Deadline: req.Deadline.Resolve(time.Now()), Journalled: func(tx *bbolt.Tx) error {
+				fresh = true
 				_, err := a.audit.AppendTx(tx, entry)
 				return err
 			}}, who)
@@ -58,7 +60,9 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 		a.answerRequest(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
 		return nil
 	}
-	a.tellRequester(ctx, &rec) // the first step, or where a repeated request stands
+	if !fresh { // of a new one, mirror tells every step
+		a.tellRequester(ctx, &rec)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -88,8 +89,15 @@ const (
 	memoryLimit = 32 << 20
 )
 
+// cores is how many processors run Go code at once: an agent must not compete with the machine's work, and hands over
+// between its goroutines without waking another core. GOMAXPROCS in the environment overrides it.
+const cores = 1
+
 // Run works until ctx ends. When the agent was told to restart, Run replaces the process and does not return.
 func (a *Agent) Run(ctx context.Context) error {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(cores)
+	}
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
 	ctx, a.restart = context.WithCancelCause(ctx)

@@ -153,6 +153,10 @@ func decodeJSON(data []byte, v any, closed bool) error {
 
 func (c *Codec) decodeCBOR(data []byte, v any, closed bool) error {
 	if b, ok := v.(*api.Batch); ok {
+		if fast, ok := readBatchCBOR(data); ok {
+			*b = *fast
+			return nil
+		}
 		var w wireBatch
 		if err := c.dec.Unmarshal(data, &w); err != nil {
 			return err

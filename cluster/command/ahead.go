@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -43,6 +44,7 @@ func (j *Journal) sendAhead(ctx context.Context, o *Order, now time.Time) (sessi
 		j.cfg.Log.Debug("command not sent ahead", agent.KeyCommand, o.ID, agent.KeyNode, o.Node, agent.KeyErr, err)
 		epoch = 0
 	}
+	runtime.Gosched() // to whoever writes it to the socket, before this goroutine waits for the disk
 	return epoch, done
 }
 

@@ -48,6 +48,7 @@ type Agent struct {
 	brokerUp  atomic.Bool
 	life      context.Context // Run's, for calls that bring no context of their own
 	samples   atomic.Uint64
+	deferral  deferral
 
 	https net.Listener
 }
@@ -180,7 +181,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	}
 	t := a.cfg.Telemetry
 	tc := telemetry.Config{Dir: filepath.Join(a.cfg.Dir, "tsdb"), Cluster: a.cfg.Cluster, Log: a.log, Retention: t.Retention,
-		RetentionBytes: int64(t.RetentionBytes), OutOfOrderWindow: t.OutOfOrder, Query: telemetry.QueryLimits{Timeout: t.QueryTimeout},
+		RetentionBytes: int64(t.RetentionBytes), ReserveBytes: int64(t.Reserve), OutOfOrderWindow: t.OutOfOrder, Query: telemetry.QueryLimits{Timeout: t.QueryTimeout},
 		OnDamage: a.onDamage}
 	for _, r := range t.RemoteWrite {
 		sum := sha256.Sum256([]byte(r.URL)) // its place in the log is kept under its name, wherever it stands in the list

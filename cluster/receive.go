@@ -136,9 +136,14 @@ func (a *Agent) Deliver(ctx context.Context, node string, epoch uint64, cmd *api
 
 func (a *Agent) onBatch(ctx context.Context, node string, b *api.Batch) error {
 	pos, err := a.telemetry.Append(ctx, node, b)
+	if errors.Is(err, telemetry.ErrUnavailable) && a.life.Err() == nil {
+		a.putOff(node, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	a.takesAgain()
 	a.samples.Add(uint64(b.Samples()))
 	a.acks.batch(node, b, pos)
 	return nil

@@ -74,6 +74,7 @@ type ClusterTelemetry struct {
 	Retention      time.Duration `mapstructure:"retention"`
 	RetentionBytes Bytes         `mapstructure:"retention_bytes"`
 	OutOfOrder     time.Duration `mapstructure:"out_of_order"`
+	Reserve        Bytes         `mapstructure:"reserve"`
 	QueryTimeout   time.Duration `mapstructure:"query_timeout"`
 	RemoteWrite    []RemoteWrite `mapstructure:"remote_write"`
 }

@@ -52,6 +52,7 @@ type Agent struct {
 
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
+	scrapes   atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
 	built     atomic.Bool   // what needs the identity is there
 	reportDue chan struct{} // holds one

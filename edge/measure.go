@@ -137,6 +137,7 @@ func (a *Agent) measureSelf() []probe.Sample {
 	link, commands := a.line.status(), a.engine.Counts()
 	d := backlog.Dropped
 	return []probe.Sample{
+		{Series: "skerry_edge_scrapes_total", Value: float64(a.scrapes.Add(1))}, // without a gap, unless samples were dropped
 		{Series: "skerry_edge_backlog_bytes", Value: float64(backlog.Bytes)},
 		{Series: "skerry_edge_backlog_batches", Value: float64(backlog.Batches)},
 		{Series: "skerry_edge_dropped_samples_total", Value: float64(d.Samples)},

@@ -35,6 +35,7 @@ type settings struct {
 	kept    overlays
 	status  api.ConfigStatus
 	pending *desiredConfig  // not yet looked at
+	moved   bool            // the cluster has other brokers now; not yet looked at
 	life    context.Context // of Run; nil before it
 }
 
@@ -144,9 +145,12 @@ func (s *settings) Run(ctx context.Context) error {
 		case <-s.wake:
 		}
 		s.mu.Lock()
-		next := s.pending
-		s.pending = nil
+		next, moved := s.pending, s.moved
+		s.pending, s.moved = nil, false
 		s.mu.Unlock()
+		if moved {
+			s.follow()
+		}
 		if next == nil {
 			continue
 		}
@@ -165,9 +169,12 @@ func (s *settings) desire(d *api.Desired) {
 		s.pending = &desiredConfig{d.Config, d.Generation}
 	}
 	s.mu.Unlock()
-	if known {
-		return
+	if !known {
+		s.rouse()
 	}
+}
+
+func (s *settings) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is awake

@@ -243,7 +243,7 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 func (s *settings) permitted(flat map[string]any) error {
 	for key := range flat {
 		if !slices.Contains(configs.RemoteKeys(), key) {
-			return fmt.Errorf("%s cannot be set remotely; these can: %v", key, configs.RemoteKeys())
+			return fmt.Errorf("%s cannot be set remotely: %s", key, configs.WhyNotRemote(key))
 		}
 		if by := s.agent.src.Overridden(key, configs.EdgeEnvPrefix); by != "" {
 			return fmt.Errorf("%s is fixed on the device by %s, which wins; take that away first", key, by)
@@ -346,6 +346,9 @@ func (s *settings) putInForce(cfg configs.Edge) error {
 		return fmt.Errorf("log.level: %w", err)
 	}
 	if err := a.applyTelemetry(cfg); err != nil {
+		return err
+	}
+	if err := a.applyOutbox(cfg.Outbox); err != nil {
 		return err
 	}
 	a.encoding.Store(uint32(enc))

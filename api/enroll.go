@@ -37,11 +37,14 @@ func (j Join) String() string {
 	return joinPrefix + base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// ParseJoin reads a join string. Errors never repeat the secret.
+// ParseJoin reads a join string, be it wrapped into lines by what it was copied through. Errors never repeat the secret.
 func ParseJoin(s string) (Join, error) {
-	s = strings.TrimSpace(s)
+	s = strings.Join(strings.Fields(s), "")
+	if len(s) > maxJoinBytes {
+		return Join{}, fmt.Errorf("join string has %d bytes; wanted at most %d, as `skerry token create` prints it", len(s), maxJoinBytes)
+	}
 	body, ok := strings.CutPrefix(s, joinPrefix)
-	if !ok || len(s) > maxJoinBytes {
+	if !ok {
 		return Join{}, fmt.Errorf("join string %.12q… (%d bytes): wanted one that begins with %q, as `skerry token create` prints it",
 			s, len(s), joinPrefix)
 	}

@@ -3,6 +3,8 @@ package configs
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +83,38 @@ func TestNothingThatGivesPowerOverTheDeviceCanBeSetRemotely(t *testing.T) {
 		if _, err := LoadEdge(Source{Overlay: map[string]any{key: nil}}); err != nil && strings.Contains(err.Error(), "a key that") {
 			t.Errorf("%s is no key", key)
 		}
+	}
+}
+
+func TestEverySettingOfTheEdgeCanBeSetRemotelyOrHasAReasonNotTo(t *testing.T) {
+	var keys []string
+	var walk func(prefix string, of reflect.Type)
+	walk = func(prefix string, of reflect.Type) {
+		for i := range of.NumField() {
+			f := of.Field(i)
+			key := prefix + f.Tag.Get("mapstructure")
+			if f.Type.Kind() == reflect.Struct {
+				walk(key+".", f.Type)
+				continue
+			}
+			keys = append(keys, key)
+		}
+	}
+	walk("", reflect.TypeFor[Edge]())
+	if len(keys) < 30 {
+		t.Fatalf("found only %v", keys)
+	}
+	for _, key := range keys {
+		why := WhyNotRemote(key)
+		if remote := slices.Contains(RemoteKeys(), key); !remote && strings.Contains(why, "no such setting") {
+			t.Errorf("%s: neither settable nor refused for a reason: %s", key, why)
+		}
+		if strings.HasPrefix(key, "outbox.") && !slices.Contains(RemoteKeys(), key) {
+			t.Errorf("%s cannot be set remotely; it needs no restart", key)
+		}
+	}
+	if why := WhyNotRemote("outbox.max_byte"); !strings.Contains(why, "no such setting") || !strings.Contains(why, "outbox.max_bytes") {
+		t.Errorf("a misspelt key: %s", why)
 	}
 }
 

@@ -28,6 +28,12 @@ func (a *Agent) openOutbox(cfg configs.Edge) error {
 	return err
 }
 
+// applyOutbox puts a changed outbox section in force.
+func (a *Agent) applyOutbox(o configs.Outbox) error {
+	return a.outbox.Limit(outbox.Limits{MaxBytes: int64(o.MaxBytes), MaxAge: o.MaxAge, HotBytes: int64(o.MemoryBytes),
+		SpillAfter: o.SpillAfter, ReplayBytesPerSecond: int64(o.ReplayBytesPerSecond)})
+}
+
 // Send is the outbox's way out: in the order of the calls, done once for each.
 func (a *Agent) Send(ctx context.Context, kind mqtt.Kind, v any, done func(error)) {
 	payload, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), v)

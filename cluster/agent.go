@@ -39,6 +39,7 @@ type Agent struct {
 	enroll    *enroll.Service
 	tokens    *access.Tokens
 	audit     *access.Audit
+	oidc      *access.OIDC // nil: no identity provider
 	registry  *registry.Registry
 	journal   *command.Journal
 	telemetry *telemetry.Store
@@ -80,6 +81,13 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	if a.codec, err = mqtt.NewCodec(); err != nil {
 		return nil, err
 	}
+	if o := cfg.HTTP.OIDC; o.Issuer != "" {
+		a.oidc, err = access.NewOIDC(access.OIDCConfig{Issuer: o.Issuer, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim,
+			GroupsClaim: o.GroupsClaim, Roles: access.RolesOf(o.Roles.Viewer, o.Roles.Operator, o.Roles.Admin), CAFile: o.CAFile, Log: log})
+		if err != nil {
+			return nil, fmt.Errorf("http.oidc: %w", err)
+		}
+	}
 	return a, nil
 }
 
@@ -106,7 +114,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Stage("stores", a.registry, a.telemetry, a.enroll)
 	g.Stage("broker", a.wire, a.acks)
 	g.Stage("commands", a.journal)
-	g.Stage("rest", rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce))
+	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce)}
+	if a.oidc != nil {
+		top = append(top, a.oidc)
+	}
+	g.Stage("rest", top...)
 	return g.Run(ctx)
 }
 

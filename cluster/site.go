@@ -16,7 +16,6 @@ import (
 	"github.com/skerry-edge/skerry/cluster/enroll"
 	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/cluster/rest"
-	"github.com/skerry-edge/skerry/mqtt"
 )
 
 // gate knows who asks over REST.
@@ -27,17 +26,27 @@ func (a gate) Authenticate(r *http.Request) (rest.Principal, error) {
 	if err != nil {
 		from = r.RemoteAddr
 	}
-	bearer, hasToken := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	var p access.Principal
-	if !hasToken && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		var who mqtt.Identity
-		if who, err = a.enroll.Authorize(r.TLS.PeerCertificates[0]); err == nil {
-			p, err = access.Certified(who, access.ViaREST)
-		}
-	} else {
-		p, err = a.tokens.Authenticate(bearer)
-	}
+	p, err := a.principal(r)
 	return rest.Principal{Name: p.Name, Role: p.Role, From: from}, err
+}
+
+// principal finds out who asks: by bearer token, ours or the identity provider's, or else by client certificate.
+func (a gate) principal(r *http.Request) (access.Principal, error) {
+	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	hasToken := strings.EqualFold(scheme, "Bearer") // RFC 9110, 11.1
+	switch {
+	case hasToken && a.oidc != nil && !access.Ours(bearer):
+		return a.oidc.Authenticate(r.Context(), strings.TrimSpace(bearer))
+	case hasToken:
+		return a.tokens.Authenticate(strings.TrimSpace(bearer))
+	case r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
+		who, err := a.enroll.Authorize(r.TLS.PeerCertificates[0])
+		if err != nil {
+			return access.Principal{}, err
+		}
+		return access.Certified(who, access.ViaREST)
+	}
+	return a.tokens.Authenticate("") // which says what is missing
 }
 
 func (a gate) Audit(who rest.Principal, action, object, result string) {

@@ -83,15 +83,15 @@ func (a fleet) Label(_ context.Context, node string, labels map[string]string) (
 
 // Remove decommissions a node: first it can do nothing more, then nothing is left of it but its past commands and
 // events.
-func (a fleet) Remove(ctx context.Context, node string) error {
-	if err := a.enroll.Remove(node, "rest"); err != nil {
+func (a fleet) Remove(ctx context.Context, node, by string) error {
+	if err := a.enroll.Remove(node, by); err != nil {
 		return err
 	}
 	a.wire.Kick(node)
 	if err := a.clearRetained(ctx, node); err != nil {
 		return err
 	}
-	if err := a.registry.Remove(node, "rest"); err != nil && !errors.Is(err, registry.ErrUnknown) {
+	if err := a.registry.Remove(node, by); err != nil && !errors.Is(err, registry.ErrUnknown) {
 		return err
 	}
 	// After the registry, which no longer lets new ones in: a later device of this id must not be given its orders.
@@ -99,7 +99,7 @@ func (a fleet) Remove(ctx context.Context, node string) error {
 		return err
 	}
 	a.acks.reset(node)
-	a.noteOf(node, api.ClassEvent, "node.removed", "", "removed by an administrator")
+	a.noteOf(node, api.ClassEvent, "node.removed", "", "removed by "+by)
 	return a.telemetry.DeleteNode(ctx, node)
 }
 
@@ -242,8 +242,8 @@ func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest) (a
 
 func (a admission) Operators() ([]api.Operator, error) { return a.enroll.ListOperators() }
 
-func (a admission) RevokeOperator(_ context.Context, name string) error {
-	_, err := a.enroll.RevokeOperator(name, "rest")
+func (a admission) RevokeOperator(_ context.Context, name, by string) error {
+	_, err := a.enroll.RevokeOperator(name, by)
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/time/rate"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -40,6 +41,8 @@ type Agent struct {
 	tokens    *access.Tokens
 	audit     *access.Audit
 	oidc      *access.OIDC // nil: no identity provider
+	strangers *rate.Limiter
+	unwritten atomic.Uint64 // refusals of nobody in particular that the audit log was spared
 	registry  *registry.Registry
 	journal   *command.Journal
 	telemetry *telemetry.Store
@@ -64,6 +67,10 @@ type transport interface {
 	Port() string
 }
 
+// strangersBurst is how many refusals of callers without credentials the audit log takes at once, and one a second after
+// that: anybody can make them, each costs a write to disk, and the log is bounded, so they would push out what counts.
+const strangersBurst = 100
+
 // New checks cfg; the log goes to w.
 func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	var level slog.LevelVar
@@ -74,7 +81,7 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, started: time.Now()}
+	a := &Agent{cfg: cfg, log: log, started: time.Now(), strangers: rate.NewLimiter(1, strangersBurst)}
 	if a.topics, err = mqtt.NewTopics(cfg.MQTT.Root, cfg.Cluster); err != nil {
 		return nil, err
 	}

@@ -50,10 +50,18 @@ func (a gate) principal(r *http.Request) (access.Principal, error) {
 }
 
 func (a gate) Audit(who rest.Principal, action, object, result string) {
+	if who.Name == "" && !a.strangers.Allow() {
+		a.unwritten.Add(1)
+		return
+	}
 	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: access.ViaREST, From: who.From, Action: action, Object: object, Result: result})
 }
 
-func (a gate) AuditLog(limit int) ([]api.AuditEntry, error) { return a.audit.List(time.Time{}, limit) }
+func (a gate) AuditLog(limit int) ([]api.AuditEntry, error) {
+	list, err := a.audit.List(time.Time{}, limit)
+	slices.Reverse(list)
+	return list, err
+}
 
 // record appends to the audit log. A full disk must not keep an administrator from freeing it, so it only shouts.
 func (a *Agent) record(e api.AuditEntry) {
@@ -132,7 +140,7 @@ func (a fleet) Watch(ctx context.Context, q rest.WatchQuery, take func(api.Chang
 	there, nodes := a.registry.Watch(ctx)
 	commands, events := a.journal.Watch(ctx), a.registry.Events().Watch(ctx)
 	if q.Initial {
-		there = slices.DeleteFunc(there, func(n api.Node) bool { return !selector.Matches(n.Labels) })
+		there = slices.DeleteFunc(there, func(n api.Node) bool { return !selector.Matches(n.Labels) || q.Node != "" && q.Node != n.ID })
 		if err := a.initial(q, there, take); err != nil {
 			return err
 		}

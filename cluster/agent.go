@@ -35,23 +35,24 @@ type Agent struct {
 	topics  mqtt.Topics
 	codec   *mqtt.Codec
 
-	authority *enroll.Authority
-	listener  *enroll.Listener
-	enroll    *enroll.Service
-	tokens    *access.Tokens
-	audit     *access.Audit
-	oidc      *access.OIDC // nil: no identity provider
-	strangers *rate.Limiter
-	unwritten atomic.Uint64 // refusals of nobody in particular that the audit log was spared
-	registry  *registry.Registry
-	journal   *command.Journal
-	telemetry *telemetry.Store
-	acks      *acks
-	streams   *streams
-	wire      transport
-	brokerUp  atomic.Bool
-	life      context.Context // Run's, for calls that bring no context of their own
-	samples   atomic.Uint64
+	authority  *enroll.Authority
+	listener   *enroll.Listener
+	enroll     *enroll.Service
+	tokens     *access.Tokens
+	audit      *access.Audit
+	oidc       *access.OIDC // nil: no identity provider
+	strangers  *rate.Limiter
+	unwritten  atomic.Uint64 // refusals of nobody in particular that the audit log was spared
+	registry   *registry.Registry
+	journal    *command.Journal
+	telemetry  *telemetry.Store
+	acks       *acks
+	streams    *streams
+	requesters *requesters
+	wire       transport
+	brokerUp   atomic.Bool
+	life       context.Context // Run's, for calls that bring no context of their own
+	samples    atomic.Uint64
 
 	https net.Listener
 }
@@ -211,6 +212,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	a.acks = newAcks(a)
 	a.telemetry.OnSync(a.acks.synced)
 	a.streams = newStreams(a)
+	a.requesters = newRequesters(a)
 	return nil
 }
 

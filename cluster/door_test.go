@@ -113,6 +113,13 @@ func TestARepeatedRequestIsTheSameCommand(t *testing.T) {
 		_, last := op.statuses(r.topic(mqtt.KindRequestStatus, "n1", "once"))
 		return last.Phase.Final()
 	})
+	op.say(r.topic(mqtt.KindRequest, "n1", "once"), false, []byte(`{"verb":"ping","deadline":"10s"}`)) // and when it has ended
+	phases, _ := op.statuses(r.topic(mqtt.KindRequestStatus, "n1", "once"))
+	for i, p := range phases {
+		if i > 0 && phases[i-1] != p && !phases[i-1].CanBecome(p) {
+			t.Errorf("told backwards: %v", phases)
+		}
+	}
 	if list := must[api.List[api.CommandRecord]](r, "GET", "/v1/commands", nil).Items; len(list) != 1 || list[0].By != "mqtt:a" {
 		t.Errorf("%+v", list)
 	}
@@ -153,5 +160,25 @@ func TestOrdersToUnknownNodes(t *testing.T) {
 	}
 	if status, text := r.call(r.root(), "POST", "/v1/commands/nothing/cancel", ""); status != 404 {
 		t.Errorf("cancel: %d %s", status, text)
+	}
+}
+
+func TestARequesterIsNeverToldBackwards(t *testing.T) {
+	r := newRig(t, nil)
+	r.online("n1", r.enrol("n1"), 1, false)
+	op := r.connect("operator-a", r.operator("a", api.RoleOperator), r.topic(mqtt.KindRequestStatus, "n1", "+"))
+	op.say(r.topic(mqtt.KindRequest, "n1", "x"), false, []byte(`{"verb":"ping","deadline":"60s"}`))
+	status := r.topic(mqtt.KindRequestStatus, "n1", "x")
+	eventually(t, "delivered", func() bool { _, last := op.statuses(status); return last.Phase == api.PhaseDelivered })
+	rec, _, err := r.journal.Get("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := rec
+	stale.Phase, stale.History = api.PhaseQueued, rec.History[:1]
+	r.requesters.step(t.Context(), &stale) // the feed lags behind
+	r.requesters.again(t.Context(), "x")   // and what comes after is told
+	if phases, _ := op.statuses(status); slices.Contains(phases[slices.Index(phases, api.PhaseDelivered):], api.PhaseQueued) {
+		t.Errorf("%v", phases)
 	}
 }

@@ -52,10 +52,10 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 		if _, final := errors.AsType[*api.Problem](err); !final && !errors.Is(err, errRequest) {
 			return err // a fault of ours, such as a full disk: not acknowledged, so the request comes again
 		}
-		a.answerRequest(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
+		a.requesters.answer(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
 		return nil
 	}
-	a.tellRequester(ctx, &rec) // the first step, or where a repeated request stands
+	a.requesters.again(ctx, rec.ID) // the first step, or where a repeated request stands
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -276,7 +277,7 @@ func (r *rig) connect(id string, cert *tls.Certificate, filters ...string) *peer
 func (r *rig) tryConnect(id string, cert *tls.Certificate, filters ...string) (*peer, error) {
 	p := &peer{r: r, lost: make(chan error, 1)}
 	opts := paho.NewClientOptions().AddBroker("ssl://" + r.flags["mqtt.listen"]).SetClientID(id).SetTLSConfig(r.trust(cert)).
-		SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetCleanSession(true).SetOrderMatters(false)
+		SetAutoReconnect(false).SetConnectRetry(false).SetConnectTimeout(patience).SetCleanSession(true)
 	opts.SetConnectionLostHandler(func(_ paho.Client, err error) {
 		select {
 		case p.lost <- err:
@@ -289,7 +290,7 @@ func (r *rig) tryConnect(id string, cert *tls.Certificate, filters ...string) (*
 		on := p.on
 		p.mu.Unlock()
 		if on != nil {
-			on(m)
+			go on(m) // it publishes, which waits for what this goroutine reads
 		}
 	})
 	p.Client = paho.NewClient(opts)
@@ -393,7 +394,8 @@ func (r *rig) online(id string, cert *tls.Certificate, epoch uint64, obey bool) 
 		}
 	}
 	now := api.At(time.Now())
-	verbs := []api.Verb{{Name: "ping", Role: api.RoleOperator}, {Name: "config.set", Role: api.RoleAdmin}, {Name: "selfmade", Role: api.RoleViewer}}
+	verbs := []api.Verb{{Name: "ping", Role: api.RoleOperator}, {Name: "config.set", Role: api.RoleAdmin}, {Name: "selfmade", Role: api.RoleViewer},
+		{Name: "log.tail", Role: api.RoleOperator, Stream: true, Args: api.Schema{Type: "object"}}}
 	d.say(r.topic(mqtt.KindState, id, ""), true, api.State{State: api.StateOnline, Epoch: epoch, Boot: "b", At: now})
 	d.say(r.topic(mqtt.KindBirth, id, ""), true, api.Birth{Node: id, Cluster: "c1", Epoch: epoch, Boot: "b", At: now, TimeQuality: api.TimeSynced,
 		Started: now, Version: "1", Verbs: verbs, IntervalMillis: 10_000})
@@ -406,4 +408,28 @@ const patienceEntries = 30
 
 func restPrincipal(name string, role api.Role) rest.Principal {
 	return rest.Principal{Name: name, Role: role, From: "127.0.0.1"}
+}
+
+// firstChange is the first item of a watch.
+func (r *rig) firstChange(path string) string {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), "GET", r.admin.Server+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.admin.Token)
+	resp, err := r.client(nil).Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			return data
+		}
+	}
+	r.t.Fatalf("%s: no change, %v", path, lines.Err())
+	return ""
 }

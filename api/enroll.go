@@ -159,7 +159,14 @@ func (p *Problem) Error() string {
 		s = p.Detail
 	}
 	for _, e := range p.Errors {
-		s += "; " + e.Location + ": " + e.Message
+		s += "; " + e.Location
+		switch v := e.Value.(type) {
+		case string:
+			s += fmt.Sprintf(" %.64q", v)
+		case float64, bool: // as JSON has it; objects and lists are too long to read
+			s += fmt.Sprintf(" %v", v)
+		}
+		s += ": " + e.Message
 	}
 	if p.Cure != "" {
 		s += "; " + p.Cure

@@ -177,7 +177,7 @@ func (a *Agent) mirror(ctx context.Context) error {
 		w := a.journal.Watch(ctx)
 		for change := range w.Changes() {
 			if rec := change.Item; isRequest(&rec) && !change.Deleted {
-				a.tellRequester(ctx, &rec)
+				a.requesters.step(ctx, &rec)
 			}
 		}
 		if err := w.Err(); err != nil { // fell behind: the requesters of what is open now are told where it stands
@@ -188,36 +188,10 @@ func (a *Agent) mirror(ctx context.Context) error {
 			}
 			for i := range open {
 				if isRequest(&open[i]) {
-					a.tellRequester(ctx, &open[i])
+					a.requesters.step(ctx, &open[i])
 				}
 			}
 		}
 	}
 	return nil
-}
-
-// tellRequester publishes where a request stands. A requester who is away misses it, as with any live subscription.
-func (a *Agent) tellRequester(ctx context.Context, rec *api.CommandRecord) {
-	st := api.Status{ID: rec.ID, Phase: rec.Phase, At: api.At(time.Now())}
-	if rec.Status != nil {
-		st = *rec.Status
-		st.Phase = rec.Phase
-	}
-	if n := len(rec.History); n > 0 {
-		st.At = rec.History[n-1].At
-		if st.Reason == "" {
-			st.Reason = rec.History[n-1].Reason
-		}
-	}
-	a.answerRequest(ctx, rec.Node, &st)
-}
-
-func (a *Agent) answerRequest(ctx context.Context, node string, st *api.Status) {
-	payload, err := a.codec.Encode(mqtt.JSON, st)
-	if err == nil {
-		err = a.wire.Publish(ctx, a.topics.Of(mqtt.KindRequestStatus, node, st.ID), payload, false)
-	}
-	if err != nil && ctx.Err() == nil {
-		a.log.Warn("requester not told", agent.KeyCommand, st.ID, agent.KeyErr, err)
-	}
 }

@@ -58,6 +58,28 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	}
 }
 
+func TestAnIdentityProviderIsCheckedWhole(t *testing.T) {
+	good := "http: {oidc: {issuer: 'https://id.example/realms/site', client_id: skerry, roles: {operator: [ops], admin: [site-admins]}}}"
+	cfg, err := LoadCluster(Source{File: write(t, good), Env: []string{"SKERRY_CLUSTER_HTTP_OIDC_ROLES_VIEWER=staff, guests"}})
+	if o := cfg.HTTP.OIDC; err != nil || o.UsernameClaim != "sub" || o.GroupsClaim != "groups" || len(o.Roles.Viewer) != 2 || o.Roles.Admin[0] != "site-admins" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	_, err = LoadCluster(Source{Flags: map[string]string{"http.oidc.issuer": "http://id.example?x=1", "http.oidc.username_claim": "",
+		"http.oidc.groups_claim": "", "http.oidc.ca_file": "ca.pem", "http.oidc.roles.viewer": "a,", "http.oidc.roles.admin": "a"}})
+	for _, want := range []string{"issuer \"http://id.example?x=1\"", "client_id: wanted", "username_claim: wanted", "groups_claim: wanted",
+		"ca_file \"ca.pem\"", "no empty group", "roles \"a\": wanted each group under one role"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not mention %s:\n%v", want, err)
+		}
+	}
+	if _, err := LoadCluster(Source{Flags: map[string]string{"http.oidc.client_id": "skerry"}}); err == nil {
+		t.Error("a client id without an issuer is no fault")
+	}
+	if _, err := LoadCluster(Source{Flags: map[string]string{"http.oidc.issuer": "https://id.example", "http.oidc.client_id": "c"}}); err == nil {
+		t.Error("an issuer whose tokens give nobody a role is no fault")
+	}
+}
+
 func TestWhatNobodyKnowsIsAFault(t *testing.T) {
 	for name, src := range map[string]Source{
 		"file":   {File: write(t, "telemetri: {interval: 20s}\n")},

@@ -140,7 +140,7 @@ func decodeText(data []byte, v any, closed bool) error {
 }
 
 func decodeJSON(data []byte, v any, closed bool) error {
-	if err := checkJSON(data); err != nil {
+	if err := CheckJSON(data); err != nil {
 		return err
 	}
 	if !closed {

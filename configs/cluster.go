@@ -109,25 +109,31 @@ const ClusterEnvPrefix = "SKERRY_CLUSTER_"
 // LoadCluster returns the configuration of skerry-cluster, or every fault in it.
 func LoadCluster(src Source) (Cluster, error) {
 	var cfg Cluster
-	if err := load(clusterDefaults, ClusterEnvPrefix, src, &cfg); err != nil {
+	l, err := load(clusterDefaults, ClusterEnvPrefix, src, &cfg)
+	if err != nil {
 		return cfg, err
 	}
-	return cfg, cfg.Validate()
+	return cfg, l.finish(cfg.validate)
 }
 
 // Validate returns every fault of c.
 func (c *Cluster) Validate() error {
 	var bad faults
+	c.validate(&bad)
+	return bad.err()
+}
+
+func (c *Cluster) validate(bad *faults) {
 	bad.need(api.ValidID("cluster", c.Cluster) == nil, "cluster", c.Cluster, "[a-z0-9][a-z0-9.-]{0,62}")
 	bad.need(c.Mode == "standalone", "mode", c.Mode, "standalone")
 	bad.need(filepath.IsAbs(c.Dir), "dir", c.Dir, "an absolute path")
 	for _, a := range c.Advertise {
 		bad.need(a != "" && !strings.ContainsAny(a, "/ :") || net.ParseIP(a) != nil, "advertise", a, "a host name or IP address without a port")
 	}
-	c.Log.validate(&bad)
-	c.MQTT.validate(&bad)
+	c.Log.validate(bad)
+	c.MQTT.validate(bad)
 	bad.need(validListen(c.HTTP.Listen), "http.listen", c.HTTP.Listen, "host:port or :port")
-	c.HTTP.OIDC.validate(&bad)
+	c.HTTP.OIDC.validate(bad)
 	bad.need(c.Enroll.CertificateLife >= time.Hour, "enroll.certificate_life", c.Enroll.CertificateLife, "at least 1h")
 	bad.need(c.Enroll.RenewGrace >= 0, "enroll.renew_grace", c.Enroll.RenewGrace, "no negative value")
 	bad.need(c.Nodes.LostAfter >= time.Minute, "nodes.lost_after", c.Nodes.LostAfter, "at least 1m")
@@ -142,7 +148,6 @@ func (c *Cluster) Validate() error {
 		bad.need(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "", fmt.Sprintf("telemetry.remote_write[%d].url", i),
 			r.URL, "http(s)://host/path")
 	}
-	return bad.err()
 }
 
 func (m ClusterMQTT) validate(bad *faults) {

@@ -66,7 +66,7 @@ func TestAnIdentityProviderIsCheckedWhole(t *testing.T) {
 	}
 	_, err = LoadCluster(Source{Flags: map[string]string{"http.oidc.issuer": "http://id.example?x=1", "http.oidc.username_claim": "",
 		"http.oidc.groups_claim": "", "http.oidc.ca_file": "ca.pem", "http.oidc.roles.viewer": "a,", "http.oidc.roles.admin": "a"}})
-	for _, want := range []string{"issuer \"http://id.example?x=1\"", "client_id: wanted", "username_claim: wanted", "groups_claim: wanted",
+	for _, want := range []string{"issuer \"http://id.example?x=1\"", "client_id: wanted", "username_claim (--set): wanted", "groups_claim (--set): wanted",
 		"ca_file \"ca.pem\"", "no empty group", "roles \"a\": wanted each group under one role"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not mention %s:\n%v", want, err)

@@ -104,10 +104,11 @@ const EdgeEnvPrefix = "SKERRY_EDGE_"
 // LoadEdge returns the configuration of skerry-edge, or every fault in it.
 func LoadEdge(src Source) (Edge, error) {
 	var cfg Edge
-	if err := load(edgeDefaults, EdgeEnvPrefix, src, &cfg); err != nil {
+	l, err := load(edgeDefaults, EdgeEnvPrefix, src, &cfg)
+	if err != nil {
 		return cfg, err
 	}
-	return cfg, cfg.Validate()
+	return cfg, l.finish(cfg.validate)
 }
 
 // RemoteKeys lists the keys that may be set remotely. What decides who may do what on the device stays with whoever
@@ -137,6 +138,11 @@ func WhyNotRemote(key string) string {
 // Validate returns every fault of c.
 func (c *Edge) Validate() error {
 	var bad faults
+	c.validate(&bad)
+	return bad.err()
+}
+
+func (c *Edge) validate(bad *faults) {
 	if c.Node != "" {
 		bad.need(api.ValidID("node", c.Node) == nil, "node", c.Node, "[a-z0-9][a-z0-9.-]{0,62}")
 	}
@@ -147,12 +153,11 @@ func (c *Edge) Validate() error {
 		bad.need(ok && key != "" && len(l) <= api.MaxLabelBytes, "labels", l, "key=value")
 	}
 	bad.need(c.Autonomy >= time.Minute, "autonomy", c.Autonomy, "at least 1m")
-	c.Log.validate(&bad)
-	c.MQTT.validate(&bad)
-	c.Telemetry.validate(&bad)
-	c.Outbox.validate(&bad)
-	c.Command.validate(&bad)
-	return bad.err()
+	c.Log.validate(bad)
+	c.MQTT.validate(bad)
+	c.Telemetry.validate(bad)
+	c.Outbox.validate(bad)
+	c.Command.validate(bad)
 }
 
 func (l Log) validate(bad *faults) {

@@ -2,15 +2,12 @@ package configs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 )
 
@@ -26,100 +23,85 @@ type Source struct {
 // maxFileBytes bounds a configuration file.
 const maxFileBytes = 1 << 20
 
-// Fault is one thing that is wrong with a configuration.
-type Fault struct {
-	Field  string // dotted key, or the file or variable
-	Value  string // what was found; never a secret
-	Wanted string
+// loader lays the sources over each other and collects what is wrong with them.
+type loader struct {
+	bad   faults
+	file  string
+	lines map[string]int    // where in the file a key stands
+	where map[string]string // what of the environment or the flags gave a key
 }
 
-// Error reads: telemetry.interval "5x": wanted a duration such as 10s.
-func (f Fault) Error() string {
-	if f.Value == "" {
-		return fmt.Sprintf("%s: wanted %s", f.Field, f.Wanted)
-	}
-	return fmt.Sprintf("%s %q: wanted %s", f.Field, f.Value, f.Wanted)
-}
-
-// faults collects every fault, so that one run tells all.
-type faults []error
-
-func (f *faults) add(field string, value any, wanted string) {
-	*f = append(*f, Fault{field, fmt.Sprint(value), wanted})
-}
-
-// need adds a fault unless ok.
-func (f *faults) need(ok bool, field string, value any, wanted string) {
-	if !ok {
-		f.add(field, value, wanted)
-	}
-}
-
-func (f faults) err() error { return errors.Join(f...) }
-
-// load fills out from the defaults and src. prefix is that of the environment variables, with its underscore.
-func load(defaults []byte, prefix string, src Source, out any) error {
+// load fills out, a pointer to a struct, from the defaults and src. prefix is that of the environment variables, with its
+// underscore. What has a fault is left at its default, so that the rest can be validated too.
+func load(defaults []byte, prefix string, src Source, out any) (*loader, error) {
 	v := viper.New()
 	v.SetConfigType("yaml")
 	if err := v.ReadConfig(bytes.NewReader(defaults)); err != nil {
-		return fmt.Errorf("read embedded defaults: %w", err)
+		return nil, fmt.Errorf("read embedded defaults: %w", err)
 	}
-	known := v.AllKeys()
-	var bad faults
-	bad = append(bad, mergeFile(v, src)...)
-	for key, value := range src.Overlay {
-		bad.need(slices.Contains(known, key), key, value, "a key that `config --defaults` lists")
-		v.Set(key, value)
+	l := &loader{lines: map[string]int{}, where: map[string]string{}}
+	target := reflect.ValueOf(out).Elem()
+	l.decode(target, "", v.Get)
+	if len(l.bad) > 0 {
+		return nil, fmt.Errorf("read embedded defaults: %w", l.bad.err())
 	}
-	bad = append(bad, mergeEnv(v, known, prefix, src.Env)...)
-	for key, value := range src.Flags {
-		bad.need(slices.Contains(known, key), "--set "+key, value, "a key that `config --defaults` lists")
-		v.Set(key, value)
+	known := leaves("", target.Type())
+	if err := v.MergeConfigMap(l.readFile(src, target.Type())); err != nil {
+		return nil, fmt.Errorf("merge %s: %w", src.File, err)
 	}
-	err := v.UnmarshalExact(out, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
-		decodeDuration, decodeBytes, decodeList)))
-	return errors.Join(bad.err(), tidy(err))
+	for _, key := range slices.Sorted(maps.Keys(src.Overlay)) {
+		l.override(v, known, key, src.Overlay[key], "")
+	}
+	l.mergeEnv(v, known, prefix, src.Env)
+	for _, key := range slices.Sorted(maps.Keys(src.Flags)) {
+		l.override(v, known, key, src.Flags[key], "--set")
+	}
+	l.decode(target, "", v.Get)
+	return l, nil
 }
 
-func mergeFile(v *viper.Viper, src Source) faults {
-	if src.File == "" {
-		return nil
+// leaves lists the dotted keys of a struct that hold a value.
+func leaves(prefix string, of reflect.Type) []string {
+	var out []string
+	for i := range of.NumField() {
+		key := prefix + tag(of, i)
+		if t := of.Field(i).Type; t.Kind() == reflect.Struct {
+			out = append(out, leaves(key+".", t)...)
+			continue
+		}
+		out = append(out, key)
 	}
-	raw, err := os.ReadFile(src.File)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && !src.Required:
-		return nil
-	case err != nil:
-		return faults{fmt.Errorf("read configuration: %w", err)}
-	case len(raw) > maxFileBytes:
-		return faults{Fault{src.File, fmt.Sprint(len(raw), " bytes"), fmt.Sprint("at most ", maxFileBytes)}}
+	return out
+}
+
+// override lays one value over what the file says.
+func (l *loader) override(v *viper.Viper, known []string, key string, value any, by string) {
+	l.where[key] = by
+	if !slices.Contains(known, key) {
+		l.unknown(key)
+		return
 	}
-	if err := v.MergeConfig(bytes.NewReader(raw)); err != nil {
-		return faults{fmt.Errorf("parse %s: %w", src.File, err)}
-	}
-	return nil
+	v.Set(key, value)
 }
 
 // mergeEnv takes PREFIX_A_B_C as the key a.b_c, whichever of the known keys it spells.
-func mergeEnv(v *viper.Viper, known []string, prefix string, env []string) faults {
+func (l *loader) mergeEnv(v *viper.Viper, known []string, prefix string, env []string) {
 	names := make(map[string]string, len(known))
 	for _, key := range known {
 		names[variable(prefix, key)] = key
 	}
-	var bad faults
-	for _, entry := range env {
-		name, value, _ := strings.Cut(entry, "=")
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
 		if !strings.HasPrefix(name, prefix) || reserved(name, prefix) {
 			continue
 		}
 		key, ok := names[name]
 		if !ok {
-			bad.add(name, "", "a variable that names a key of `config --defaults`, such as "+prefix+"LOG_LEVEL")
+			l.bad.add(name, "", "a variable that names a key of `config --defaults`, such as "+prefix+"LOG_LEVEL")
 			continue
 		}
-		v.Set(key, value)
+		l.override(v, known, key, value, name)
 	}
-	return bad
 }
 
 // Overridden tells what lies over the remote settings for key, a flag or a variable, so that one set remotely would do
@@ -144,34 +126,3 @@ func variable(prefix, key string) string {
 
 // reserved names the variables that steer the program rather than its configuration.
 func reserved(name, prefix string) bool { return name == prefix+"CONFIG" }
-
-// tidy takes mapstructure's preamble away and keeps its one line per fault.
-func tidy(err error) error {
-	if err == nil {
-		return nil
-	}
-	var bad faults
-	for line := range strings.Lines(err.Error()) {
-		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "* "))
-		if line != "" && !strings.HasPrefix(line, "decoding failed") && !strings.HasSuffix(line, "error(s) decoding:") {
-			bad = append(bad, errors.New(line))
-		}
-	}
-	return bad.err()
-}
-
-// decodeList splits a string on commas where a list of strings is wanted (environment, flags). Empty is an empty list.
-func decodeList(from, to reflect.Type, data any) (any, error) {
-	if from.Kind() != reflect.String || to != reflect.TypeFor[[]string]() {
-		return data, nil
-	}
-	text := strings.TrimSpace(reflect.ValueOf(data).String())
-	if text == "" {
-		return []string{}, nil
-	}
-	parts := strings.Split(text, ",")
-	for i := range parts {
-		parts[i] = strings.TrimSpace(parts[i])
-	}
-	return parts, nil
-}

@@ -3,7 +3,6 @@ package configs
 import (
 	"fmt"
 	"math"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +15,12 @@ var byteUnits = []struct {
 	suffix string
 	factor float64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}}
+
+// What is wanted where a size or a duration cannot be read.
+const (
+	wantedBytes    = "a size such as 512KiB, 16MiB or 2GiB"
+	wantedDuration = "a duration such as 500ms, 10s, 5m or 7d"
+)
 
 // ParseBytes reads a size such as 16MiB.
 func ParseBytes(s string) (Bytes, error) {
@@ -31,7 +36,7 @@ func ParseBytes(s string) (Bytes, error) {
 		}
 		return Bytes(n * u.factor), nil
 	}
-	return 0, fmt.Errorf("%q: wanted a size such as 512KiB, 16MiB or 2GiB", s)
+	return 0, fmt.Errorf("%q: wanted %s", s, wantedBytes)
 }
 
 // String writes the size with the largest unit that leaves a whole number.
@@ -54,27 +59,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("%q: wanted a duration such as 500ms, 10s, 5m or 7d", s)
+		return 0, fmt.Errorf("%q: wanted %s", s, wantedDuration)
 	}
 	return d, nil
-}
-
-func decodeBytes(from, to reflect.Type, data any) (any, error) {
-	if to != reflect.TypeFor[Bytes]() || from.Kind() != reflect.String {
-		return data, nil
-	}
-	return ParseBytes(reflect.ValueOf(data).String())
-}
-
-func decodeDuration(from, to reflect.Type, data any) (any, error) {
-	if to != reflect.TypeFor[time.Duration]() {
-		return data, nil
-	}
-	if from.Kind() == reflect.String {
-		return ParseDuration(reflect.ValueOf(data).String())
-	}
-	if from != to {
-		return nil, fmt.Errorf("%v: wanted a duration with its unit, such as 10s", data)
-	}
-	return data, nil
 }

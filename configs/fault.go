@@ -89,7 +89,7 @@ func (l *loader) finish(check func(bad *faults)) error {
 	for _, err := range late {
 		if f, ok := errors.AsType[Fault](err); !ok {
 			l.bad = append(l.bad, err)
-		} else if !unread[f.Field] {
+		} else if !slices.ContainsFunc(upward(f.Field), func(key string) bool { return unread[key] }) {
 			l.bad = append(l.bad, l.locate(f))
 		}
 	}
@@ -102,7 +102,7 @@ func (l *loader) locate(f Fault) Fault {
 	if f.Where != "" {
 		return f
 	}
-	for key := f.Field; key != ""; key = key[:max(0, strings.LastIndexAny(key, ".["))] {
+	for _, key := range upward(f.Field) {
 		if by, ok := l.where[key]; ok {
 			f.Where = by
 			return f
@@ -113,6 +113,15 @@ func (l *loader) locate(f Fault) Fault {
 		}
 	}
 	return f
+}
+
+// upward lists a key and all that it is in, such as a[1].b, a[1] and a.
+func upward(key string) []string {
+	var out []string
+	for ; key != ""; key = key[:max(0, strings.LastIndexAny(key, ".["))] {
+		out = append(out, key)
+	}
+	return out
 }
 
 // lineOf sorts what is not in the file behind what is.

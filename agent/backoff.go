@@ -49,6 +49,17 @@ func Wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// Brief rounds a duration to what a person reads: 1.4s, 350ms, 2m10s.
+func Brief(d time.Duration) time.Duration {
+	switch {
+	case d >= 10*time.Second:
+		return d.Round(time.Second)
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond)
+	}
+	return max(d.Round(time.Millisecond), time.Millisecond)
+}
+
 // Jitter returns d spread uniformly by ±fraction, for intervals that must not align across a fleet.
 func Jitter(d time.Duration, fraction float64) time.Duration {
 	return d + time.Duration((rand.Float64()*2-1)*fraction*float64(d))

@@ -131,6 +131,28 @@ func TestParseJoinNamesTheFaultAndKeepsTheSecret(t *testing.T) {
 	}
 }
 
+// TestADamagedJoinStringIsNeverTakenForAnother changes each character in turn: what parses still says the same.
+func TestADamagedJoinStringIsNeverTakenForAnother(t *testing.T) {
+	whole := testJoin()
+	text := whole.String()
+	for i := range text {
+		for _, c := range []byte("Az5_") {
+			damaged := []byte(text)
+			damaged[i] = c
+			if j, err := ParseJoin(string(damaged)); err == nil && !reflect.DeepEqual(j, whole) {
+				t.Fatalf("with %q at %d it is read as %+v", c, i, j)
+			}
+		}
+	}
+	raw, err := json.Marshal(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j, err := ParseJoin(joinPrefix + base64.RawURLEncoding.EncodeToString(raw)); err != nil || !reflect.DeepEqual(j, whole) {
+		t.Errorf("one without a checksum: %+v, %v", j, err)
+	}
+}
+
 func FuzzParseJoin(f *testing.F) {
 	f.Add(testJoin().String())
 	f.Add(joinPrefix)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"net/url"
 	"strings"
 )
@@ -25,12 +26,27 @@ type Join struct {
 // joinPrefix marks a join string and its version. The rest is base64url of the JSON form.
 const joinPrefix = "skerry1."
 
+// joinText is what a join string holds: a Join, and a CRC-32 of its JSON form, so that a device can tell a copy that was
+// damaged from a token that is not accepted. One without a checksum is taken as it is.
+type joinText struct {
+	Join
+	Checksum string `json:"k,omitempty"`
+}
+
+func (j Join) checksum() string {
+	raw, err := json.Marshal(j)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%08x", crc32.ChecksumIEEE(raw))
+}
+
 // maxJoinBytes bounds what ParseJoin looks at.
 const maxJoinBytes = 4 << 10
 
 // String returns the join string. It holds a secret.
 func (j Join) String() string {
-	raw, err := json.Marshal(j)
+	raw, err := json.Marshal(joinText{j, j.checksum()})
 	if err != nil { // strings and integers only
 		return ""
 	}
@@ -45,18 +61,21 @@ func ParseJoin(s string) (Join, error) {
 	}
 	body, ok := strings.CutPrefix(s, joinPrefix)
 	if !ok {
-		return Join{}, fmt.Errorf("join string %.12q… (%d bytes): wanted one that begins with %q, as `skerry token create` prints it",
+		return Join{}, fmt.Errorf("join string %.3q… (%d bytes): wanted one that begins with %q, as `skerry token create` prints it",
 			s, len(s), joinPrefix)
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(body)
 	if err != nil {
 		return Join{}, errors.New("join string is damaged: not base64url; was it copied whole?")
 	}
-	var j Join
-	if err := json.Unmarshal(raw, &j); err != nil {
+	var text joinText
+	if err := json.Unmarshal(raw, &text); err != nil {
 		return Join{}, errors.New("join string is damaged: its content does not parse; was it copied whole?")
 	}
-	return j, j.validate()
+	if text.Checksum != "" && text.Checksum != text.checksum() {
+		return Join{}, errors.New("join string is damaged: its checksum does not fit; copy it again")
+	}
+	return text.Join, text.Join.validate()
 }
 
 func (j Join) validate() error {

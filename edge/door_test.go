@@ -31,7 +31,7 @@ func TestTheDoctorTellsOfWhatItCannotReadAsOfAnyFault(t *testing.T) {
 	}{
 		{"cut short", garbage, "", doctor.ExitJoin, "join", "was it copied whole?"},
 		{"garbage", "correct horse battery staple", "", doctor.ExitJoin, "join", `begins with "skerry1."`},
-		{"of another program", "K10abc::server:def", "", doctor.ExitJoin, "join", `join string "K10abc::serv"…`},
+		{"of another program", "K10abc::server:def", "", doctor.ExitJoin, "join", `join string "K10"…`},
 		{"in a file that is not there", "@/nowhere/join", "", doctor.ExitJoin, "join", "/nowhere/join: no such file"},
 		{"none", "", "", doctor.ExitJoin, "join", "join is empty"},
 		{"none, and a damaged identity", "", `{"node":`, doctor.ExitCertificate, "certificate", "identity.json"},

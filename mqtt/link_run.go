@@ -33,7 +33,7 @@ func (l *Link) Run(ctx context.Context) error {
 		}
 		wait := l.backoff.Next()
 		l.setFailed(err, wait)
-		l.cfg.Log.Warn("link down", agent.KeyErr, err, agent.KeyWait, wait.Round(time.Millisecond))
+		l.cfg.Log.Warn("link down", agent.KeyErr, err, agent.KeyWait, agent.Brief(wait))
 		if !agent.Wait(ctx, wait) {
 			return nil
 		}

@@ -72,6 +72,7 @@ func (n *node) run(meanwhile func(k *Keeper)) {
 		n.t.Fatal(err)
 	}
 	k.retry = agent.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond}
+	k.rarely = k.retry
 	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	done := make(chan error, 1)
 	go func() { done <- k.Run(ctx) }()

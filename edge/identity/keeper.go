@@ -35,6 +35,9 @@ type Keeper struct {
 	trouble atomic.Pointer[string]
 	ready   chan struct{}
 	retry   agent.Backoff // between attempts to renew, Run's alone
+	rarely  agent.Backoff // between attempts to enrol that were refused, Run's alone
+	look    time.Duration // how often to look for another join string meanwhile
+	pending Pending       // what is kept of the enrolment under way, Run's alone
 }
 
 // NewKeeper returns a keeper; nothing is read yet.
@@ -42,7 +45,8 @@ func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
 	if cfg.Client == nil || cfg.Client.Clock == nil || cfg.Log == nil || cfg.Join == nil || cfg.Dir == "" {
 		return nil, errors.New("identity keeper: wanted dir, join, client with clock, and log")
 	}
-	return &Keeper{cfg: cfg, ready: make(chan struct{}), retry: agent.Backoff{Min: 5 * time.Second, Max: time.Hour}}, nil
+	return &Keeper{cfg: cfg, ready: make(chan struct{}), retry: agent.Backoff{Min: 5 * time.Second, Max: time.Hour},
+		rarely: agent.Backoff{Min: refusedMin, Max: refusedMax}, look: lookForNew}, nil
 }
 
 // Ready is closed when the node has a certificate, be it an expired one.
@@ -75,6 +79,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	if pending, err := LoadPending(k.cfg.Dir); err != nil || pending != (Pending{}) { // left by a crash
+		k.forget()
+	}
 	k.current.Store(id)
 	k.cfg.Client.Clock.Raise(id.Leaf().NotBefore)
 	close(k.ready)
@@ -89,65 +96,6 @@ func (k *Keeper) tighten() {
 		k.cfg.Log.Warn("other users could read the node's key; join again if they may have", agent.KeyPath, k.cfg.Dir,
 			agent.KeyReason, was.String())
 	}
-}
-
-// enroll asks until a certificate is issued. It returns nil without an error when ctx ended first.
-func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
-	if id == nil {
-		node := k.cfg.Node
-		if node == "" {
-			node = FitID(k.cfg.Client.Host.Hostname)
-		}
-		var err error
-		if id, err = New(node); err != nil {
-			return nil, err
-		}
-		if err := id.Save(k.cfg.Dir); err != nil { // before asking, so that a lost reply is asked for with the same key
-			return nil, err
-		}
-	}
-	backoff := agent.Backoff{}
-	for {
-		next, wait, err := k.attempt(ctx, id)
-		if err == nil && next != nil {
-			k.setTrouble("")
-			k.cfg.Log.Info("enrolled", agent.KeyNode, next.Node, agent.KeyCluster, next.Cluster,
-				agent.KeyNotAfter, next.Leaf().NotAfter)
-			return next, next.Save(k.cfg.Dir)
-		}
-		if err != nil {
-			wait = backoff.Next()
-			k.fail(ctx, "enrolment failed", err, wait)
-		}
-		if !agent.Wait(ctx, wait) {
-			return nil, nil
-		}
-	}
-}
-
-// attempt asks once. A nil identity without an error means: pending, ask again after the wait.
-func (k *Keeper) attempt(ctx context.Context, id *Identity) (*Identity, time.Duration, error) {
-	join, err := k.cfg.Join()
-	if err != nil {
-		return nil, 0, err
-	}
-	k.cfg.Client.Clock.Raise(join.Issued.Time())
-	csr, err := id.CSR()
-	if err != nil {
-		return nil, 0, err
-	}
-	reply, err := k.cfg.Client.Enroll(ctx, join, &api.EnrollRequest{Node: id.Node, CSR: csr, Labels: k.cfg.Labels})
-	if err != nil {
-		return nil, 0, fmt.Errorf("enrol %s: %w", id.Node, err)
-	}
-	if reply.Status == api.EnrollPending {
-		wait := min(max(time.Duration(reply.RetryAfterMillis)*time.Millisecond, time.Second), time.Minute)
-		k.setTrouble("waiting for approval on the cluster: skerry get enrollments; skerry approve " + id.Node)
-		k.cfg.Log.Info("waiting for approval", agent.KeyNode, id.Node, agent.KeyReason, reply.Message)
-		return nil, agent.Jitter(wait, 0.1), nil
-	}
-	next, err := id.With(reply, join.CASHA256)
-	return next, 0, err
 }
 
 // renew keeps the certificate fresh until ctx ends.
@@ -236,7 +184,7 @@ func (k *Keeper) fail(ctx context.Context, what string, err error, wait time.Dur
 		return
 	}
 	k.setTrouble(what + ": " + err.Error())
-	k.cfg.Log.Warn(what, agent.KeyErr, err, agent.KeyWait, wait.Round(time.Second))
+	k.cfg.Log.Warn(what, agent.KeyErr, err, agent.KeyWait, agent.Brief(wait))
 	if k.cfg.OnFail != nil {
 		k.cfg.OnFail(ctx, err)
 	}

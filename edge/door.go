@@ -6,18 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/skerry-edge/skerry/agent"
-	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/configs"
-	"github.com/skerry-edge/skerry/edge/doctor"
-	"github.com/skerry-edge/skerry/edge/identity"
-	"github.com/skerry-edge/skerry/edge/probe"
-	"github.com/skerry-edge/skerry/edge/store"
 )
 
 // The exit codes besides the doctor's. ExitConfig is one that a restart cannot mend (RestartPreventExitStatus=2).
@@ -48,6 +43,9 @@ flags of run, status, doctor and config:
 type Door struct {
 	Out, Err io.Writer
 	Env      []string
+	// Argv is this process's own argument list, nil when there is none. A join string in it is overwritten once it is read,
+	// so that it does not stay in the list of processes.
+	Argv []string
 }
 
 // flags are those of every command.
@@ -62,11 +60,12 @@ type flags struct {
 
 // Main runs the command line and returns the exit code.
 func (d *Door) Main(ctx context.Context, args []string) int {
+	args = conceal(args, d.Argv)
 	f := &flags{set: pflag.NewFlagSet("skerry-edge", pflag.ContinueOnError)}
 	f.set.SetOutput(d.Err)
 	f.set.Usage = func() { d.printf(d.Err, "%s%s", usageText, f.set.FlagUsages()) }
 	f.set.StringVarP(&f.config, "config", "c", "", "configuration file (default "+DefaultConfigFile+", if it exists)")
-	f.set.StringVar(&f.join, "join", "", "join string, or @file; needed once, to enrol")
+	f.set.StringVar(&f.join, "join", "", "join string, or @file, which keeps it from the list of processes; needed once, to enrol")
 	f.set.StringArrayVar(&f.settings, "set", nil, "key=value of the configuration, may be repeated")
 	f.set.BoolVar(&f.defaults, "defaults", false, "config: print the commented defaults")
 	f.set.StringVarP(&f.output, "output", "o", "text", "status, doctor: text or json")
@@ -78,7 +77,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		return ExitConfig
 	}
 	command := f.set.Arg(0)
-	if f.set.NArg() > 1 || command == "" || f.output != "text" && f.output != "json" {
+	if wrong := f.wrong(); wrong != "" {
+		d.printf(d.Err, "skerry-edge: %s\n\n", wrong)
 		f.set.Usage()
 		return ExitConfig
 	}
@@ -98,6 +98,9 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		return ExitConfig
 	}
 	cfg, err := configs.LoadEdge(src)
+	if command == "run" {
+		err = errors.Join(err, joinFault(cfg))
+	}
 	if err != nil {
 		d.printf(d.Err, "skerry-edge: configuration:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 		return ExitConfig
@@ -117,9 +120,6 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 		code, err = d.doctor(ctx, cfg, f.output)
 	case "config":
 		err = d.printConfig(cfg)
-	default:
-		f.set.Usage()
-		return ExitConfig
 	}
 	if err != nil {
 		d.printf(d.Err, "skerry-edge: %v\n", err)
@@ -129,6 +129,22 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 		return code
 	}
 	return ExitOK
+}
+
+// wrong tells what is wrong with the command line; empty for nothing.
+func (f *flags) wrong() string {
+	commands := []string{"run", "status", "doctor", "config", "version"}
+	switch command := f.set.Arg(0); {
+	case command == "":
+		return "no command; wanted " + strings.Join(commands, ", ")
+	case !slices.Contains(commands, command):
+		return fmt.Sprintf("unknown command %q; wanted %s", command, strings.Join(commands, ", "))
+	case f.set.NArg() > 1:
+		return fmt.Sprintf("%s takes no argument, but %q is one", command, f.set.Arg(1))
+	case f.output != "text" && f.output != "json":
+		return fmt.Sprintf("--output %q; wanted text or json", f.output)
+	}
+	return ""
 }
 
 // source turns flags and environment into where the configuration comes from.
@@ -161,71 +177,6 @@ func (d *Door) run(ctx context.Context, cfg configs.Edge, src configs.Source) er
 		return err
 	}
 	return a.Run(ctx)
-}
-
-// joinOf returns the join string of cfg, read from a file when it begins with @.
-func joinOf(cfg configs.Edge) (api.Join, error) {
-	text := cfg.Join
-	if path, ok := strings.CutPrefix(text, "@"); ok {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return api.Join{}, fmt.Errorf("read join string: %w", err)
-		}
-		text = string(raw)
-	}
-	if strings.TrimSpace(text) == "" {
-		return api.Join{}, errors.New("not enrolled, and no join string; on the cluster: skerry token create; " +
-			"here: skerry-edge run --join STRING")
-	}
-	return api.ParseJoin(text)
-}
-
-func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int, error) {
-	floor := agent.BuildTime()
-	clock := agent.NewClock(floor, agent.ClockSource{})
-	host := probe.HostInfo(cfg.Telemetry.Proc, cfg.Telemetry.Sys)
-	p := &doctor.Patient{Clock: clock, Client: &identity.Client{Clock: clock, Host: host}, Node: cfg.Node, Brokers: cfg.MQTT.Servers}
-	if p.Node == "" {
-		p.Node = identity.FitID(host.Hostname)
-	}
-	id, err := identity.Load(cfg.Dir)
-	switch {
-	case err == nil && id.Enrolled():
-		clock.Raise(id.Leaf().NotBefore)
-		p.Identity = id
-		_, statusErr := askStatus(ctx, cfg.RuntimeDir)
-		p.Running = statusErr == nil
-	case err != nil && !identity.IsNone(err):
-		p.IdentityFault = err
-	case cfg.Join != "":
-		d.examineJoin(ctx, cfg, p)
-	}
-	if floor, err := store.ReadFloor(cfg.Dir); err == nil { // a running agent holds the file, and knows better anyway
-		clock.Raise(floor)
-	}
-	var writeErr error
-	last := doctor.Diagnose(ctx, p, func(f doctor.Finding) {
-		if output == "json" {
-			writeErr = errors.Join(writeErr, json.NewEncoder(d.Out).Encode(f))
-			return
-		}
-		writeErr = errors.Join(writeErr, f.Write(d.Out))
-	})
-	return last.Exit, writeErr
-}
-
-// examineJoin gives the patient its join string, or what is wrong with it.
-func (d *Door) examineJoin(ctx context.Context, cfg configs.Edge, p *doctor.Patient) {
-	join, err := joinOf(cfg)
-	if err != nil {
-		p.JoinFault = err
-		return
-	}
-	p.Join = &join
-	p.Clock.Raise(join.Issued.Time())
-	if st, err := askStatus(ctx, cfg.RuntimeDir); err == nil && strings.HasPrefix(st.Trouble, "waiting for approval") {
-		p.Waiting = st.Trouble
-	}
 }
 
 func (d *Door) status(ctx context.Context, cfg configs.Edge, output string) error {

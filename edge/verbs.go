@@ -93,14 +93,14 @@ func (a *Agent) beginRestart(context.Context) error {
 	return nil
 }
 
-// reexec replaces this process by a fresh one of the same program, arguments and pid, so that a service manager sees
+// reexec replaces this process by a fresh one of the same program, arguments (but for a concealed join string) and pid, so that a service manager sees
 // no failure and a node without one is not left alone.
 func reexec() error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("restart: %w", err)
 	}
-	if err := syscall.Exec(self, os.Args, os.Environ()); err != nil {
+	if err := syscall.Exec(self, shown(os.Args), os.Environ()); err != nil {
 		return fmt.Errorf("restart %s: %w", self, err)
 	}
 	return nil

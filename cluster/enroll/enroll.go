@@ -38,11 +38,11 @@ func (s *Service) Enroll(r *api.EnrollRequest, from string) (*api.EnrollReply, e
 	if err != nil {
 		return nil, err
 	}
-	if r.CheckOnly { // a doctor asks, with a key that it throws away: no use may be taken, no node may come of it
-		return &api.EnrollReply{Status: api.EnrollIssued, Node: p.node.ID, Time: api.At(a.now)}, nil
-	}
 	if p.action == wait {
 		return s.pendingReply(p.node.ID, a.now), nil
+	}
+	if r.CheckOnly { // a doctor asks, maybe with a key that it throws away: no use may be taken, no node may come of it
+		return &api.EnrollReply{Status: api.EnrollIssued, Node: p.node.ID, Time: api.At(a.now)}, nil
 	}
 	if p.action == again && s.current(p.node, a.now) != nil {
 		return s.deliver(p.node, a.now)

@@ -12,7 +12,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	door := &edge.Door{Out: os.Stdout, Err: os.Stderr, Env: os.Environ()}
+	door := &edge.Door{Out: os.Stdout, Err: os.Stderr, Env: os.Environ(), Argv: os.Args}
 	code := door.Main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -42,7 +42,7 @@ type Finding struct {
 }
 
 // Patient is the node under examination. Either Join (before enrolment) or Identity (after it) is set, or the fault that
-// keeps it from being read.
+// keeps it from being read. Before enrolment, Identity may hold the key that the device asks with.
 type Patient struct {
 	Clock    *agent.Clock
 	Join     *api.Join
@@ -56,6 +56,8 @@ type Patient struct {
 	Brokers []string // in place of those in Identity
 	Waiting string   // what a running agent waits for before it has a certificate; empty for nothing
 	Running bool     // an agent uses the identity now: do not take its MQTT session over
+	// LinkError is why the running agent has no session now; empty when it has one.
+	LinkError string
 }
 
 // stepTimeout bounds each step.
@@ -125,7 +127,7 @@ func (p *Patient) join(context.Context) Finding {
 	f := Finding{Detail: fmt.Sprintf("token %s for %s, until %s", p.Join.ID, strings.Join(p.Join.Endpoints, ", "),
 		p.Join.Expires.Time().UTC().Format(time.RFC3339))}
 	if late := p.Clock.Now().Sub(p.Join.Expires.Time()); late > 0 {
-		f.Detail += fmt.Sprintf(": expired %s ago, if this device's clock is right", late.Round(time.Second))
+		f.Detail += fmt.Sprintf(": expired %s ago, if this device's clock is right", agent.Long(late))
 	}
 	return f
 }
@@ -151,7 +153,7 @@ func (p *Patient) certificate(context.Context) Finding {
 	now := p.Clock.Now()
 	left := leaf.NotAfter.Sub(now).Round(time.Hour)
 	if left > 0 {
-		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, left)}
+		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, agent.Long(left))}
 	}
 	return Finding{Exit: ExitCertificate, Detail: "the node's certificate has expired",
 		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),
@@ -166,12 +168,15 @@ func (p *Patient) approval(context.Context) Finding {
 		return Finding{Detail: "nobody has to approve this device, or it has not asked yet"}
 	}
 	return Finding{Exit: ExitApproval, Detail: "a person has to let this device in", Seen: p.Waiting, Wanted: "approval by an administrator",
-		Cure: "on the cluster: skerry approve " + p.Node}
+		Cure: "on the cluster: skerry get enrollments, then skerry approve " + p.Node + "; here, skerry-edge run has to be running"}
 }
 
 // token asks whether the join string would be accepted, without using it.
 func (p *Patient) token(ctx context.Context) Finding {
-	id, err := identity.New(p.Node)
+	id, err := p.Identity, error(nil)
+	if id == nil {
+		id, err = identity.New(p.Node)
+	}
 	if err != nil {
 		return Finding{Exit: ExitToken, Detail: "cannot make a key", Seen: err.Error(), Wanted: "a key", Cure: "see the message"}
 	}
@@ -179,8 +184,11 @@ func (p *Patient) token(ctx context.Context) Finding {
 	if err != nil {
 		return Finding{Exit: ExitToken, Detail: "cannot make a request", Seen: err.Error(), Wanted: "a request", Cure: "see the message"}
 	}
-	_, err = p.Client.Enroll(ctx, *p.Join, &api.EnrollRequest{Node: p.Node, CSR: csr, CheckOnly: true})
+	reply, err := p.Client.Enroll(ctx, *p.Join, &api.EnrollRequest{Node: p.Node, CSR: csr, CheckOnly: true})
 	if err == nil {
+		if reply.Status == api.EnrollPending && p.Waiting == "" {
+			p.Waiting = "waiting for approval on the cluster"
+		}
 		return Finding{Detail: "accepted for " + p.Node}
 	}
 	return refused(err, p.Join)

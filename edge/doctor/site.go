@@ -209,6 +209,11 @@ func (s *site) broker(ctx context.Context) Finding {
 			err = nil
 		}
 	}
+	if err == nil && s.p.LinkError != "" {
+		return closing(conn, Finding{Exit: ExitBroker, Detail: "the running agent has no session, though the way to the broker is free",
+			Seen: s.p.LinkError, Wanted: "a session", Cure: "wait for its next attempt (skerry-edge status tells when), or restart it; " +
+				"when it stays like this, on the cluster: skerry describe node " + s.p.Identity.Node})
+	}
 	if err == nil {
 		return closing(conn, Finding{Detail: "takes " + s.p.Identity.Node + " at " + s.addr})
 	}

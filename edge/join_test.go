@@ -1,0 +1,136 @@
+package edge
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/doctor"
+	"github.com/skerry-edge/skerry/test/enrolment"
+)
+
+// TestAJoinThatCanNeverWorkIsAFaultOfTheConfiguration has run end at once where a restart mends nothing.
+func TestAJoinThatCanNeverWorkIsAFaultOfTheConfiguration(t *testing.T) {
+	const secret = "S3CRET"
+	join := api.Join{Endpoints: []string{"https://192.0.2.1:8443"}, CASHA256: strings.Repeat("ab", 32), ID: "t1", Secret: secret, Issued: 1, Expires: 2}
+	damaged := []byte(join.String())
+	damaged[60] ^= 1
+	empty := filepath.Join(t.TempDir(), "join")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ join, says string }{
+		"none":                 {"", "join: wanted a join string"},
+		"garbage":              {"correct horse battery staple", "(28 bytes, not shown)"},
+		"a file that is not":   {"@/nonexistent", `join "@/nonexistent": wanted`},
+		"a file with nothing":  {"@" + empty, `join "@` + empty + `": wanted`},
+		"one character damage": {string(damaged), "damaged"},
+		"cut":                  {join.String()[:80], "was it copied whole?"},
+	} {
+		exit, _, errs := door(t, t.TempDir(), "run", "--join", c.join, "--set", "log.level=loud")
+		if exit != ExitConfig || !strings.Contains(errs, c.says) || !strings.Contains(errs, "skerry token create") || !strings.Contains(errs, "log.level") {
+			t.Errorf("%s: exit %d; wanted 2 and %q, beside the other fault, in:\n%s", name, exit, c.says, errs)
+		}
+		if c.join != "" && strings.Contains(errs, c.join) && c.join[0] != '@' || strings.Contains(errs, secret) {
+			t.Errorf("%s: tells the join string:\n%s", name, errs)
+		}
+	}
+}
+
+func TestACommandLineThatIsWrongSaysWhatIs(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "no command; wanted run, status"},
+		{[]string{"rum"}, `unknown command "rum"`},
+		{[]string{"status", "now"}, `status takes no argument, but "now" is one`},
+		{[]string{"status", "-o", "yaml"}, `--output "yaml"; wanted text or json`},
+		{[]string{"status", "--bogus"}, "unknown flag: --bogus"},
+	} {
+		exit, out, errs := door(t, t.TempDir(), c.args...)
+		first, _, _ := strings.Cut(errs, "\n")
+		if exit != ExitConfig || !strings.Contains(first, c.says) || out != "" {
+			t.Errorf("%q: exit %d, says %q; wanted 2 and %q", c.args, exit, first, c.says)
+		}
+	}
+}
+
+// TestTheDoctorKnowsThatADeviceWaits has a device that was given its join string on the command line of an earlier start.
+func TestTheDoctorKnowsThatADeviceWaits(t *testing.T) {
+	s := &enrolment.Service{}
+	s.Enroll = func(r *api.EnrollRequest) (*api.EnrollReply, *api.Problem) {
+		return &api.EnrollReply{Status: api.EnrollPending, RetryAfterMillis: 1000, Time: api.At(time.Now())}, nil
+	}
+	s.Start(t)
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "run", "--join", s.Join().String(), "--set", "node=pump-3", "--set", "dir="+dir,
+		"--set", "runtime_dir="+filepath.Join(dir, "run"))
+	cmd.Env = append(os.Environ(), asDoor+"=1")
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	wait := func(what string, ok func() bool) {
+		t.Helper()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.After(20 * time.Second); !ok(); {
+			select {
+			case <-end:
+				t.Fatalf("waited in vain until %s:\n%s", what, &log)
+			case <-tick.C:
+			}
+		}
+	}
+	wait("the join string is concealed", func() bool {
+		line, err := os.ReadFile("/proc/" + pid(cmd) + "/cmdline")
+		return err == nil && bytes.Contains(line, []byte("--join\x00****")) && !bytes.Contains(line, []byte("skerry1."))
+	})
+	examine := func(when string) {
+		t.Helper()
+		if exit, out, errs := door(t, dir, "doctor"); exit != doctor.ExitApproval || !strings.Contains(out, "skerry approve pump-3") {
+			t.Errorf("%s: exit %d; wanted 19 in:\n%s%s", when, exit, out, errs)
+		}
+	}
+	wait("it asked", func() bool { return len(s.Asked()) > 0 })
+	wait("the status says so", func() bool {
+		_, out, _ := door(t, dir, "status")
+		return strings.Contains(out, "waiting for approval")
+	})
+	examine("while it runs")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("stop: %v\n%s", err, &log)
+	}
+	examine("after it was stopped")
+}
+
+func TestARestartDoesWithoutTheConcealedString(t *testing.T) {
+	got := shown([]string{"skerry-edge", "run", "--join", "*****", "-c", "x", "--join=**", "--set", "join=*", "--set=join=**", "--set", "node=a", "--join", "@f"})
+	if want := "skerry-edge run -c x --set node=a --join @f"; strings.Join(got, " ") != want {
+		t.Errorf("%q; wanted %q", got, want)
+	}
+	argv := [][]byte{[]byte("skerry-edge"), []byte("--join=secret"), []byte("--join"), []byte("hidden"), []byte("--set"), []byte("join=third"), []byte("--join=@file")}
+	var args []string
+	for _, b := range argv {
+		args = append(args, unsafe.String(&b[0], len(b)))
+	}
+	kept := conceal(args, args)
+	if got := string(bytes.Join(argv, []byte(" "))); got != "skerry-edge --join=****** --join ****** --set join=***** --join=@file" {
+		t.Errorf("left in argv: %s", got)
+	}
+	if strings.Join(kept, " ") != "skerry-edge --join=secret --join hidden --set join=third --join=@file" {
+		t.Errorf("kept %q", kept)
+	}
+}

@@ -13,6 +13,7 @@ type Mosquitto struct {
 	CA, Certificate, Key string
 	CRL                  string // optional; without it a removed node is kept out only by its certificate's end
 	ACL                  string // where AccessList is stored
+	User                 string // whom mosquitto becomes when root starts it; empty: mosquitto, its default
 	Operators            []Identity
 }
 
@@ -27,6 +28,10 @@ func (m Mosquitto) Config() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# mosquitto.conf for Skerry, generated from its contract. The access rules are in the file of acl_file.")
 	line("per_listener_settings false")
+	if m.User != "" {
+		line("# Whom mosquitto becomes before it reads the key, when root starts it.")
+		line("user %s", m.User)
+	}
 	line("listener %s", m.Listen)
 	line("cafile %s", m.CA)
 	line("certfile %s", m.Certificate)

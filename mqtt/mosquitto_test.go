@@ -10,12 +10,15 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -98,13 +101,35 @@ func newPeer(t *testing.T, operators ...mqtt.Identity) *peer {
 	file := func(name string) string { return filepath.Join(p.dir, name) }
 	m := mqtt.Mosquitto{Listen: port + " 127.0.0.1", CA: file("ca.pem"), Certificate: file("server.pem"), Key: file("server.key"),
 		ACL: file("acl"), Operators: operators}
-	for name, text := range map[string]string{"mosquitto.conf": m.Config() + "user root\n", "acl": m.AccessList(aclTopics(t))} {
+	for name, text := range map[string]string{"mosquitto.conf": m.Config(), "acl": m.AccessList(aclTopics(t))} {
 		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	p.giveAway()
 	p.run(path, file("mosquitto.conf"))
 	return p
+}
+
+// giveAway lets the user that mosquitto becomes read the files, as `skerry-cluster broker-config` does.
+func (p *peer) giveAway() {
+	p.t.Helper()
+	if os.Getuid() != 0 {
+		return
+	}
+	who, err := user.Lookup("mosquitto")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	uid, uerr := strconv.Atoi(who.Uid)
+	gid, gerr := strconv.Atoi(who.Gid)
+	if uerr != nil || gerr != nil {
+		p.t.Fatal(uerr, gerr)
+	}
+	err = filepath.WalkDir(p.dir, func(path string, _ fs.DirEntry, err error) error { return errors.Join(err, os.Chown(path, uid, gid)) })
+	if err := errors.Join(err, os.Chmod(filepath.Dir(p.dir), 0o711)); err != nil { // the tests' own directory is root's alone
+		p.t.Fatal(err)
+	}
 }
 
 // run starts mosquitto and waits until it listens.

@@ -1,0 +1,70 @@
+package cluster
+
+import (
+	"bytes"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// skerryCluster runs a command line of skerry-cluster on a site of its own.
+func skerryCluster(t *testing.T, args ...string) (exit int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	d := &Door{Out: &o, Err: &e}
+	return d.Main(t.Context(), append(args, "--set", "dir="+t.TempDir(), "--set", "advertise=127.0.0.1")), o.String(), e.String()
+}
+
+func TestTheBrokersKeyIsForTheBrokerAlone(t *testing.T) {
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "broker")
+	for range 2 { // it is run again after operators change
+		exit, out, errs := skerryCluster(t, "broker-config", "--out", dir, "--owner", me.Username)
+		if exit != ExitOK || strings.Count(out, "wrote ") != 6 || errs != "" {
+			t.Fatalf("exit %d: %s%s", exit, out, errs)
+		}
+	}
+	for name, want := range map[string]os.FileMode{"broker.key": 0o600, "acl": 0o600, "broker.crt": 0o644, "ca.crt": 0o644, "crl.pem": 0o644, "mosquitto.conf": 0o644} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid := info.Sys().(*syscall.Stat_t).Uid; info.Mode().Perm() != want || strconv.Itoa(int(uid)) != me.Uid {
+			t.Errorf("%s: mode %v of user %d; wanted %v of %s", name, info.Mode().Perm(), uid, want, me.Uid)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".new-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	conf, err := os.ReadFile(filepath.Join(dir, "mosquitto.conf"))
+	if err != nil || !strings.Contains(string(conf), "\nuser "+me.Username+"\n") {
+		t.Errorf("%v in:\n%s", err, conf)
+	}
+}
+
+func TestACommandLineThatIsWrongSaysWhatIs(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "no command; wanted run, config"},
+		{[]string{"ruin"}, `unknown command "ruin"`},
+		{[]string{"config", "x"}, `config takes no argument, but "x" is one`},
+		{[]string{"config", "-o", "yaml"}, "unknown shorthand flag"},
+		{[]string{"broker-config", "--owner", "nobody-of-that-name"}, `--owner "nobody-of-that-name": wanted a user of this machine`},
+		{[]string{"config", "--set", "cluster=A B"}, "configuration:"},
+	} {
+		exit, out, errs := skerryCluster(t, c.args...)
+		first, _, _ := strings.Cut(errs, "\n")
+		if exit != ExitConfig || !strings.Contains(first, c.says) || out != "" {
+			t.Errorf("%q: exit %d, says %q; wanted 2 and %q", c.args, exit, first, c.says)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/cluster/registry"
@@ -42,17 +43,20 @@ type embedded struct {
 
 // Run serves, and gives nodes the broker's address as soon as it is known.
 func (e *embedded) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
+	ended, end := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	told.Go(func() {
 		select {
 		case <-e.Ready():
 			e.agent.setBroker(true)
-		case <-ctx.Done():
+		case <-ended.Done():
 		}
-	}()
-	defer e.agent.setBroker(false)
-	return e.Broker.Run(ctx)
+	})
+	err := e.Broker.Run(ctx)
+	end()
+	told.Wait() // whatever it said, the last word is that the broker is gone
+	e.agent.setBroker(false)
+	return err
 }
 
 // Kick ends the sessions of a client.

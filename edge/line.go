@@ -77,18 +77,12 @@ func (l *line) Publish(ctx context.Context, topic string, payload []byte, retain
 func (l *line) AwaitUp(ctx context.Context) error {
 	for {
 		link, replaced := l.current()
-		wctx, cancel := context.WithCancel(ctx)
-		go func() { // ends with wctx, at the latest when this round does
-			select {
-			case <-replaced:
-				cancel()
-			case <-wctx.Done():
-			}
-		}()
-		err := link.AwaitUp(wctx)
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			return err
+		select {
+		case <-link.Up():
+			return nil
+		case <-replaced:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -42,12 +42,9 @@ func (a *Agent) Send(ctx context.Context, kind mqtt.Kind, v any, done func(error
 		return
 	}
 	link, _ := a.line.current()
-	receipt, err := link.PublishAsync(ctx, a.topic(kind, ""), payload, false)
-	if err != nil {
+	if err := link.PublishThen(ctx, a.topic(kind, ""), payload, done); err != nil {
 		done(err)
-		return
 	}
-	go func() { done(receipt.Wait(ctx)) }() // ends with the session at the latest, which ends ctx
 }
 
 // batching turns scrapes into batches; the configuration may replace its batcher.

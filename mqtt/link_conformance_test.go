@@ -44,6 +44,7 @@ func linkConformance(t *testing.T, startBroker func(t *testing.T) *brokerEnd) {
 		{"discarded message does not", conformDiscard},
 		{"full queue costs the connection", conformOverflow},
 		{"window bounds what is in flight, a cut fails it", conformWindow},
+		{"tells each outcome once, before its stop ends", conformThen},
 		{"sets TCP_NODELAY", conformNoDelay},
 		{"leaves no goroutine", conformLeak},
 	} {
@@ -274,6 +275,53 @@ func conformOverflow(t *testing.T, b *brokerEnd) {
 	link.awaitUp(t)
 	if st := link.Status(); st.Overflows != 1 || st.Refused != 0 {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// conformThen counts what is told of publishes that are acknowledged, and of those that the stop cuts off.
+func conformThen(t *testing.T, b *brokerEnd) {
+	p := startProxy(t, b.addr)
+	link := tap(t, b, p.addr, "node", "", nil).awaitUp(t)
+	const n = 20
+	told := make([]atomic.Int32, 2*n)
+	var good, down atomic.Int32
+	publish := func(i int) {
+		t.Helper()
+		if err := link.PublishThen(t.Context(), "t/x", nil, func(err error) {
+			told[i].Add(1)
+			if err == nil {
+				good.Add(1)
+			} else if errors.Is(err, ErrDown) {
+				down.Add(1)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range n {
+		publish(i)
+	}
+	if err := link.Publish(t.Context(), "t/x", nil, false); err != nil { // in order: all before it are acknowledged
+		t.Fatal(err)
+	}
+	p.stall()
+	for i := range n {
+		publish(n + i)
+	}
+	p.cut()
+	if err := receive(t, link.downs, "the cut"); err == nil {
+		t.Error("no reason for the cut")
+	}
+	for i := range told {
+		if got := told[i].Load(); got != 1 {
+			t.Errorf("publish %d: told %d times; wanted once by now", i, got)
+		}
+	}
+	if good.Load() != n || down.Load() != n {
+		t.Errorf("%d good, %d down; wanted %d each", good.Load(), down.Load(), n)
+	}
+	if err := link.PublishThen(t.Context(), "t/#", nil, func(error) { t.Error("told of what was never sent") }); err == nil {
+		t.Error("a wildcard is published to")
 	}
 }
 

@@ -16,6 +16,7 @@ type Receipt struct {
 	sent    chan struct{} // closed when token is set
 	token   paho.Token
 	done    chan struct{} // closed when err is set
+	then    func(error)   // called with err, nil when nobody wants to be
 	err     error
 }
 
@@ -30,24 +31,46 @@ func (s *Session) Publish(ctx context.Context, topic string, payload []byte, ret
 
 // PublishAsync is Link.PublishAsync on this session.
 func (s *Session) PublishAsync(ctx context.Context, topic string, payload []byte, retain bool) (*Receipt, error) {
+	if err := s.reserve(ctx, topic, payload); err != nil {
+		return nil, err
+	}
+	return s.submit(&Receipt{session: s, message: Outbound{topic, payload, retain}})
+}
+
+// PublishThen is Link.PublishThen on this session.
+func (s *Session) PublishThen(ctx context.Context, topic string, payload []byte, then func(error)) error {
+	if err := s.reserve(ctx, topic, payload); err != nil {
+		return err
+	}
+	_, err := s.submit(&Receipt{session: s, message: Outbound{topic, payload, false}, then: then})
+	return err
+}
+
+// reserve checks a publish and waits for a place in the window.
+func (s *Session) reserve(ctx context.Context, topic string, payload []byte) error {
 	if topic == "" || strings.ContainsAny(topic, "+#\x00") { // [MQTT-3.3.2-2]
-		return nil, fmt.Errorf("publish %q: wanted a topic name without wildcards", topic)
+		return fmt.Errorf("publish %q: wanted a topic name without wildcards", topic)
 	}
 	if len(topic)+len(payload)+16 > MaxPacketBytes { // a broker would end the connection over it, again and again
-		return nil, fmt.Errorf("publish %s: %d bytes; wanted a packet of at most %d", topic, len(payload), MaxPacketBytes)
+		return fmt.Errorf("publish %s: %d bytes; wanted a packet of at most %d", topic, len(payload), MaxPacketBytes)
 	}
 	select {
 	case s.slots <- struct{}{}:
 	case <-s.ctx.Done():
-		return nil, s.down(topic)
+		return s.down(topic)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("publish %s: %w", topic, ctx.Err())
+		return fmt.Errorf("publish %s: %w", topic, ctx.Err())
 	}
-	r := &Receipt{session: s, message: Outbound{topic, payload, retain}, sent: make(chan struct{}), done: make(chan struct{})}
+	return nil
+}
+
+// submit puts a publish with a place into the window.
+func (s *Session) submit(r *Receipt) (*Receipt, error) {
+	r.sent, r.done = make(chan struct{}), make(chan struct{})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, s.down(topic)
+		return nil, s.down(r.message.Topic)
 	}
 	s.out <- r // neither blocks: there are as many places as slots
 	s.waiting <- r
@@ -78,6 +101,9 @@ func (r *Receipt) complete(err error) {
 	r.err = err
 	close(r.done)
 	<-r.session.slots
+	if r.then != nil {
+		r.then(err)
+	}
 }
 
 // send hands publishes to the library, in order.

@@ -144,3 +144,15 @@ func (l *Link) PublishAsync(ctx context.Context, topic string, payload []byte, r
 	}
 	return s.PublishAsync(ctx, topic, payload, retain)
 }
+
+// PublishThen is PublishAsync, not retained, with the outcome told to then: once, from the session's own goroutine, which Run
+// joins. It must be quick and publish nothing. It is not called when PublishThen itself returns an error.
+func (l *Link) PublishThen(ctx context.Context, topic string, payload []byte, then func(error)) error {
+	l.mu.Lock()
+	s := l.session
+	l.mu.Unlock()
+	if s == nil {
+		return fmt.Errorf("publish %s: %w", topic, ErrDown)
+	}
+	return s.PublishThen(ctx, topic, payload, then)
+}

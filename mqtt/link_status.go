@@ -46,15 +46,19 @@ func (l *Link) Status() LinkStatus {
 
 // AwaitUp waits until the link is up: connected, subscribed and announced.
 func (l *Link) AwaitUp(ctx context.Context) error {
-	l.mu.Lock()
-	up := l.up
-	l.mu.Unlock()
 	select {
-	case <-up:
+	case <-l.Up():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Up is closed while the link is up. One that is not will be when the link comes up next.
+func (l *Link) Up() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up
 }
 
 func (l *Link) setTrying(s server) {

@@ -74,11 +74,14 @@ type PolicyStatus struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// ConfigStatus tells whether the configuration of the desired document is in force. Hash is that of the effective
-// configuration; State is applied, rejected or rolled-back, and Reason says why it is not applied.
+// ConfigStatus tells how the settings stand that were made remotely, and apart from that what came of the last attempt to
+// change them. State is applied, or trial while a change of the link has not proved itself; Hash is that of what is in
+// force. Last is applied, rejected or rolled-back, empty since the agent's start for none; Reason says why the last
+// attempt is not in force.
 type ConfigStatus struct {
 	State  string `json:"state"`
 	Hash   string `json:"hash,omitempty"`
+	Last   string `json:"last,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
 

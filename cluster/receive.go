@@ -75,13 +75,15 @@ func (a *Agent) onState(m broker.Inbound, s *api.State) error {
 	return nil
 }
 
-// onBirth greets a node: what it should be, signed for this session, with the time; then its open commands.
+// onBirth greets a node once per session: what it should be, signed for this session, with the time; then its open commands.
 func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) error {
 	node := m.Topic.Node
 	if b.Node != node || b.Cluster != a.cfg.Cluster {
 		return fmt.Errorf("birth of %s of cluster %s on the topic of %s: %w", b.Node, b.Cluster, node, mqtt.ErrDiscard)
 	}
-	if err := a.registry.OnBirth(node, b, a.repeated(m)); err != nil {
+	before, ok := a.registry.Get(node)
+	greeted := ok && before.Birth != nil && before.Birth.Epoch == b.Epoch && !a.repeated(m)
+	if err := a.registry.OnBirth(node, b, a.repeated(m)); err != nil || greeted { // it has changed since, that is all
 		return err
 	}
 	n, ok := a.registry.Get(node)
@@ -146,6 +148,9 @@ func (a *Agent) onBatch(ctx context.Context, node string, b *api.Batch) error {
 	a.takesAgain()
 	a.samples.Add(uint64(b.Samples()))
 	a.acks.batch(node, b, pos)
+	if d, ok := dropsOf(b); ok {
+		a.registry.OnDropped(node, b.Epoch, d)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -54,9 +55,11 @@ type Agent struct {
 	epoch     atomic.Uint64
 	scrapes   atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
-	built     atomic.Bool   // what needs the identity is there
-	reportDue chan struct{} // holds one
-	resendDue chan struct{} // holds one
+	built     atomic.Bool                       // what needs the identity is there
+	reportDue chan struct{}                     // holds one
+	resendDue chan struct{}                     // holds one
+	birthDue  chan struct{}                     // holds one
+	told      atomic.Pointer[[sha256.Size]byte] // fingerprint of the last birth
 	restart   context.CancelCauseFunc
 }
 
@@ -67,7 +70,7 @@ var errRestart = errors.New("restart was asked for")
 // its end, into memory for log.tail.
 func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
 	a := &Agent{cfg: cfg, src: src, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
-		reportDue: make(chan struct{}, 1), resendDue: make(chan struct{}, 1)}
+		reportDue: make(chan struct{}, 1), resendDue: make(chan struct{}, 1), birthDue: make(chan struct{}, 1)}
 	if err := a.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
@@ -179,7 +182,7 @@ func (a *Agent) work(ctx context.Context) error {
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
 	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),
-		agent.RunFunc(a.resender), agent.RunFunc(a.announceStart))
+		agent.RunFunc(a.reannouncer), agent.RunFunc(a.resender), agent.RunFunc(a.announceStart))
 	return errors.Join(g.Run(ctx), a.outbox.Close()) // what is not acknowledged goes to flash: a reboot may follow
 }
 

@@ -11,6 +11,7 @@ import (
 func (a *Agent) renewed(old, next *identity.Identity) {
 	if a.built.Load() {
 		a.settings.renewed(old, next)
+		a.oweBirth()
 	}
 }
 

@@ -65,6 +65,7 @@ func (a *Agent) buildProbes(cfg configs.Edge) error {
 	a.probes.Sink = a.collect
 	a.probes.Self = a.measureSelf
 	a.probes.OnChange = func(name string, err error) {
+		a.oweBirth()
 		if err != nil {
 			a.event(api.ClassAlarm, "probe.failed", name, clip(err.Error()))
 			return
@@ -139,7 +140,7 @@ func (a *Agent) measureSelf() []probe.Sample {
 	backlog, stats := a.outbox.Backlog(), a.outbox.Stats()
 	link, commands := a.line.status(), a.engine.Counts()
 	d := backlog.Dropped
-	return []probe.Sample{
+	samples := []probe.Sample{
 		{Series: "skerry_edge_scrapes_total", Value: float64(a.scrapes.Add(1))}, // without a gap, unless samples were dropped
 		{Series: "skerry_edge_backlog_bytes", Value: float64(backlog.Bytes)},
 		{Series: "skerry_edge_backlog_batches", Value: float64(backlog.Batches)},
@@ -152,4 +153,9 @@ func (a *Agent) measureSelf() []probe.Sample {
 		{Series: "skerry_edge_link_reconnects_total", Value: float64(link.Reconnects)},
 		{Series: "skerry_edge_commands_open", Value: float64(commands.Open)},
 	}
+	if d.Batches+d.Alarms > 0 { // names cost bytes: most nodes never drop anything
+		samples = append(samples, probe.Sample{Series: "skerry_edge_dropped_batches_total", Value: float64(d.Batches)},
+			probe.Sample{Series: "skerry_edge_dropped_alarms_total", Value: float64(d.Alarms)})
+	}
+	return samples
 }

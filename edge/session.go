@@ -13,6 +13,9 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
+// publisher is a way out: a session's while it is announced, the line's afterwards.
+type publisher func(ctx context.Context, topic string, payload []byte, retain bool) error
+
 // newLink builds the link of a configuration.
 func (a *Agent) newLink(cfg configs.Edge) (*mqtt.Link, error) {
 	id := a.keeper.Current()
@@ -69,11 +72,7 @@ func (a *Agent) announce(ctx context.Context, s *mqtt.Session) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	birth, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), a.birth())
-	if err != nil {
-		return err
-	}
-	if err := s.Publish(ctx, a.topic(mqtt.KindBirth, ""), birth, true); err != nil {
+	if err := a.publishBirth(ctx, a.birth(), s.Publish); err != nil {
 		return err
 	}
 	state, err := a.stateMessage(api.StateOnline, "connected")
@@ -105,25 +104,6 @@ func (a *Agent) resender(ctx context.Context) error {
 			a.engine.Resend(ctx)
 		}
 	}
-}
-
-// birth is the node's description of itself.
-func (a *Agent) birth() *api.Birth {
-	id, cfg := a.keeper.Current(), a.settings.effective()
-	now, quality := a.clock.Read()
-	labels, err := labelMap(cfg.Labels)
-	if err != nil { // validated before
-		labels = nil
-	}
-	b := &api.Birth{Node: id.Node, Cluster: id.Cluster, Epoch: a.epoch.Load(), Boot: a.boot, At: api.At(now), TimeQuality: quality,
-		Started: api.At(a.started), Version: agent.Version(), Host: a.host, Labels: labels, Sensors: a.probes.Sensors(),
-		Probes: a.probes.Status(), Verbs: a.engine.Verbs(), Certificate: id.Describe(), Backlog: a.outbox.Backlog(),
-		IntervalMillis: cfg.Telemetry.Interval.Milliseconds() * int64(cfg.Telemetry.BatchRows),
-		AutonomyMillis: cfg.Autonomy.Milliseconds(), OpenCommands: a.engine.Open()}
-	if rev := a.desired.Load(); rev != nil {
-		b.Desired = *rev
-	}
-	return b
 }
 
 // goodbye is the last word of a clean stop.
@@ -279,7 +259,7 @@ func (a *Agent) loadDesired(id *identity.Identity) error {
 }
 
 // report publishes what the node made of the desired document, if it has one.
-func (a *Agent) report(ctx context.Context, publish func(ctx context.Context, topic string, payload []byte, retain bool) error) error {
+func (a *Agent) report(ctx context.Context, publish publisher) error {
 	raw, err := a.store.Desired()
 	if err != nil || raw == nil {
 		return err

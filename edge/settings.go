@@ -10,6 +10,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,7 +87,7 @@ func newSettings(a *Agent) (*settings, error) {
 		cfg = a.cfg
 	}
 	s.cfg = cfg
-	s.setStatus(s.kept.phase(), "")
+	s.stand()
 	return s, nil
 }
 
@@ -103,10 +104,13 @@ func (s *settings) effective() configs.Edge {
 	return s.cfg
 }
 
+// state tells how the settings stand, and what came of the last change when that is not in force.
 func (s *settings) state() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.status.State
+	r := s.report()
+	if r.Reason != "" {
+		return r.State + "; " + r.Reason
+	}
+	return r.State
 }
 
 func (s *settings) report() api.ConfigStatus {
@@ -115,14 +119,28 @@ func (s *settings) report() api.ConfigStatus {
 	return s.status
 }
 
-func (s *settings) setStatus(state, reason string) {
+// stand notes what is in force. Caller holds mu, or is alone.
+func (s *settings) stand() {
 	raw, err := json.Marshal(s.kept.Current)
 	if err != nil {
 		raw = nil
 	}
 	sum := sha256.Sum256(raw)
-	s.status = api.ConfigStatus{State: state, Hash: hex.EncodeToString(sum[:]), Reason: reason}
+	s.status.State, s.status.Hash = s.kept.phase(), hex.EncodeToString(sum[:])
 }
+
+// outcome notes what came of the last change; cause is why it is not in force. That changes nothing of what is.
+func (s *settings) outcome(last string, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Last, s.status.Reason = last, ""
+	if cause != nil {
+		s.status.Reason = clip("last change " + last + ": " + oneLine(cause))
+	}
+}
+
+// oneLine writes an error that joins several.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // Run finishes a trial that a restart interrupted, then applies desired configurations as they come.
 func (s *settings) Run(ctx context.Context) error {
@@ -225,7 +243,11 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 		if err := s.keep(overlays{Current: next, Generation: kept.Generation}); err != nil {
 			return nil, err
 		}
-		return flat, s.putInForce(cfg)
+		if err := s.putInForce(cfg); err != nil {
+			return nil, err
+		}
+		s.outcome("applied", nil)
+		return flat, nil
 	}
 	if err := s.keep(overlays{Current: kept.Current, Trial: next, Generation: kept.Generation}); err != nil {
 		return nil, err
@@ -256,23 +278,16 @@ func (s *settings) permitted(flat map[string]any) error {
 func (s *settings) note(kept overlays) error {
 	s.mu.Lock()
 	same := kept.Generation == s.kept.Generation
-	status := s.status
 	s.mu.Unlock()
 	if same {
 		return nil
 	}
-	err := s.keep(kept)
-	s.mu.Lock()
-	s.status = status
-	s.mu.Unlock()
-	return err
+	return s.keep(kept)
 }
 
 func (s *settings) reject(err error) error {
-	s.mu.Lock()
-	s.setStatus("rejected", err.Error())
-	s.mu.Unlock()
-	return fmt.Errorf("%w: %w", command.ErrRejected, err)
+	s.outcome("rejected", err)
+	return fmt.Errorf("%w: %s", command.ErrRejected, oneLine(err))
 }
 
 // prove waits until the node has connected with the trial, and makes it the rule, or takes it back, also when its
@@ -286,7 +301,11 @@ func (s *settings) prove(ctx context.Context, trial map[string]any) (map[string]
 		s.mu.Lock()
 		generation := s.kept.Generation
 		s.mu.Unlock()
-		return trial, s.keep(overlays{Current: trial, Generation: generation})
+		if err := s.keep(overlays{Current: trial, Generation: generation}); err != nil {
+			return nil, err
+		}
+		s.outcome("applied", nil)
+		return trial, nil
 	}
 	s.mu.Lock()
 	stopping := s.life != nil && s.life.Err() != nil
@@ -309,9 +328,7 @@ func (s *settings) rollBack(cause error) error {
 		cfg = s.agent.cfg
 	}
 	err = s.keep(overlays{Current: kept.Current, Generation: kept.Generation})
-	s.mu.Lock()
-	s.setStatus("rolled-back", cause.Error())
-	s.mu.Unlock()
+	s.outcome("rolled-back", cause)
 	err = errors.Join(err, s.putInForce(cfg))
 	if _, uerr := s.agent.line.use(cfg); uerr != nil {
 		err = errors.Join(err, uerr)
@@ -330,7 +347,7 @@ func (s *settings) keep(o overlays) error {
 	}
 	s.mu.Lock()
 	s.kept = o
-	s.setStatus(o.phase(), "")
+	s.stand()
 	s.mu.Unlock()
 	return nil
 }
@@ -356,6 +373,7 @@ func (s *settings) putInForce(cfg configs.Edge) error {
 	s.cfg = cfg
 	s.mu.Unlock()
 	a.event(api.ClassEvent, "config.applied", "", "settings changed")
+	a.oweBirth()
 	return nil
 }
 

@@ -91,7 +91,13 @@ func TestTheOutboxFollowsItsSettingsWithoutARestart(t *testing.T) {
 
 func TestASettingThatCannotBeIsRefusedWithItsReasonAndNothingChanges(t *testing.T) {
 	a := built(t, (&enrolment.Service{}).Start(t))
-	before := a.outbox.Limits()
+	if _, err := a.settings.set(t.Context(), map[string]any{"autonomy": "3d"}); err != nil {
+		t.Fatal(err)
+	}
+	before, inForce := a.outbox.Limits(), a.settings.report()
+	if inForce.State != "applied" || inForce.Last != "applied" || inForce.Reason != "" {
+		t.Errorf("reported %+v", inForce)
+	}
 	for _, c := range []struct {
 		key   string
 		value any
@@ -119,7 +125,7 @@ func TestASettingThatCannotBeIsRefusedWithItsReasonAndNothingChanges(t *testing.
 		if _, err := a.settings.set(t.Context(), patch); !errors.Is(err, command.ErrRejected) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s=%v: error %v; wanted a rejection that says %q", c.key, c.value, err, c.says)
 		}
-		if st := a.settings.report(); st.State != "rejected" || !strings.Contains(st.Reason, c.says) {
+		if st := a.settings.report(); st.State != "applied" || st.Hash != inForce.Hash || st.Last != "rejected" || !strings.Contains(st.Reason, c.says) {
 			t.Errorf("%s=%v: reported %+v", c.key, c.value, st)
 		}
 	}
@@ -151,7 +157,7 @@ func TestALinkThatFailsTakesTheWholeChangeBack(t *testing.T) {
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "did not connect") {
 		t.Errorf("error %v", err)
 	}
-	if got := a.outbox.Limits(); got != before || a.settings.state() != "rolled-back" {
+	if got := a.outbox.Limits(); got != before || a.settings.report().Last != "rolled-back" || a.settings.report().State != "applied" {
 		t.Errorf("in force %+v, %s; wanted %+v, rolled back", got, a.settings.state(), before)
 	}
 }

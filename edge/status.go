@@ -35,7 +35,7 @@ type Status struct {
 	FlashBytes  int64           `json:"flashBytes"` // written since start, by outbox
 	Commands    []string        `json:"openCommands"`
 	Probes      []api.Probe     `json:"probes"`
-	Config      string          `json:"config"`            // applied, trial, rejected or rolled-back
+	Config      string          `json:"config"`            // applied or trial; and what is not in force, why
 	Trouble     string          `json:"trouble,omitempty"` // with the identity: why it is not there, or not renewed
 }
 

@@ -57,7 +57,7 @@ func sample(kind Kind) Message {
 			Kind: "probe.failed", Object: "file", Message: "no such file", Data: map[string]string{"path": "/x", "n\"": "1"}}
 	case KindReported:
 		return &api.Reported{Generation: 9, Hash: hash, Epoch: 7, At: at, Workloads: []api.WorkloadStatus{{Name: "w", State: "running", Reason: "r"}},
-			Policies: []api.PolicyStatus{{Name: "p", State: "active", Reason: "r"}}, Config: api.ConfigStatus{State: "applied", Hash: hash, Reason: "r"}}
+			Policies: []api.PolicyStatus{{Name: "p", State: "active", Reason: "r"}}, Config: api.ConfigStatus{State: "applied", Hash: hash, Last: "rejected", Reason: "r"}}
 	case KindDesired:
 		return &api.Desired{Node: "node-1", Generation: 9, Hash: hash, Epoch: 7, Issued: at, Expires: at + 1,
 			Workloads: []api.Workload{{Name: "w", Runtime: "process", Spec: map[string]any{"argv": []any{"sleep", "1"}}}},

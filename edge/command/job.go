@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -188,7 +189,7 @@ func (e *Engine) conclude(ctx context.Context, j *job, out Outcome, err error) a
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrRejected):
-		st = e.status(j, api.PhaseRejected, err.Error())
+		st = e.status(j, api.PhaseRejected, strings.TrimPrefix(err.Error(), ErrRejected.Error()+": ")) // the phase says that much
 	case errors.As(context.Cause(ctx), &why):
 		st = e.status(j, why.phase, why.reason)
 	default:

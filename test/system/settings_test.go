@@ -31,15 +31,15 @@ func (f *field) run(node, verb string, args map[string]any, deadline time.Durati
 	return rec
 }
 
-// configured waits until the node reports that its configuration is in state.
-func (f *field) configured(node, state string) {
+// configured waits until the node reports what came of the last change, and that its configuration is in force.
+func (f *field) configured(node, last string) {
 	f.t.Helper()
-	poll(f.t, time.Minute, node+" reports "+state, func() error {
+	poll(f.t, time.Minute, node+" reports "+last, func() error {
 		var n api.Node
 		if err := f.get("/v1/nodes/"+node, &n); err != nil {
 			return err
 		}
-		if n.Reported == nil || n.Reported.Config.State != state {
+		if n.Reported == nil || n.Reported.Config.Last != last || n.Reported.Config.State != "applied" {
 			return fmt.Errorf("reported %+v", n.Reported)
 		}
 		return nil
@@ -72,6 +72,14 @@ func TestSettingsTakeEffectOrSayWhyNot(t *testing.T) {
 			t.Errorf("%s %v: %s, %+v; wanted %s", c.section, c.values, rec.Phase, rec.Status, c.want)
 		}
 	}
+	f.configured("set", "rejected") // the last attempt; what was applied before is in force, and told without a reconnect
+	poll(t, 20*time.Second, "the birth follows the setting", func() error {
+		var n api.Node
+		if err := f.get("/v1/nodes/set", &n); err != nil || n.Birth.IntervalMillis != 3000 {
+			return fmt.Errorf("interval is %d ms, error %w", n.Birth.IntervalMillis, err)
+		}
+		return nil
+	})
 	kill(t, f.cluster)
 	poll(t, 50*time.Second, "the backlog is in flash, a minute before it would be by default", func() error {
 		_, err := os.Stat(filepath.Join(f.dir, "set", "state", "outbox.db"))

@@ -140,6 +140,22 @@ func TestEverySettingOfTheEdgeCanBeSetRemotelyOrHasAReasonNotTo(t *testing.T) {
 	}
 }
 
+// TestTheDocumentationListsWhatCanBeSetRemotely compares the list in docs/operations.md with the code.
+func TestTheDocumentationListsWhatCanBeSetRemotely(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, ok := strings.Cut(string(text), "These keys can be set from afar, and no others:\n\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	got, want := strings.Fields(list), RemoteKeys()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !ok || !slices.Equal(got, want) {
+		t.Errorf("docs/operations.md lists %v; the code takes %v", got, want)
+	}
+}
+
 func TestRenderHidesTheJoinString(t *testing.T) {
 	cfg, err := LoadEdge(Source{Flags: map[string]string{"join": "skerry1.SECRET"}})
 	if err != nil {

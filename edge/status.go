@@ -144,7 +144,11 @@ func (s *Status) write(w io.Writer) error {
 	}
 	certificate := "none yet"
 	if s.Enrolled {
-		certificate = fmt.Sprintf("valid for %d more days", int(s.Certificate.NotAfter.Time().Sub(s.Now.Time()).Hours()/24))
+		left := s.Certificate.NotAfter.Time().Sub(s.Now.Time())
+		certificate = "valid for " + agent.Long(left) + " more"
+		if left <= 0 {
+			certificate = "expired " + agent.Long(-left) + " ago"
+		}
 	}
 	if s.Trouble != "" {
 		certificate += "; " + s.Trouble
@@ -153,15 +157,15 @@ func (s *Status) write(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `node         %s of cluster %s
 agent        %s, pid %d, up for %s
 link         %s
-             session %d, %d reconnects, %d bytes in, %d bytes out
+             session %d, %d reconnects, %s in, %s out
 certificate  %s
 clock        %s (%s)
-backlog      %d batches, %d events, %d bytes; %d bytes written to flash
+backlog      %d batches, %d events, %s; %s written to flash
 dropped      %d samples, %d events, %d alarms; %d samples down-sampled
 commands     %d open
 config       %s
-`, s.Node, s.Cluster, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, s.Link.BytesIn, s.Link.BytesOut, certificate,
-		s.Now.Time().Format(time.RFC3339), s.TimeQuality, s.Backlog.Batches, s.Backlog.Events, s.Backlog.Bytes, s.FlashBytes,
+`, s.Node, s.Cluster, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, size(s.Link.BytesIn), size(s.Link.BytesOut), certificate,
+		s.Now.Time().Format(time.RFC3339), s.TimeQuality, s.Backlog.Batches, s.Backlog.Events, size(uint64(s.Backlog.Bytes)), size(uint64(s.FlashBytes)),
 		d.Samples, d.Events, d.Alarms, d.Downsampled, len(s.Commands), s.Config)
 	if err != nil {
 		return err
@@ -174,6 +178,19 @@ config       %s
 		}
 	}
 	return nil
+}
+
+// size writes a number of bytes as people read it.
+func size(n uint64) string {
+	for _, unit := range []struct {
+		name  string
+		bytes float64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if float64(n) >= unit.bytes {
+			return fmt.Sprintf("%.1f %s", float64(n)/unit.bytes, unit.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
 }
 
 func (s *Status) age(since api.Millis) time.Duration {

@@ -16,6 +16,9 @@ import (
 // refuse one costs the connection, so it is generous: the codec refuses the payload by itself.
 const maxPacket = 256 << 10
 
+// readBuffer holds the small pieces of a packet's header, and most packets of ours whole; what is longer is read past it.
+const readBuffer = 512
+
 // wire is the connection that the MQTT library sees. The library trusts it to be healthy; wire is what makes that so:
 // every write has a deadline, silence is an end, no packet is longer than maxPacket, and once dropped every call
 // returns the reason.
@@ -69,7 +72,7 @@ func (l *Link) dial(ctx context.Context, srv server) (*wire, error) {
 		conn = secure
 	}
 	return &wire{
-		Conn: conn, raw: raw, in: bufio.NewReader(conn), idle: silence(l.cfg.KeepAlive),
+		Conn: conn, raw: raw, in: bufio.NewReaderSize(conn, readBuffer), idle: silence(l.cfg.KeepAlive),
 		guard: guard{subscriptions: len(l.cfg.Subscriptions)},
 	}, nil
 }

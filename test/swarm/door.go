@@ -212,7 +212,7 @@ func (d *Door) run(ctx context.Context, f *flags, profile Profile, scenario Scen
 	defer stop()
 	side.Go(func() { show.Run(sctx, p.Swarm) })
 	err = p.Swarm.Run(ctx, func(ctx context.Context) error {
-		end, err := p.look(ctx, cfg.Log)
+		end, err := p.Look(ctx, cfg.Log)
 		if err != nil {
 			return err
 		}
@@ -286,8 +286,9 @@ func (d *Door) ownCluster(ctx context.Context, f *flags, p *Player) (end func(),
 	return end, nil
 }
 
-// look makes the views of the site, if there is one, and runs the one that has to listen.
-func (p *Player) look(ctx context.Context, log *slog.Logger) (end func(), err error) {
+// Look makes the views of the site, if there is one, and runs the one that has to listen until end is called. It is for
+// within Swarm.Run.
+func (p *Player) Look(ctx context.Context, log *slog.Logger) (end func(), err error) {
 	if p.Site == nil {
 		return func() {}, nil
 	}

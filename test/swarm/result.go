@@ -52,17 +52,18 @@ func (r *Result) Write(w io.Writer, asJSON bool) error {
 	row("backlog", "%d batches, %d bytes; oldest %s", r.Backlog, r.Bytes, r.Lag)
 	row("ingest latency", "p50 %s, p99 %s (to the PUBACK)", r.IngestP50, r.IngestP99)
 	row("end-to-end ack", "p50 %s, p99 %s (to \"it is on disk\")", r.AckP50, r.AckP99)
-	row("connections", "%d tried, %d reconnects, %d resets, %d goodbyes, %d sleeps", r.Attempts, r.Reconnects, r.Resets, r.Leaves, r.Sleeps)
+	row("connections", "%d tried, %d reconnects", r.Attempts, r.Reconnects)
+	row("disturbances", "%d resets, %d goodbyes, %d sleeps", r.Resets, r.Leaves, r.Sleeps)
 	row("wire", "%d bytes to the nodes, %d from them", r.BytesIn, r.BytesOut)
 	row("commands", "%d on nodes, %d side effects", r.Commands, r.Effects)
-	row("memory", "%.1f KiB per node: RSS %.1f MiB, %.1f before the first; %d goroutines", float64(r.BytesPerNode)/1024,
+	row("memory", "%.1f KiB/node: RSS %.1f MiB, before %.1f; %d goroutines", float64(r.BytesPerNode)/1024,
 		float64(r.RSSBytes)/(1<<20), float64(r.BaseBytes)/(1<<20), r.Goroutines)
 	for _, s := range r.Steps {
 		text := s.Took.String()
 		if s.Error != "" {
-			text += ": " + clip(s.Error, 60)
+			text += ": " + clip(s.Error, 50)
 		}
-		row("  "+clip(s.Step, 30), "%s", text)
+		row("  "+clip(s.Step, 28), "%s", text)
 	}
 	if a := r.Account; a != nil {
 		row("account of", "%v", a.Views)
@@ -73,11 +74,11 @@ func (r *Result) Write(w io.Writer, asJSON bool) error {
 		row("  samples", "%d made, %d stored, %d missing, %d reported", a.Samples.Made, a.Samples.Stored, a.Samples.Missing, a.Samples.Reported)
 		row("  violations", "%d", a.Total)
 		for _, v := range a.Violations[:min(10, len(a.Violations))] {
-			row("    "+v.Check, "%s %s", v.Object, clip(v.Detail, 60))
+			row("    "+v.Check, "%s %s", v.Object, clip(v.Detail, 50))
 		}
 	}
 	if r.Error != "" {
-		row("ended by", "%s", clip(r.Error, 75))
+		row("ended by", "%s", clip(r.Error, 62))
 	}
 	return t.Flush()
 }

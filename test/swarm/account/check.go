@@ -21,9 +21,18 @@ func checkCommands(orders []Order, truth map[string]Command, sights []commandSig
 	for i := range orders {
 		o := &orders[i]
 		say := func(format string, args ...any) {
-			bad = append(bad, Violation{"command", o.ID, fmt.Sprintf("%s to %s: ", o.Verb, o.Node) + fmt.Sprintf(format, args...)})
+			text := fmt.Sprintf("%s to %s: ", o.Verb, o.Node) + fmt.Sprintf(format, args...)
+			for _, s := range sights {
+				if why := s.lives[o.ID].Reason; why != "" {
+					text += fmt.Sprintf("; %s: %s", s.view, why)
+				}
+			}
+			bad = append(bad, Violation{"command", o.ID, text})
 		}
 		t, arrived := truth[o.ID]
+		if !arrived && refused(o.ID, sights) {
+			continue
+		}
 		switch {
 		case !arrived:
 		case t.Node != o.Node:
@@ -65,6 +74,22 @@ func checkCommands(orders []Order, truth map[string]Command, sights []commandSig
 		}
 	}
 	return bad
+}
+
+// refused reports whether the cluster agent did not let a request in at all, and said so: then it journals nothing, and only
+// who asked over MQTT is told.
+func refused(id string, sights []commandSight) (told bool) {
+	for _, s := range sights {
+		life, ok := s.lives[id]
+		if !ok {
+			continue
+		}
+		if s.whole || len(life.Said) > 0 || len(life.Finals) != 1 || life.Finals[0] != api.PhaseRejected {
+			return false
+		}
+		told = true
+	}
+	return told
 }
 
 // checkWord compares the end in the word of the cluster agent with the node's, whose ends are in truth.

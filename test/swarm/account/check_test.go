@@ -86,6 +86,20 @@ func TestEveryCommandHasOneEndOnBothSidesAndInAllViews(t *testing.T) {
 		"words put in its mouth": {func(w *world) { w.life(1, func(l *Life) { l.Said = []api.Phase{"failed"} }) }, "shows that the node said failed"},
 		"heard of no arrival":    {func(w *world) { delete(w.truth, "c1") }, "shows that the node said succeeded"},
 		"answered, and nowhere":  {func(w *world) { w.sights[0].whole = false; clear(w.sights[0].lives); clear(w.sights[1].lives) }, "no view shows its end"},
+		"refused at the door": {func(w *world) {
+			w.truth = nil
+			delete(w.sights[0].lives, "c1")
+			w.life(1, func(l *Life) { *l = Life{Finals: []api.Phase{"rejected"}, Due: true} })
+		}, ""},
+		"refused, and not said so": {func(w *world) {
+			w.truth = nil
+			delete(w.sights[0].lives, "c1")
+			w.life(1, func(l *Life) { *l = Life{Finals: []api.Phase{"failed"}, Due: true} })
+		}, "rest does not show it"},
+		"refused, and yet it ran": {func(w *world) {
+			delete(w.sights[0].lives, "c1")
+			w.life(1, func(l *Life) { *l = Life{Finals: []api.Phase{"rejected"}, Due: true} })
+		}, "rest does not show it"},
 		"never answered, nowhere": {func(w *world) {
 			w.order.Answered = false
 			w.truth = nil

@@ -92,6 +92,7 @@ func (v *MQTT) hear(kind mqtt.Kind, st *api.Status) {
 	}
 	if !slices.Contains(*list, st.Phase) {
 		*list = append(*list, st.Phase)
+		l.Reason = st.Reason
 	}
 }
 
@@ -120,7 +121,7 @@ func (v *MQTT) Commands(ctx context.Context, orders []Order) (map[string]Life, b
 	defer v.mu.Unlock()
 	out := make(map[string]Life, len(v.lives))
 	for id, l := range v.lives {
-		out[id] = Life{Finals: slices.Clone(l.Finals), Said: slices.Clone(l.Said)}
+		out[id] = Life{Finals: slices.Clone(l.Finals), Said: slices.Clone(l.Said), Reason: l.Reason}
 	}
 	for _, id := range due {
 		l := out[id]

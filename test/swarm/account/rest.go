@@ -67,6 +67,7 @@ func lifeOf(rec *api.CommandRecord) Life {
 			continue
 		}
 		l.Closed = l.Closed || t.Side == "cluster"
+		l.Reason = t.Reason
 		l.Finals = append(l.Finals, t.Phase) // a second one is a second one, even if it is the same
 	}
 	if rec.Final && !slices.Contains(l.Finals, rec.Phase) {

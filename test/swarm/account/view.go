@@ -41,6 +41,7 @@ type Life struct {
 	Due    bool        // the view ought to show an end: to show none is a fault
 	Closed bool        // the cluster agent closed it by its clock
 	Late   api.Phase   // what the node said after that, where the view shows it
+	Reason string      // of the last end, where there is one
 }
 
 // Sight is a node as a view shows it.

@@ -38,7 +38,7 @@ func TestRESTReadsTheLifeOfACommandFromItsHistory(t *testing.T) {
 	got, whole, err := v.Commands(t.Context(), orders)
 	want := map[string]Life{
 		"ok":    {Finals: []api.Phase{"succeeded"}, Said: []api.Phase{"succeeded"}, Due: true},
-		"late":  {Finals: []api.Phase{"timed_out"}, Said: []api.Phase{"succeeded"}, Due: true, Closed: true, Late: "succeeded"},
+		"late":  {Reason: "no end", Finals: []api.Phase{"timed_out"}, Said: []api.Phase{"succeeded"}, Due: true, Closed: true, Late: "succeeded"},
 		"twice": {Finals: []api.Phase{"failed", "succeeded"}, Due: true},
 		"open":  {Due: true},
 	}

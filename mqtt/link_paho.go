@@ -71,7 +71,6 @@ func (l *Link) open(ctx context.Context, srv server) (*Session, error) {
 		s.cancel(err)
 		return nil, connectError(token.ReturnCode(), err)
 	}
-	s.start()
 	return s, nil
 }
 

@@ -46,11 +46,18 @@ func (s *Session) PublishAsync(ctx context.Context, topic string, payload []byte
 	r := &Receipt{session: s, message: Outbound{topic, payload, retain}, sent: make(chan struct{}), done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.ctx.Err() != nil {
 		return nil, s.down(topic)
 	}
-	s.out <- r // neither blocks: there are as many places as slots
-	s.waiting <- r
+	s.out, s.waiting = append(s.out, r), append(s.waiting, r) // never more than there are slots
+	if !s.sending {
+		s.sending = true
+		s.work.Go(s.send)
+	}
+	if !s.collecting {
+		s.collecting = true
+		s.work.Go(s.collect)
+	}
 	return r, nil
 }
 
@@ -80,18 +87,29 @@ func (r *Receipt) complete(err error) {
 	<-r.session.slots
 }
 
-// send hands publishes to the library, in order.
+// send hands publishes to the library, in order, until there is none.
 func (s *Session) send() {
 	for {
-		select {
-		case <-s.ctx.Done():
+		r := s.next(&s.out, &s.sending)
+		if r == nil || !s.handOver(r) {
 			return
-		case r := <-s.out:
-			if !s.handOver(r) {
-				return
-			}
 		}
 	}
+}
+
+// next takes the first receipt out of list. Without one it notes that nobody works on the list any more, and the caller's
+// goroutine has to end.
+func (s *Session) next(list *[]*Receipt, working *bool) *Receipt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(*list) == 0 {
+		*working, *list = false, nil
+		return nil
+	}
+	r := (*list)[0]
+	(*list)[0] = nil
+	*list = (*list)[1:]
+	return r
 }
 
 // handOver gives r to the library. Its Publish fails at once without a connection, and after a while when its writer is
@@ -115,25 +133,19 @@ func (s *Session) handOver(r *Receipt) bool {
 }
 
 // collect completes receipts in the order of their publishes; a broker acknowledges in that order too [MQTT-4.6.0-2].
-// At the end of the session it fails the rest at once.
+// At the end of the session it fails the rest at once. It ends when nothing waits.
 func (s *Session) collect() {
 	late := time.NewTimer(s.link.cfg.AckTimeout)
 	defer late.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			s.failAll()
-			return
-		case r := <-s.waiting:
-			late.Reset(s.link.cfg.AckTimeout)
-			if err := s.outcome(r, late.C); err != nil {
-				s.end(err)
-				r.complete(s.down(r.message.Topic))
-				continue
-			}
-			s.link.count.published.Add(1)
-			r.complete(nil)
+	for r := s.next(&s.waiting, &s.collecting); r != nil; r = s.next(&s.waiting, &s.collecting) {
+		late.Reset(s.link.cfg.AckTimeout)
+		if err := s.outcome(r, late.C); err != nil {
+			s.end(err)
+			r.complete(s.down(r.message.Topic))
+			continue // the others fail for the same reason, at once
 		}
+		s.link.count.published.Add(1)
+		r.complete(nil)
 	}
 }
 
@@ -157,13 +169,10 @@ func (s *Session) outcome(r *Receipt, late <-chan time.Time) error {
 func (s *Session) failAll() {
 	s.mu.Lock()
 	s.closed = true
+	left := s.waiting
+	s.out, s.waiting = nil, nil
 	s.mu.Unlock()
-	for {
-		select {
-		case r := <-s.waiting:
-			r.complete(s.down(r.message.Topic))
-		default:
-			return
-		}
+	for _, r := range left {
+		r.complete(s.down(r.message.Topic))
 	}
 }

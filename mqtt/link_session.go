@@ -21,37 +21,29 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup
 
-	queues []chan paho.Message // inbound, one per shard
+	shards []shard // inbound
 
-	slots   chan struct{} // one per publish without its PUBACK
-	mu      sync.Mutex    // keeps out and waiting in the same order
-	closed  bool
-	out     chan *Receipt // to be handed to the library
-	waiting chan *Receipt // to be completed
+	slots chan struct{} // one per publish without its PUBACK
+	mu    sync.Mutex
+	// A link is idle most of the time, and there may be thousands of them: who works on these two runs only while there is
+	// something in them. Both are in the order of the publishes.
+	out, waiting        []*Receipt // to be handed to the library, to be completed
+	sending, collecting bool
+	closed              bool
+}
+
+// shard is a queue whose messages are handled one after the other, by a goroutine that ends when it is empty.
+type shard struct {
+	mu    sync.Mutex
+	queue []paho.Message
+	busy  bool
 }
 
 // newSession outlives ctx: on stop it still carries the goodbye.
 func newSession(ctx context.Context, l *Link) *Session {
-	s := &Session{
-		link:    l,
-		queues:  make([]chan paho.Message, l.cfg.Shards),
-		slots:   make(chan struct{}, l.cfg.Window),
-		out:     make(chan *Receipt, l.cfg.Window),
-		waiting: make(chan *Receipt, l.cfg.Window),
-	}
+	s := &Session{link: l, shards: make([]shard, l.cfg.Shards), slots: make(chan struct{}, l.cfg.Window)}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	for i := range s.queues {
-		s.queues[i] = make(chan paho.Message, l.cfg.Queue)
-	}
 	return s
-}
-
-func (s *Session) start() {
-	for _, q := range s.queues {
-		s.work.Go(func() { s.handle(q) })
-	}
-	s.work.Go(s.send)
-	s.work.Go(s.collect)
 }
 
 // end ends the session, once, for cause. It does not wait.
@@ -67,6 +59,7 @@ func (s *Session) close(cause error) {
 	}
 	s.end(cause)
 	s.join()
+	s.failAll() // from now on nothing is begun
 	s.work.Wait()
 }
 
@@ -82,30 +75,49 @@ func (s *Session) because(err error) error {
 // blocks.
 func (s *Session) receive(m paho.Message) {
 	s.link.count.received.Add(1)
-	q := s.queues[0]
-	if len(s.queues) > 1 {
-		q = s.queues[s.link.cfg.Shard(m.Topic())%uint32(len(s.queues))]
+	q := &s.shards[0]
+	if len(s.shards) > 1 {
+		q = &s.shards[s.link.cfg.Shard(m.Topic())%uint32(len(s.shards))]
 	}
-	select {
-	case q <- m:
-	default: // everything inbound is sent again or level-triggered, so a fresh session loses nothing
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return
+	}
+	if len(q.queue) == s.link.cfg.Queue { // everything inbound is sent again or level-triggered, so a fresh session loses nothing
 		s.link.count.overflows.Add(1)
-		s.end(fmt.Errorf("inbound queue is full with %d messages", cap(q)))
+		s.end(fmt.Errorf("inbound queue is full with %d messages", len(q.queue)))
+		return
+	}
+	q.queue = append(q.queue, m)
+	if !q.busy {
+		q.busy = true
+		s.work.Go(func() { s.handle(q) })
 	}
 }
 
-// handle runs the handlers of one shard.
-func (s *Session) handle(q <-chan paho.Message) {
+// handle runs the handlers of one shard until it is empty or the session is over.
+func (s *Session) handle(q *shard) {
 	for {
-		select {
-		case <-s.ctx.Done():
+		m := q.take()
+		if m == nil || s.ctx.Err() != nil || !s.handleOne(m) {
 			return
-		case m := <-q:
-			if !s.handleOne(m) {
-				return
-			}
 		}
 	}
+}
+
+// take returns the next message. Without one the caller's goroutine has to end.
+func (q *shard) take() paho.Message {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 {
+		q.busy, q.queue = false, nil
+		return nil
+	}
+	m := q.queue[0]
+	q.queue[0] = nil
+	q.queue = q.queue[1:]
+	return m
 }
 
 func (s *Session) handleOne(m paho.Message) bool {

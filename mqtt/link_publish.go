@@ -6,15 +6,14 @@ import (
 	"strings"
 	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Receipt is the outcome of one publish.
 type Receipt struct {
 	session *Session
 	message Outbound
-	sent    chan struct{} // closed when token is set
-	token   paho.Token
+	acked   chan struct{} // closed by its PUBACK
 	done    chan struct{} // closed when err is set
 	err     error
 }
@@ -43,7 +42,7 @@ func (s *Session) PublishAsync(ctx context.Context, topic string, payload []byte
 	case <-ctx.Done():
 		return nil, fmt.Errorf("publish %s: %w", topic, ctx.Err())
 	}
-	r := &Receipt{session: s, message: Outbound{topic, payload, retain}, sent: make(chan struct{}), done: make(chan struct{})}
+	r := &Receipt{session: s, message: Outbound{topic, payload, retain}, acked: make(chan struct{}), done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.ctx.Err() != nil {
@@ -87,13 +86,43 @@ func (r *Receipt) complete(err error) {
 	<-r.session.slots
 }
 
-// send hands publishes to the library, in order, until there is none.
+// send writes publishes, in order, until there is none.
 func (s *Session) send() {
 	for {
 		r := s.next(&s.out, &s.sending)
-		if r == nil || !s.handOver(r) {
+		if r == nil || s.ctx.Err() != nil {
 			return
 		}
+		m := &r.message
+		p := &packets.PublishPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Publish, Qos: QoS, Retain: m.Retain},
+			TopicName: m.Topic, MessageID: s.number(r), Payload: m.Payload}
+		if err := s.write(p); err != nil {
+			s.end(err)
+			return
+		}
+	}
+}
+
+// number gives r a packet id of its own: there are far more than a window holds, and they are used in turn [MQTT-2.3.1-2].
+func (s *Session) number(r *Receipt) uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		s.lastID++
+		if s.lastID != 0 && s.pending[s.lastID] == nil {
+			s.pending[s.lastID] = r
+			return s.lastID
+		}
+	}
+}
+
+// acked takes a PUBACK. One for an id that is not in use says nothing.
+func (s *Session) acked(id uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.pending[id]; r != nil {
+		delete(s.pending, id)
+		close(r.acked)
 	}
 }
 
@@ -110,26 +139,6 @@ func (s *Session) next(list *[]*Receipt, working *bool) *Receipt {
 	(*list)[0] = nil
 	*list = (*list)[1:]
 	return r
-}
-
-// handOver gives r to the library. Its Publish fails at once without a connection, and after a while when its writer is
-// busy; then nothing was sent, and it is asked again. It reports false when the session is over.
-func (s *Session) handOver(r *Receipt) bool {
-	for s.ctx.Err() == nil {
-		m := &r.message
-		token := s.client.Publish(m.Topic, QoS, m.Retain, m.Payload)
-		select {
-		case <-token.Done():
-			if token.Error() != nil && s.client.IsConnectionOpen() {
-				continue
-			}
-		default:
-		}
-		r.token = token
-		close(r.sent)
-		return true
-	}
-	return false
 }
 
 // collect completes receipts in the order of their publishes; a broker acknowledges in that order too [MQTT-4.6.0-2].
@@ -151,18 +160,13 @@ func (s *Session) collect() {
 
 // outcome waits for the PUBACK of r, or why there will be none.
 func (s *Session) outcome(r *Receipt, late <-chan time.Time) error {
-	sent, acked := (<-chan struct{})(r.sent), (<-chan struct{})(nil)
-	for {
-		select {
-		case <-sent:
-			sent, acked = nil, r.token.Done()
-		case <-acked:
-			return r.token.Error()
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
-		case <-late:
-			return fmt.Errorf("no PUBACK for %s within %s", r.message.Topic, s.link.cfg.AckTimeout)
-		}
+	select {
+	case <-r.acked:
+		return nil
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case <-late:
+		return fmt.Errorf("no PUBACK for %s within %s", r.message.Topic, s.link.cfg.AckTimeout)
 	}
 }
 

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/skerry-edge/skerry/agent"
 )
@@ -15,33 +16,40 @@ import (
 // Session is one connection of a link, from CONNACK to its end. Safe for concurrent use.
 type Session struct {
 	link   *Link
-	client paho.Client
 	wire   *wire
+	ping   *time.Timer
+	suback chan []byte     // holds one
+	over   chan struct{}   // closed when nothing is read any more
 	ctx    context.Context // its cause is why the session ended
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup
 
 	shards []shard // inbound
 
+	writing sync.Mutex // one packet after the other
+
 	slots chan struct{} // one per publish without its PUBACK
 	mu    sync.Mutex
 	// A link is idle most of the time, and there may be thousands of them: who works on these two runs only while there is
 	// something in them. Both are in the order of the publishes.
-	out, waiting        []*Receipt // to be handed to the library, to be completed
+	out, waiting        []*Receipt // to be written, to be completed
 	sending, collecting bool
 	closed              bool
+	pending             map[uint16]*Receipt // sent, by packet id
+	lastID              uint16
 }
 
 // shard is a queue whose messages are handled one after the other, by a goroutine that ends when it is empty.
 type shard struct {
 	mu    sync.Mutex
-	queue []paho.Message
+	queue []*packets.PublishPacket
 	busy  bool
 }
 
 // newSession outlives ctx: on stop it still carries the goodbye.
 func newSession(ctx context.Context, l *Link) *Session {
-	s := &Session{link: l, shards: make([]shard, l.cfg.Shards), slots: make(chan struct{}, l.cfg.Window)}
+	s := &Session{link: l, shards: make([]shard, l.cfg.Shards), slots: make(chan struct{}, l.cfg.Window),
+		suback: make(chan []byte, 1), over: make(chan struct{}), pending: map[uint16]*Receipt{}}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return s
 }
@@ -58,8 +66,9 @@ func (s *Session) close(cause error) {
 		cause = errStopped
 	}
 	s.end(cause)
-	s.join()
-	s.failAll() // from now on nothing is begun
+	<-s.over    // nothing comes in any more
+	s.failAll() // nothing is begun any more
+	s.ping.Stop()
 	s.work.Wait()
 }
 
@@ -71,13 +80,12 @@ func (s *Session) because(err error) error {
 	return err
 }
 
-// receive queues a message. The library calls it from the goroutine that also carries its acknowledgements, so it never
-// blocks.
-func (s *Session) receive(m paho.Message) {
+// receive queues a message. Reading goes on meanwhile, for it also carries acknowledgements, so it never blocks.
+func (s *Session) receive(m *packets.PublishPacket) {
 	s.link.count.received.Add(1)
 	q := &s.shards[0]
 	if len(s.shards) > 1 {
-		q = &s.shards[s.link.cfg.Shard(m.Topic())%uint32(len(s.shards))]
+		q = &s.shards[s.link.cfg.Shard(m.TopicName)%uint32(len(s.shards))]
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -107,7 +115,7 @@ func (s *Session) handle(q *shard) {
 }
 
 // take returns the next message. Without one the caller's goroutine has to end.
-func (q *shard) take() paho.Message {
+func (q *shard) take() *packets.PublishPacket {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.queue) == 0 {
@@ -120,25 +128,28 @@ func (q *shard) take() paho.Message {
 	return m
 }
 
-func (s *Session) handleOne(m paho.Message) bool {
+func (s *Session) handleOne(m *packets.PublishPacket) bool {
 	log := s.link.cfg.Log
 	err := fmt.Errorf("no subscription matches: %w", ErrDiscard)
-	if h := s.link.handlerOf(m.Topic()); h != nil {
-		err = h(s.ctx, Inbound{m.Topic(), m.Payload(), m.Retained(), m.Duplicate()})
+	if h := s.link.handlerOf(m.TopicName); h != nil {
+		err = h(s.ctx, Inbound{m.TopicName, m.Payload, m.Retain, m.Dup})
 	}
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrDiscard):
 		s.link.count.discarded.Add(1)
-		log.Warn("message discarded", agent.KeyTopic, m.Topic(), agent.KeyErr, err)
+		log.Warn("message discarded", agent.KeyTopic, m.TopicName, agent.KeyErr, err)
 	case s.ctx.Err() != nil:
 		return false // interrupted, not refused
 	default:
 		s.link.count.refused.Add(1)
-		s.end(fmt.Errorf("handle %s: %w", m.Topic(), err))
+		s.end(fmt.Errorf("handle %s: %w", m.TopicName, err))
 		return false
 	}
-	m.Ack()
+	if err := s.acknowledge(m); err != nil {
+		s.end(err)
+		return false
+	}
 	return true
 }
 

@@ -47,7 +47,7 @@ func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
 			wait = k.rarely.Min/2 + k.rarely.Next()
 			k.refuse(ctx, err, wait)
 		} else if err != nil {
-			wait = backoff.Next()
+			wait = atLeast(backoff.Next(), err)
 			k.fail(ctx, "enrolment failed", err, wait)
 		}
 		renewed, live := k.await(ctx, wait)

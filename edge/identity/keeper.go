@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -98,6 +99,14 @@ func (k *Keeper) tighten() {
 	}
 }
 
+// atLeast lengthens a wait to what a busy service asks for, spread so that those it told the same do not return as one.
+func atLeast(wait time.Duration, err error) time.Duration {
+	if busy, ok := errors.AsType[*BusyError](err); ok && wait < busy.Wait {
+		return busy.Wait + rand.N(busy.Wait/2+1)
+	}
+	return wait
+}
+
 // renew keeps the certificate fresh until ctx ends.
 func (k *Keeper) renew(ctx context.Context) error {
 	for k.waitUntilDue(ctx, k.Current()) && k.try(ctx, "certificate renewal failed", k.renewOnce) {
@@ -131,7 +140,7 @@ func (k *Keeper) try(ctx context.Context, failure string, do func(context.Contex
 		if err == nil {
 			return true
 		}
-		wait := k.retry.Next()
+		wait := atLeast(k.retry.Next(), err)
 		k.fail(ctx, failure, err, wait)
 		if !agent.Wait(ctx, wait) {
 			return false

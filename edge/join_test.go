@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -66,7 +67,11 @@ func TestACommandLineThatIsWrongSaysWhatIs(t *testing.T) {
 // TestTheDoctorKnowsThatADeviceWaits has a device that was given its join string on the command line of an earlier start.
 func TestTheDoctorKnowsThatADeviceWaits(t *testing.T) {
 	s := &enrolment.Service{}
+	var approved atomic.Bool
 	s.Enroll = func(r *api.EnrollRequest) (*api.EnrollReply, *api.Problem) {
+		if approved.Load() && r.CheckOnly {
+			return &api.EnrollReply{Status: api.EnrollIssued, Node: r.Node, Time: api.At(time.Now())}, nil
+		}
 		return &api.EnrollReply{Status: api.EnrollPending, RetryAfterMillis: 1000, Time: api.At(time.Now())}, nil
 	}
 	s.Start(t)
@@ -107,6 +112,11 @@ func TestTheDoctorKnowsThatADeviceWaits(t *testing.T) {
 		return strings.Contains(out, "waiting for approval")
 	})
 	examine("while it runs")
+	approved.Store(true) // and the agent has not asked again yet
+	if exit, out, _ := door(t, dir, "doctor"); exit != doctor.ExitOK || !strings.Contains(out, "approved; the running agent asks again") {
+		t.Errorf("just approved: exit %d in:\n%s", exit, out)
+	}
+	approved.Store(false)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -51,11 +51,12 @@ type Patient struct {
 	JoinFault     error // the join string there is cannot be read
 	IdentityFault error // the identity there is cannot be read
 
-	Client  *identity.Client
-	Node    string   // wanted id, before enrolment
-	Brokers []string // in place of those in Identity
-	Waiting string   // what a running agent waits for before it has a certificate; empty for nothing
-	Running bool     // an agent uses the identity now: do not take its MQTT session over
+	Client   *identity.Client
+	Node     string   // wanted id, before enrolment
+	Brokers  []string // in place of those in Identity
+	Waiting  string   // what a running agent waits for before it has a certificate; empty for nothing
+	Running  bool     // an agent uses the identity now: do not take its MQTT session over
+	approved bool     // what Waiting told is over
 	// LinkError is why the running agent has no session now; empty when it has one.
 	LinkError string
 }
@@ -151,7 +152,7 @@ func (p *Patient) clock(context.Context) Finding {
 func (p *Patient) certificate(context.Context) Finding {
 	leaf := p.Identity.Leaf()
 	now := p.Clock.Now()
-	left := leaf.NotAfter.Sub(now).Round(time.Hour)
+	left := leaf.NotAfter.Sub(now)
 	if left > 0 {
 		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, agent.Long(left))}
 	}
@@ -164,6 +165,9 @@ func (p *Patient) certificate(context.Context) Finding {
 
 // approval tells of a device that a person has to let in.
 func (p *Patient) approval(context.Context) Finding {
+	if p.approved {
+		return Finding{Detail: "approved; the running agent asks again within a minute"}
+	}
 	if p.Waiting == "" {
 		return Finding{Detail: "nobody has to approve this device, or it has not asked yet"}
 	}
@@ -186,8 +190,11 @@ func (p *Patient) token(ctx context.Context) Finding {
 	}
 	reply, err := p.Client.Enroll(ctx, *p.Join, &api.EnrollRequest{Node: p.Node, CSR: csr, CheckOnly: true})
 	if err == nil {
-		if reply.Status == api.EnrollPending && p.Waiting == "" {
+		switch pending := reply.Status == api.EnrollPending; {
+		case pending && p.Waiting == "":
 			p.Waiting = "waiting for approval on the cluster"
+		case !pending && p.Identity != nil && p.Waiting != "": // of this very key the cluster agent says otherwise by now
+			p.Waiting, p.approved = "", true
 		}
 		return Finding{Detail: "accepted for " + p.Node}
 	}

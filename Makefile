@@ -5,9 +5,10 @@ COMMIT   ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 STAMP    ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1790000000)
 PKG      := github.com/skerry-edge/skerry
 LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(COMMIT) -X $(PKG)/agent.buildUnix=$(STAMP)
-BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
-# The edge speaks HTTP/1.1 only, and is built for size: without inlining it is a tenth smaller.
-EDGETAGS := nethttpomithttp2
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
+# The edge speaks HTTP/1.1 only, and is built for size: without inlining it is a tenth smaller, with functions packed
+# closer another fiftieth.
+EDGE     := -tags nethttpomithttp2,lite -gcflags=all=-l -ldflags '$(LDFLAGS) -funcalign=8'
 FUZZTIME ?= 30s
 ARGS     ?=
 
@@ -17,10 +18,10 @@ help: ## print this list
 
 build: ## build skerry, skerry-edge (lite), skerry-cluster and skerry-swarm into bin/
 	@mkdir -p bin
-	$(BUILD) -tags $(EDGETAGS),lite -gcflags=all=-l -o bin/skerry-edge ./cmd/skerry-edge
-	$(BUILD) -o bin/skerry-cluster ./cmd/skerry-cluster
-	$(BUILD) -o bin/skerry ./cmd/skerry
-	$(BUILD) -o bin/skerry-swarm ./test/swarm/skerry-swarm
+	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-swarm ./test/swarm/skerry-swarm
 
 demo: build ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@bin/skerry demo $(ARGS)

@@ -7,6 +7,9 @@ type Verb struct {
 	Args   Schema `json:"args"`
 	Role   Role   `json:"role"`   // least role that may ask for it
 	Stream bool   `json:"stream"` // opens a stream when args.stream names one
+	// Safe says that it changes nothing and cannot harm the agent (as in RFC 9110 §9.2.1), so that it may run again after
+	// a crash and need not be on disk before it runs.
+	Safe bool `json:"safe,omitempty"`
 }
 
 // Schema is the subset of JSON Schema (draft 2020-12) that describes a verb's arguments: enough for a form, a

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,11 +23,9 @@ func run(t *testing.T, routes map[string]http.HandlerFunc, args ...string) (code
 	for path, h := range routes {
 		mux.HandleFunc(path, h)
 	}
-	srv := httptest.NewTLSServer(mux)
-	t.Cleanup(srv.Close)
+	srv := tlsServer(t, mux)
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	c := Contexts{Current: "test", Contexts: []Context{{Name: "test", Server: srv.URL, CA: string(ca), Token: "skat_x_y"}}}
+	c := Contexts{Current: "test", Contexts: []Context{{Name: "test", Server: srv.URL, CA: caOf(srv), Token: "skat_x_y"}}}
 	if err := c.save(path); err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +35,19 @@ func run(t *testing.T, routes map[string]http.HandlerFunc, args ...string) (code
 	}}
 	code = app.Main(t.Context(), args)
 	return code, out.String(), errs.String()
+}
+
+func tlsServer(t *testing.T, h http.Handler) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // of clients that do not trust it
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func caOf(srv *httptest.Server) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
 }
 
 func reply(v any) http.HandlerFunc {

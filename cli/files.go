@@ -38,7 +38,7 @@ func (a *App) logsCommand() *cobra.Command {
 			}
 			defer resp.Body.Close()
 			if _, err := io.Copy(a.Out, resp.Body); err != nil {
-				return fmt.Errorf("read log of %s: %w", args[0], err)
+				return c.explain(fmt.Errorf("read log of %s: %w", args[0], err))
 			}
 			return trailerError(resp)
 		},
@@ -49,10 +49,10 @@ func (a *App) logsCommand() *cobra.Command {
 	return cmd
 }
 
-// trailerError is what went wrong after the answer had begun.
+// trailerError is what went wrong after the answer had begun. As before it, that is the node's doing.
 func trailerError(resp *http.Response) error {
 	if msg := resp.Trailer.Get("Skerry-Error"); msg != "" {
-		return fail(ExitError, "%s", msg)
+		return fail(ExitCommand, "%s", msg)
 	}
 	return nil
 }

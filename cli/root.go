@@ -18,8 +18,9 @@ type App struct {
 	Env      func(string) string
 	Now      func() time.Time
 
-	context string // --context
-	server  string // --server, in place of the context's
+	context   string // --context
+	server    string // --server, in place of the context's
+	tokenFile string // --token-file, in place of the context's token
 }
 
 // Main runs the command line args (without the program's name) and returns the exit code.
@@ -48,6 +49,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.context, "context", "", "context to use, in place of the current one")
 	flags.StringVar(&a.server, "server", "", "https://host:port of the cluster agent, in place of the context's")
+	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token, read for every request, in place of the context's")
 	root.AddCommand(a.getCommand(), a.describeCommand(), a.runCommand(), a.cancelCommand(), a.topCommand(), a.queryCommand(),
 		a.logsCommand(), a.cpCommand(), a.tokenCommand(), a.approveCommand(), a.nodeCommand(), a.operatorCommand(),
 		a.accessCommand(), a.contextCommand(), a.doctorCommand(), a.bundleCommand(), a.demoCommand(), a.versionCommand())
@@ -99,6 +101,9 @@ func (a *App) client() (*Client, Context, error) {
 	}
 	if a.server != "" {
 		x.Server = a.server
+	}
+	if a.tokenFile != "" {
+		x.TokenFile = a.tokenFile
 	}
 	c, err := NewClient(x)
 	return c, x, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -137,7 +138,7 @@ func (a *App) await(ctx context.Context, c *Client, records []api.CommandRecord,
 	}
 	var err error
 	if len(open) > 0 {
-		err = c.Watch(ctx, url.Values{"kind": {"command"}, "initial": {"true"}}, func(ch *api.Change) error {
+		err = a.follow(ctx, c, func(ch *api.Change) error {
 			if ch.Command == nil {
 				return nil
 			}
@@ -152,6 +153,22 @@ func (a *App) await(ctx context.Context, c *Client, records []api.CommandRecord,
 		return err
 	}
 	return verdict(records, len(open), timeout)
+}
+
+// follow watches commands, also past a restart of the cluster agent: they go on without it, and so does who waits.
+func (a *App) follow(ctx context.Context, c *Client, take func(*api.Change) error) error {
+	for {
+		err := c.Watch(ctx, url.Values{"kind": {"command"}, "initial": {"true"}}, take)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if exitCode(err) != ExitUnreachable {
+			return err
+		}
+		if !agent.Wait(ctx, agent.Jitter(time.Second, 0.5)) {
+			return err
+		}
+	}
 }
 
 // outcome prints what became of the commands: of one, what it printed; of several, a table.

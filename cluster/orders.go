@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/registry"
@@ -37,25 +39,30 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errRequest, err)
 	}
+	entry := api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
+		Result: "ok"}
 	var rec api.CommandRecord
+	fresh := false
 	if err == nil {
 		rec, err = a.order(ctx, command.Order{ID: id, Node: node, Verb: req.Verb, Args: req.Args, By: viaMQTT + who.Name,
-			Deadline: req.Deadline.Resolve(time.Now())}, who)
+			Deadline: req.Deadline.Resolve(time.Now()), Journalled: func(tx *bbolt.Tx) error {
+				fresh = true
+				_, err := a.audit.AppendTx(tx, entry)
+				return err
+			}}, who)
 	}
-	result := "ok"
 	if err != nil {
-		result = err.Error()
-	}
-	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
-		Result: result})
-	if err != nil {
+		entry.Result = err.Error()
+		a.record(entry)
 		if _, final := errors.AsType[*api.Problem](err); !final && !errors.Is(err, errRequest) {
 			return err // a fault of ours, such as a full disk: not acknowledged, so the request comes again
 		}
-		a.answerRequest(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
+		a.requesters.answer(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
 		return nil
 	}
-	a.tellRequester(ctx, &rec) // the first step, or where a repeated request stands
+	if !fresh { // of a new one, mirror tells every step
+		a.requesters.again(ctx, rec.ID)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -51,6 +52,7 @@ type Agent struct {
 
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
+	scrapes   atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
 	built     atomic.Bool   // what needs the identity is there
 	reportDue chan struct{} // holds one
@@ -88,8 +90,15 @@ const (
 	memoryLimit = 32 << 20
 )
 
+// cores is how many processors run Go code at once: an agent must not compete with the machine's work, and hands over
+// between its goroutines without waking another core. GOMAXPROCS in the environment overrides it.
+const cores = 1
+
 // Run works until ctx ends. When the agent was told to restart, Run replaces the process and does not return.
 func (a *Agent) Run(ctx context.Context) error {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(cores)
+	}
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
 	ctx, a.restart = context.WithCancelCause(ctx)
@@ -135,7 +144,7 @@ func (a *Agent) enrolled(ctx context.Context) error {
 	}
 	a.keeper, err = identity.NewKeeper(identity.KeeperConfig{Dir: a.cfg.Dir, Node: a.cfg.Node, Labels: labels, Log: a.log,
 		Join:   func() (api.Join, error) { return joinOf(a.cfg) },
-		Client: &identity.Client{Clock: a.clock, Host: a.host}})
+		Client: &identity.Client{Clock: a.clock, Host: a.host}, OnRenew: a.renewed})
 	if err != nil {
 		return err
 	}
@@ -165,6 +174,7 @@ func (a *Agent) work(ctx context.Context) error {
 	}
 	g := &agent.Group{Log: a.log}
 	a.built.Store(true)
+	a.renewed(id, a.keeper.Current()) // meanwhile: an expired certificate is renewed at once
 	g.Stage("outbox", a.outbox)
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out

@@ -71,10 +71,87 @@ func TestBatchOfANodeTakesTheFastPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, ok := readBatch(data)
+	got, ok := ReadBatch(data)
 	if !ok || !equalBatches(got, b) {
 		t.Errorf("taken %v, %+v; wanted %+v", ok, got, b)
 	}
+}
+
+func TestCBORBatchOfANodeTakesTheFastPath(t *testing.T) {
+	b := typicalBatch(20, 3)
+	b.Historical = true
+	b.Rows[0].Values = []float64{0, -1, 1.5, -65504, 1e-7, 5.960464477539063e-08, math.NaN(), math.MaxUint64, 1e300, 24, 256, 65536, 1 << 40, -24,
+		-256, -65537, 0.1, 3.4e38, math.SmallestNonzeroFloat64, math.Copysign(0, -1)}
+	codec, err := NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := codec.Encode(CBOR, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, ok := readBatchCBOR(data)
+	if !ok || !equalBatches(got, b) {
+		t.Errorf("taken %v, %+v; wanted %+v", ok, got, b)
+	}
+	for end := range data {
+		if _, ok := readBatchCBOR(data[:end]); ok {
+			t.Fatalf("took the first %d of %d bytes for a batch", end, len(data))
+		}
+	}
+}
+
+func TestEveryHalfFloatIsReadAsTheStrictPathReadsIt(t *testing.T) {
+	codec, err := NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bits := range 1 << 16 {
+		var want float64
+		if err := codec.dec.Unmarshal([]byte{0xf9, byte(bits >> 8), byte(bits)}, &want); err != nil {
+			t.Fatal(err)
+		}
+		if got := half(uint16(bits)); math.Float64bits(got) != math.Float64bits(want) && !(math.IsNaN(got) && math.IsNaN(want)) {
+			t.Fatalf("half %04x is %v; the strict path reads %v", bits, got, want)
+		}
+	}
+}
+
+func FuzzCBORBatchIsReadAsTheStrictPathReadsIt(f *testing.F) {
+	codec, err := NewCodec()
+	if err != nil {
+		f.Fatal(err)
+	}
+	whole, err := codec.Encode(CBOR, typicalBatch(2, 2))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	for _, s := range []string{
+		"\xa0", "\xa1\x63seq\x01", "\xa2\x63seq\x01\x63seq\x02", "\xa1\x64mono\x20", "\xa1\x64mono\x3b\xff\xff\xff\xff\xff\xff\xff\xff",
+		"\xa1\x63seq\x1b\x00\x00\x00\x00\x00\x00\x00\x01", "\xa1\x64rows\x81\x81\x00", "\xa1\x64rows\x81\x82\x00\xf9\x7c\x01",
+		"\xa1\x64rows\x81\x82\xf9\x3c\x00\xf6", "\xa1\x66series\x9a\xff\xff\xff\xff", "\xa1\x6ahistorical\xf4", "\xa1\x6ahistorical\xf8\x14",
+		"\xa1\x64boot\xf6", "\xa1\x64boot\x61\xff", "\xbf\xff", "\xa1\x64rows\x80", "\xa1\x66series\x80", "\xa1\x64rows\x81\x82\x00\xf7",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fast, ok := readBatchCBOR(data)
+		if !ok {
+			return
+		}
+		var w wireBatch
+		var strict api.Batch
+		if err := codec.dec.Unmarshal(data, &w); err != nil {
+			t.Fatalf("%x: the strict path refuses: %v", data, err)
+		}
+		if err := w.to(&strict); err != nil {
+			t.Fatalf("%x: the strict path refuses: %v", data, err)
+		}
+		if !equalBatches(fast, &strict) {
+			t.Fatalf("%x: %+v; the strict path reads %+v", data, fast, &strict)
+		}
+	})
 }
 
 func FuzzBatchIsReadAsTheStrictPathReadsIt(f *testing.F) {
@@ -93,7 +170,7 @@ func FuzzBatchIsReadAsTheStrictPathReadsIt(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		fast, ok := readBatch(data)
+		fast, ok := ReadBatch(data)
 		if !ok {
 			return
 		}

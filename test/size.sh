@@ -1,17 +1,17 @@
 #!/bin/sh
 # Builds skerry-edge for the seven targets, lite and full, stripped, and compares lite on linux/amd64 with its budget.
-# The budget (8 MiB) is not met yet: docs/sizing.md says where the bytes are. Beyond the ceiling the build fails, so that
+# The budget (8 MiB) is not met: docs/adr/0007 says where the bytes are. Beyond the ceiling the build fails, so that
 # the distance only shrinks.
 set -eu
 budget_mib=8
-ceiling_kib=9600
+ceiling_kib=9320 # 9.1 MiB: docs/adr/0007
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT INT TERM
 printf '%-22s %10s %10s\n' target 'lite MiB' 'full MiB'
 build() { # arch, tags, file, environment …
 	arch=$1 tags=$2 file=$3
 	shift 3
-	env CGO_ENABLED=0 GOOS=linux GOARCH="$arch" "$@" go build -trimpath -gcflags=all=-l -ldflags '-s -w' -tags "nethttpomithttp2,$tags" -o "$file" ./cmd/skerry-edge
+	env CGO_ENABLED=0 GOOS=linux GOARCH="$arch" "$@" go build -trimpath -gcflags=all=-l -ldflags '-s -w -funcalign=8' -tags "nethttpomithttp2,$tags" -o "$file" ./cmd/skerry-edge
 }
 # smoke runs a binary under qemu's user mode: a build that starts is worth more than one that links.
 smoke() { # arch, file

@@ -25,6 +25,8 @@
 // lists it as open, so a node that lost its journal does not do things twice; an id is acknowledged only when the node's
 // final status is on disk or the id is unknown here; queued and delivered are on disk before Submit returns and before
 // anything is sent. So a crash between the two leaves a command marked delivered that was not: it is delivered again.
+// Safe verbs (api.Verb) are the exception to the last: they go out while they are journalled, and nobody is told of
+// them before they are.
 //
 // # Order of things
 //

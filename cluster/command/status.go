@@ -15,6 +15,7 @@ func (j *Journal) OnStatus(node string, s *api.Status) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("status of command from node %s: %w", node, err)
 	}
+	j.awaitJournalled(s.ID)
 	e, found, err := j.lookup(s.ID)
 	if err != nil {
 		return fmt.Errorf("status of command %s: %w", s.ID, err)

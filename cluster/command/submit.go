@@ -34,6 +34,9 @@ type Order struct {
 	Args     map[string]any
 	By       string
 	Deadline time.Time
+	// Journalled, which may be nil, adds to the transaction that journals a new command, such as an audit entry: both
+	// are on disk or neither. It may run more than once and must then begin anew.
+	Journalled func(tx *bbolt.Tx) error
 }
 
 // argsDepth is how deep arguments may nest: what the wire allows, less the command around them.
@@ -57,14 +60,21 @@ func (j *Journal) Submit(ctx context.Context, o Order) (api.CommandRecord, error
 	if found {
 		return o.again(&have)
 	}
-	if err := j.check(&o, now); err != nil {
+	safe, err := j.check(&o, now)
+	if err != nil {
 		return api.CommandRecord{}, err
 	}
 	if err := j.reserve(&o); err != nil {
 		return api.CommandRecord{}, err
 	}
 	defer j.release(&o)
-	e, fresh, err := j.insert(&o, api.At(now))
+	sent := uint64(0)
+	if safe {
+		var done func()
+		sent, done = j.sendAhead(ctx, &o, now)
+		defer done()
+	}
+	e, fresh, err := j.insert(&o, api.At(now), sent)
 	if err != nil {
 		return api.CommandRecord{}, fmt.Errorf("journal command %s: %w", o.ID, err)
 	}
@@ -119,23 +129,24 @@ func (o *Order) again(e *entry) (api.CommandRecord, error) {
 	return e.CommandRecord, nil
 }
 
-// check is for new commands only: a repeated one may come when its deadline has passed.
-func (j *Journal) check(o *Order, now time.Time) error {
+// check is for new commands only: a repeated one may come when its deadline has passed. safe is what the node says of
+// the verb.
+func (j *Journal) check(o *Order, now time.Time) (safe bool, err error) {
 	switch wait := o.Deadline.Sub(now); {
 	case o.Deadline.IsZero():
-		return fmt.Errorf("%w: deadline is missing; wanted an instant within %s", ErrInvalid, j.cfg.MaxWait)
+		return false, fmt.Errorf("%w: deadline is missing; wanted an instant within %s", ErrInvalid, j.cfg.MaxWait)
 	case api.At(o.Deadline) <= api.At(now):
-		return fmt.Errorf("%w: deadline %s has passed; wanted one after %s", ErrInvalid,
+		return false, fmt.Errorf("%w: deadline %s has passed; wanted one after %s", ErrInvalid,
 			o.Deadline.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case wait > j.cfg.MaxWait:
-		return fmt.Errorf("%w: deadline is %s away; wanted at most %s", ErrInvalid, wait.Round(time.Second), j.cfg.MaxWait)
+		return false, fmt.Errorf("%w: deadline is %s away; wanted at most %s", ErrInvalid, wait.Round(time.Second), j.cfg.MaxWait)
 	}
 	verbs, exists := j.cfg.Nodes.Verbs(o.Node)
 	if !exists {
-		return fmt.Errorf("node %s: %w", o.Node, ErrUnknownNode)
+		return false, fmt.Errorf("node %s: %w", o.Node, ErrUnknownNode)
 	}
 	if verbs == nil {
-		return nil // it has never said what it can; it will reject what it cannot
+		return false, nil // it has never said what it can; it will reject what it cannot
 	}
 	i := slices.IndexFunc(verbs, func(v api.Verb) bool { return v.Name == o.Verb })
 	if i < 0 {
@@ -144,12 +155,12 @@ func (j *Journal) check(o *Order, now time.Time) error {
 			names = append(names, v.Name)
 		}
 		slices.Sort(names)
-		return fmt.Errorf("%w: node %s has no verb %q; it has %s", ErrInvalid, o.Node, o.Verb, strings.Join(names, ", "))
+		return false, fmt.Errorf("%w: node %s has no verb %q; it has %s", ErrInvalid, o.Node, o.Verb, strings.Join(names, ", "))
 	}
 	if err := checkArgs(&verbs[i].Args, o.Args); err != nil {
-		return fmt.Errorf("%w: verb %s: %w", ErrInvalid, o.Verb, err)
+		return false, fmt.Errorf("%w: verb %s: %w", ErrInvalid, o.Verb, err)
 	}
-	return nil
+	return verbs[i].Safe, nil
 }
 
 // reserve holds a place among the open commands until release. A cancel is let through: it is what makes room.
@@ -184,8 +195,9 @@ func (j *Journal) release(o *Order) {
 }
 
 // insert journals o unless its id has a record by now. For a connected node delivered is written at once, before
-// anything is sent, which saves it a second transaction.
-func (j *Journal) insert(o *Order, now api.Millis) (e entry, fresh bool, err error) {
+// anything is sent, which saves it a second transaction. sent is the
+// session that it was sent ahead to, 0 when it was not.
+func (j *Journal) insert(o *Order, now api.Millis, sent uint64) (e entry, fresh bool, err error) {
 	err = j.group.Do(func(tx *bbolt.Tx) error {
 		have, found, err := load(tx, o.ID)
 		if err != nil || found {
@@ -193,16 +205,24 @@ func (j *Journal) insert(o *Order, now api.Millis) (e entry, fresh bool, err err
 			return err
 		}
 		e, fresh = newEntry(o, now), true
-		if _, up := j.link(o.Node); up {
+		if _, up := j.link(o.Node); up || sent > 0 {
 			e.step(api.Transition{Phase: api.PhaseDelivered, At: now, Side: sideCluster}, now)
 		}
 		if e.Seq, err = tx.Bucket([]byte(bucketOpen)).NextSequence(); err != nil {
 			return err
 		}
+		if o.Journalled != nil {
+			if err := o.Journalled(tx); err != nil {
+				return err
+			}
+		}
 		return save(tx, &e)
 	}, func() {
-		if fresh {
-			j.settle(&e, advanced)
+		if !fresh {
+			return
+		}
+		j.settle(&e, advanced)
+		if !j.sentTo(sent, &e) {
 			j.offer(&e)
 		}
 	})

@@ -129,8 +129,8 @@ func (e *Engine) await(limit time.Duration, matter func(*job) bool) []*job {
 // maxLoose bounds the final statuses of commands that never came into the journal.
 const maxLoose = 256
 
-// looseEnd is a final status that could not be journalled. It lives until it is in the journal, or, when the journal
-// has never heard of the command, until it is acknowledged.
+// looseEnd is a final status that could not be journalled, or need not be because the command was safe. It lives until it
+// is in the journal, or, when the journal has never heard of the command, until it is acknowledged.
 type looseEnd struct {
 	number uint64
 	rec    *record

@@ -6,4 +6,7 @@
 // about it; as running, with fsync, before a verb whose side effect must not happen twice begins; and with its final
 // status, with fsync, before that status is sent. What a restart finds in the journal therefore tells what may have
 // happened, and what surely has not. A final status is sent again until it is acknowledged.
+//
+// Safe verbs, such as ping, are kept in memory: one that a crash takes away is delivered again and does no harm. What is
+// not acknowledged within Config.ResendEvery goes to the journal all the same.
 package command

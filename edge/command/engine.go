@@ -151,6 +151,9 @@ func (e *Engine) learn(v Verb) error {
 	if spec.Restart >= policyEnds || !spec.Role.Includes(api.RoleViewer) {
 		return fmt.Errorf("verb %s: restart policy %d, role %q: wanted known ones", spec.Name, spec.Restart, spec.Role)
 	}
+	if spec.Safe && spec.Restart != Retry {
+		return fmt.Errorf("verb %s: wanted one that is safe to have the restart policy Retry", spec.Name)
+	}
 	args, err := compile("args", spec.Args)
 	if err != nil {
 		return fmt.Errorf("verb %s: %w", spec.Name, err)
@@ -182,6 +185,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	limit := time.AfterFunc(lastWords, stopSending)
 	e.sender.close()
 	limit.Stop()
+	e.mend() // what nobody has acknowledged
 	return errors.Join(err, e.journal.flush())
 }
 

@@ -18,8 +18,8 @@ var ErrMisaddressed = errors.New("command is not for this node")
 // errStopping is Handle's answer during a stop: the command was not taken and should come again.
 var errStopping = errors.New("command not taken: agent is stopping")
 
-// Handle takes a command whose signature has been verified. Once it returns nil the command is in the journal, or its
-// refusal is on its way: the message may be acknowledged to the broker. Otherwise the command was not taken.
+// Handle takes a command whose signature has been verified. Once it returns nil the command is in the journal, or safe
+// and running, or its refusal is on its way: the message may be acknowledged to the broker. Otherwise the command was not taken.
 func (e *Engine) Handle(ctx context.Context, cmd *api.Command) error {
 	select {
 	case <-ctx.Done():
@@ -148,8 +148,15 @@ func (e *Engine) refuse(j *job, phase api.Phase, reason string) {
 	e.sender.final(st.ID)
 }
 
-// admit journals j as accepted and lets it run.
+// admit journals j as accepted and lets it run. What is safe runs at once: its end is all that is told, and all that is
+// kept, and a crash before that has it delivered again.
 func (e *Engine) admit(j *job) error {
+	if j.verb.Safe {
+		j.phase = api.PhaseAccepted
+		e.enqueue(j)
+		e.pump()
+		return nil
+	}
 	st := e.status(j, api.PhaseAccepted, "")
 	j.rec.Status = st
 	number, err := e.journal.keep(0, j.rec, nil, e.cfg.Clock.Now())

@@ -150,6 +150,9 @@ func (e *Engine) begin(j *job) error {
 	}
 	j.phase = api.PhaseRunning
 	e.mu.Unlock()
+	if j.verb.Safe {
+		return nil
+	}
 	if j.verb.Restart != Retry {
 		rec := *j.rec
 		rec.Status, rec.Boot, rec.Agent = st, e.cfg.BootID, e.agent
@@ -201,12 +204,16 @@ func (e *Engine) finish(j *job, st api.Status) {
 		return
 	}
 	fit(&st)
+	var err error
 	j.write.Lock()
 	rec := *j.rec
-	_, err := e.journal.keep(j.number, &rec, &st, e.cfg.Clock.Now())
+	loose := j.loose() // is journalled when it is not acknowledged soon
+	if !loose {
+		_, err = e.journal.keep(j.number, &rec, &st, e.cfg.Clock.Now())
+	}
 	j.write.Unlock()
 	e.mu.Lock()
-	if err != nil {
+	if loose || err != nil {
 		rec.Status = slim(st)
 		e.loosen(&looseEnd{number: j.number, rec: &rec, status: &st})
 	}
@@ -215,6 +222,10 @@ func (e *Engine) finish(j *job, st api.Status) {
 	e.tell(j, &st, err)
 	e.sender.final(j.cmd.ID)
 }
+
+// loose reports whether the end of j lives in memory until it is acknowledged: j is safe and the journal does not know
+// it.
+func (j *job) loose() bool { return j.verb != nil && j.verb.Safe && j.number == 0 }
 
 // decide makes the caller the one who closes j.
 func (e *Engine) decide(j *job, phase api.Phase) bool {

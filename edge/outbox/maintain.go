@@ -125,6 +125,12 @@ func (o *Outbox) maintain(now time.Time) {
 	if p.spill() && (!o.refused || p.sinceFlush >= o.cfg.FlushEvery) {
 		o.flush()
 	}
+	if !o.refused || p.sinceFlush >= o.cfg.FlushEvery { // a bound may have been lowered
+		if o.hot.live > o.cfg.HotBytes {
+			o.overflow()
+		}
+		o.relieve(o.cold, o.cfg.MaxBytes)
+	}
 	switch {
 	case !o.cold.known || o.cold.phys.empty():
 	case o.cold.tally.empty():

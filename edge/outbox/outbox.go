@@ -142,6 +142,7 @@ type Outbox struct {
 	lastLive bool
 	pace     pace
 	retryAt  time.Time // after a failed send
+	holdTill time.Time // telemetry waits until then: the cluster agent cannot store any
 
 	inFlash    api.Dropped // the counters as outbox.db has them
 	flushAt    time.Time   // flash was last written, or refused a write

@@ -24,7 +24,7 @@ func NewInfo(describe func(context.Context) (map[string]any, error)) (*Info, err
 // Spec declares the verb.
 func (*Info) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "info", Role: api.RoleViewer, Args: object(nil),
+		Verb: api.Verb{Name: "info", Role: api.RoleViewer, Safe: true, Args: object(nil),
 			Help: "Describe the node: identity, version, hardware, probes, certificate, backlog."},
 		Restart: command.Retry, Urgent: true,
 	}

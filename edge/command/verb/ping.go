@@ -29,7 +29,7 @@ type pingArgs struct {
 // Spec declares the verb.
 func (*Ping) Spec() command.Spec {
 	return command.Spec{
-		Verb: api.Verb{Name: "ping", Role: api.RoleViewer, Help: "Answer with the payload, the node's time and its uptime.",
+		Verb: api.Verb{Name: "ping", Role: api.RoleViewer, Safe: true, Help: "Answer with the payload, the node's time and its uptime.",
 			Args: object(map[string]api.Schema{
 				"payload": {Type: "string", Description: "is sent back", MaxLength: maxPayload},
 			})},

@@ -25,8 +25,8 @@ type goPackage struct {
 	Dir        string
 	GoFiles    []string
 	Imports    []string
-	Standard bool
-	Module   *struct{ Path string }
+	Standard   bool
+	Module     *struct{ Path string }
 }
 
 func list(t *testing.T, args ...string) []goPackage {

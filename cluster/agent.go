@@ -30,6 +30,7 @@ import (
 type Agent struct {
 	cfg     configs.Cluster
 	log     *slog.Logger
+	own     *ownLog
 	started time.Time
 	topics  mqtt.Topics
 	codec   *mqtt.Codec
@@ -69,11 +70,12 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
-	log, err := agent.NewLogger(w, &level, cfg.Log.Format)
+	own := &ownLog{}
+	log, err := agent.NewLogger(io.MultiWriter(own, w), &level, cfg.Log.Format)
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, started: time.Now()}
+	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now()}
 	if a.topics, err = mqtt.NewTopics(cfg.MQTT.Root, cfg.Cluster); err != nil {
 		return nil, err
 	}

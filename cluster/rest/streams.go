@@ -27,7 +27,7 @@ const (
 func (s *Server) streams() {
 	s.stream(http.MethodGet, "/v1/watch", api.RoleViewer, s.watch, &huma.Operation{OperationID: "watch", Tags: []string{"site"},
 		Summary: "Follow changes of nodes, commands and events",
-		Description: "Server-sent events; the data of each is a Change. Query: kind (node, command, event; may repeat), node, selector, " +
+		Description: "Server-sent events; the data of each is a Change. Query: kind (node, command, event; may repeat), node, selector, id (of a command; may repeat), " +
 			"initial=true to begin with what is there. Takes role viewer.", Responses: described("text/event-stream")})
 	s.stream(http.MethodGet, "/v1/nodes/{id}/logs", api.RoleOperator, s.logs, &huma.Operation{OperationID: "node-logs",
 		Tags: []string{"nodes"}, Summary: "Read a node's log", Description: "Query: source (agent, or a path that the node permits), lines, " +
@@ -74,7 +74,7 @@ const keepWatch = 20 * time.Second
 
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ Principal) error {
 	q := r.URL.Query()
-	query := WatchQuery{Kinds: q["kind"], Node: q.Get("node"), Selector: q.Get("selector"), Initial: q.Get("initial") == "true"}
+	query := WatchQuery{Kinds: q["kind"], Node: q.Get("node"), Selector: q.Get("selector"), Initial: q.Get("initial") == "true", IDs: q["id"]}
 	for _, k := range query.Kinds {
 		if k != "node" && k != "command" && k != "event" {
 			return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Code: "kind",

@@ -256,7 +256,7 @@ func (s *demoSite) orders(ctx context.Context) ([]api.CommandRecord, error) {
 }
 
 func (s *demoSite) summary(ctx context.Context, orders []api.CommandRecord) (*demoSummary, error) {
-	ctx, cancel := within(ctx)
+	ctx, cancel := context.WithTimeout(ctx, defaultRequestTimeout)
 	defer cancel()
 	var st api.ClusterStatus
 	if err := s.client.Get(ctx, "/v1/status", &st); err != nil {

@@ -28,7 +28,7 @@ func (a *App) doctorCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			checks, err := a.examine(ctx)
 			if format == "json" || format == "yaml" {

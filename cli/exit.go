@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -21,6 +22,8 @@ const (
 	ExitConflict    = 6
 	ExitCommand     = 7 // a command ended otherwise than succeeded
 	ExitTimeout     = 8 // still not finished when --timeout had passed
+
+	exitSignal = 130 // as a shell reports SIGINT
 )
 
 // exitError carries an exit code of its own.
@@ -45,20 +48,36 @@ func report(w io.Writer, err error) int {
 		return ExitOK
 	}
 	if errors.Is(err, context.Canceled) {
-		return 130 // as a shell reports SIGINT
+		return exitSignal
 	}
-	code := ExitError
-	if e, ok := errors.AsType[*exitError](err); ok {
-		code = e.code
-	} else if p, ok := errors.AsType[*api.Problem](err); ok {
-		if code = codeOf(p.Status); p.Code == "transfer_failed" { // the node's refusal, not the cluster agent's absence
-			code = ExitCommand
-		}
-	}
-	if _, werr := fmt.Fprintln(w, "skerry:", err); werr != nil {
+	code := exitCode(err)
+	if _, werr := fmt.Fprintln(w, "skerry:", readable(err)); werr != nil {
 		return ExitError
 	}
 	return code
+}
+
+// exitCode is the code that err stands for.
+func exitCode(err error) int {
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
+	}
+	if p, ok := errors.AsType[*api.Problem](err); ok {
+		if p.Code == "transfer_failed" { // the node's refusal, not the cluster agent's absence
+			return ExitCommand
+		}
+		return codeOf(p.Status)
+	}
+	return ExitError
+}
+
+// readable is err line by line, without what could move the cursor: parts of it come from elsewhere.
+func readable(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 func codeOf(status int) int {

@@ -18,37 +18,6 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-func (a *App) logsCommand() *cobra.Command {
-	var source string
-	var lines int
-	var follow bool
-	cmd := &cobra.Command{
-		Use: "logs NODE", Short: "Show the log of a node's agent, or of a file it permits", Args: cobra.ExactArgs(1),
-		Example: `  skerry logs pump-3 -n 50 -f
-  skerry logs pump-3 --source /var/log/syslog`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.client()
-			if err != nil {
-				return err
-			}
-			q := url.Values{"source": {source}, "lines": {fmt.Sprint(lines)}, "follow": {fmt.Sprint(follow)}}
-			resp, err := c.Do(cmd.Context(), http.MethodGet, "/v1/nodes/"+url.PathEscape(args[0])+"/logs?"+q.Encode(), nil)
-			if err != nil {
-				return err
-			}
-			defer resp.Body.Close()
-			if _, err := io.Copy(a.Out, resp.Body); err != nil {
-				return fmt.Errorf("read log of %s: %w", args[0], err)
-			}
-			return trailerError(resp)
-		},
-	}
-	cmd.Flags().StringVar(&source, "source", "agent", "agent, or the path of a file that command.logs permits")
-	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "last lines to begin with")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the log grows")
-	return cmd
-}
-
 // trailerError is what went wrong after the answer had begun.
 func trailerError(resp *http.Response) error {
 	if msg := resp.Trailer.Get("Skerry-Error"); msg != "" {
@@ -61,6 +30,7 @@ func (a *App) cpCommand() *cobra.Command {
 	var mode string
 	cmd := &cobra.Command{
 		Use: "cp SOURCE TARGET", Short: "Copy a file from or to a node: NODE:/path on one side", Args: cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeCopy,
 		Example: `  skerry cp pump-3:/var/lib/app/data.csv .
   skerry cp app.conf pump-3:/etc/app/app.conf`,
 		Long: `Copy a file from or to a node. The node permits only the directories in its command.read and command.write, and the

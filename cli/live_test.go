@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -337,5 +341,65 @@ func TestCompletionAsksTheAgent(t *testing.T) {
 		if out := s.must(append([]string{"__complete"}, strings.Split(c.args, " ")...)...); !strings.Contains(out, c.want) {
 			t.Errorf("skerry %s: %s; wanted %s", c.args, out, c.want)
 		}
+	}
+}
+
+func unpack(t *testing.T, file string) map[string]string {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	zip, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for r := tar.NewReader(zip); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		raw, rerr := io.ReadAll(r)
+		if err != nil || rerr != nil {
+			t.Fatal(err, rerr)
+		}
+		files[strings.TrimPrefix(h.Name, "skerry-support/")] = string(raw)
+	}
+}
+
+func TestABundleHoldsWhatABugReportNeedsAndNoSecret(t *testing.T) {
+	s := startAgents(t, "n1")
+	_, join, _ := s.run("token", "create")
+	planted := []string{"hunter2hunter2", "sw0rdfish-in-output", "key-in-a-patch-77", "inline-file-data-42", "rejected-argument-5", strings.TrimSpace(join)}
+	s.run("run", "exec", "--on", "n1", "--wait", "--", "/bin/sh", "-c", "echo login=hunter2hunter2 sw0rdfish-in-$(echo output)")
+	s.run("run", "config.set", "--on", "n1", "--wait", "--arg", `patch={"labels":{"k":"key-in-a-patch-77"}}`)
+	s.run("run", "file.put", "--on", "n1", "--wait", "--arg", "data=inline-file-data-42", "--arg", "path=/nowhere/x")
+	s.run("run", "exec", "--on", "n1", "--wait", "--", "/bin/rm", "rejected-argument-5")
+	file := filepath.Join(t.TempDir(), "b.tar.gz")
+	s.must("support-bundle", "-f", file)
+	files := unpack(t, file)
+	for name, text := range files {
+		for _, secret := range planted {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds %q", name, secret)
+			}
+		}
+	}
+	for name, want := range map[string]string{"commands.json": `"/bin/sh"`, "cluster-config.yaml": "retention:", "cluster.log": "cluster agent is up",
+		"nodes/n1/info.json": "n1", "nodes/n1/agent.log": "level=", "doctor.json": "server", "metrics.txt": "skerry_cluster", "audit.json": "token.create"} {
+		if !strings.Contains(files[name], want) {
+			t.Errorf("%s: %.300q; wanted %q in it; errors: %s", name, files[name], want, files["errors.txt"])
+		}
+	}
+	if !strings.Contains(files["commands.json"], "bytes left out") {
+		t.Error("sizes are not kept")
+	}
+	open := filepath.Join(t.TempDir(), "c.tar.gz")
+	s.must("support-bundle", "-f", open, "--include-payloads", "--nodes", "0")
+	files = unpack(t, open)
+	if !strings.Contains(files["commands.json"], "hunter2hunter2") || files["nodes/n1/info.json"] != "" {
+		t.Error("--include-payloads --nodes 0 does not do what it says")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -23,7 +24,7 @@ func (a *App) nodeColumns() []column[api.Node] {
 		{"OS", wide, func(n api.Node) string { return birth(n).Host.OS }},
 		{"KERNEL", wide, func(n api.Node) string { return birth(n).Host.Kernel }},
 		{"CPUS", wide, func(n api.Node) string { return fmt.Sprint(birth(n).Host.CPUs) }},
-		{"MEMORY", wide, func(n api.Node) string { return size(float64(birth(n).Host.MemoryBytes)) }},
+		{"MEMORY", wide, func(n api.Node) string { return agent.Size(float64(birth(n).Host.MemoryBytes)) }},
 		{"RESTARTS", wide, func(n api.Node) string { return fmt.Sprint(n.Restarts) }},
 		{"REBOOTS", wide, func(n api.Node) string { return fmt.Sprint(n.Reboots) }},
 		{"LABELS", wide, func(n api.Node) string { return labels(n.Labels) }},

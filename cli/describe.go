@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -67,11 +68,11 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 	t.add("Labels", labels(n.Labels))
 	t.add("Agent", fmt.Sprintf("%s, started %s ago, restarted %s", b.Version, a.since(b.Started), many(int(n.Restarts), "time")))
 	t.add("Machine", strings.TrimPrefix(fmt.Sprintf("%s, %s, %s, %d CPUs, %s", b.Host.Model, b.Host.Arch, b.Host.OS, b.Host.CPUs,
-		size(float64(b.Host.MemoryBytes))), ", "))
+		agent.Size(float64(b.Host.MemoryBytes))), ", "))
 	t.add("Kernel", b.Host.Kernel)
 	t.add("Boot", fmt.Sprintf("%s, rebooted %s", n.Boot, many(int(n.Reboots), "time")))
 	t.add("Clock", string(b.TimeQuality))
-	t.add("At connect", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, size(float64(b.Backlog.Bytes))))
+	t.add("At connect", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, agent.Size(float64(b.Backlog.Bytes))))
 	d := b.Backlog.Dropped
 	t.add("Dropped", fmt.Sprintf("%d samples in %d batches, %d down-sampled, %d events, %d alarms", d.Samples, d.Batches, d.Downsampled, d.Events, d.Alarms))
 	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, b.Desired.Generation))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -87,7 +88,7 @@ func (a *App) download(ctx context.Context, node, path, local string) (err error
 	if err := os.Rename(tmp, local); err != nil {
 		return fmt.Errorf("copy to %s: %w", local, err)
 	}
-	_, err = fmt.Fprintf(a.Err, "%s:%s -> %s (%s, checked)\n", node, path, local, size(float64(n)))
+	_, err = fmt.Fprintf(a.Err, "%s:%s -> %s (%s, checked)\n", node, path, local, agent.Size(float64(n)))
 	return err
 }
 
@@ -121,6 +122,6 @@ func (a *App) upload(ctx context.Context, source string, to target) error {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return fmt.Errorf("copy %s: %w", source, err)
 	}
-	_, err = fmt.Fprintf(a.Err, "%s -> %s:%s (%s, checked)\n", source, to.node, to.path, size(float64(n)))
+	_, err = fmt.Fprintf(a.Err, "%s -> %s:%s (%s, checked)\n", source, to.node, to.path, agent.Size(float64(n)))
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -171,7 +172,7 @@ func (a *App) until(m api.Millis) string {
 		return "never"
 	}
 	if left := m.Time().Sub(a.Now()); left > 0 {
-		return "in " + span(left)
+		return "in " + agent.Span(left)
 	}
 	return "expired"
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -79,7 +80,7 @@ func (a *App) printOutcome(r api.CommandRecord) error {
 		return nil
 	}
 	if r.Status.Truncated > 0 {
-		if _, err := fmt.Fprintf(a.Err, "(%s of output before this were left out)\n", size(float64(r.Status.Truncated))); err != nil {
+		if _, err := fmt.Fprintf(a.Err, "(%s of output before this were left out)\n", agent.Size(float64(r.Status.Truncated))); err != nil {
 			return err
 		}
 	}
@@ -113,7 +114,7 @@ func pong(r api.CommandRecord) string {
 	}
 	for _, up := range []struct{ key, what string }{{"nodeUptimeSeconds", "node"}, {"agentUptimeSeconds", "agent"}} {
 		if s, ok := number(up.key); ok {
-			parts = append(parts, up.what+" up for "+span(time.Duration(s*float64(time.Second))))
+			parts = append(parts, up.what+" up for "+agent.Span(time.Duration(s*float64(time.Second))))
 		}
 	}
 	if payload, ok := r.Status.Result["payload"].(string); ok {

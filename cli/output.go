@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -143,35 +144,7 @@ func age(now time.Time, m api.Millis) string {
 	if m == 0 {
 		return "-"
 	}
-	return span(now.Sub(m.Time()))
-}
-
-func span(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0s"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
-
-// size writes bytes with a binary unit.
-func size(n float64) string {
-	for _, u := range []string{"B", "KiB", "MiB", "GiB"} {
-		if n < 1024 {
-			if u == "B" {
-				return fmt.Sprintf("%.0f B", n)
-			}
-			return fmt.Sprintf("%.1f %s", n, u)
-		}
-		n /= 1024
-	}
-	return fmt.Sprintf("%.1f TiB", n)
+	return agent.Span(now.Sub(m.Time()))
 }
 
 // many writes a number with its noun.

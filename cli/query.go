@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -276,13 +277,13 @@ func usageColumns() []column[usageRow] {
 			if r.AgentRSS < 0 {
 				return "-"
 			}
-			return size(r.AgentRSS)
+			return agent.Size(r.AgentRSS)
 		}},
 		{"SEEN", always, func(r usageRow) string {
 			if r.SeenSeconds < 0 {
 				return "-"
 			}
-			return span(time.Duration(r.SeenSeconds * float64(time.Second)))
+			return agent.Span(time.Duration(r.SeenSeconds * float64(time.Second)))
 		}},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -401,5 +402,52 @@ func TestABundleHoldsWhatABugReportNeedsAndNoSecret(t *testing.T) {
 	files = unpack(t, open)
 	if !strings.Contains(files["commands.json"], "hunter2hunter2") || files["nodes/n1/info.json"] != "" {
 		t.Error("--include-payloads --nodes 0 does not do what it says")
+	}
+}
+
+func TestAWatchByIDIsSentNothingElse(t *testing.T) {
+	s := startAgents(t, "n1")
+	for range 3 {
+		s.must("run", "ping", "--on", "n1", "--wait")
+	}
+	id := strings.Fields(s.must("get", "commands", "-o", "name"))[1]
+	app, _, _ := s.app()
+	c, _, err := app.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var got []string
+	err = c.Watch(ctx, url.Values{"kind": {"command"}, "initial": {"true"}, "id": {id, "never-was"}}, func(ch *api.Change) error {
+		got = append(got, ch.Command.ID)
+		if len(got) == 1 {
+			s.must("run", "ping", "--on", "n1", "--wait")
+		}
+		return nil
+	})
+	if !errors.Is(err, context.DeadlineExceeded) || len(got) != 1 || got[0] != id {
+		t.Errorf("%v, got %v; wanted only %s", err, got, id)
+	}
+}
+
+func TestOnlyAnAdministratorReadsLogAndConfiguration(t *testing.T) {
+	s := startAgents(t, "n1")
+	file := filepath.Join(t.TempDir(), "operator.yaml")
+	if err := os.WriteFile(file, []byte(s.must("access", "create", "bob", "--role", "operator")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	app, out, errs := s.app()
+	app.Env = func(string) string { return file }
+	bundle := filepath.Join(t.TempDir(), "b.tar.gz")
+	if code := app.Main(t.Context(), []string{"support-bundle", "-f", bundle}); code != 0 {
+		t.Fatalf("exit %d, %s%s", code, out, errs)
+	}
+	files := unpack(t, bundle)
+	if files["cluster.log"] != "" || files["cluster-config.yaml"] != "" || files["nodes/n1/agent.log"] == "" {
+		t.Error("an operator's bundle holds what takes an administrator, or lacks what does not")
+	}
+	if n := files["errors.txt"]; !strings.Contains(n, "cluster.log: bob has role operator") || !strings.Contains(n, "audit.json") {
+		t.Error(n)
 	}
 }

@@ -251,6 +251,7 @@ func (s *demoSite) orders(ctx context.Context) ([]api.CommandRecord, error) {
 			if err := frozen.Signal(syscall.SIGSTOP); err != nil {
 				return nil, fmt.Errorf("freeze %s: %w", last, err)
 			}
+			agent.Wait(ctx, 200*time.Millisecond) // a thread runs on until the kernel gets hold of it, and a ping takes one millisecond
 		}
 		var list api.List[api.CommandRecord]
 		err := s.client.Post(ctx, "/v1/commands", req, &list)
@@ -284,12 +285,8 @@ func (s *demoSite) summary(ctx context.Context, orders []api.CommandRecord) (*de
 	}
 	sum := &demoSummary{NodesOnline: st.Nodes[api.PresenceOnline], SamplesStored: st.Samples, SamplesOf: map[string]int{},
 		Commands: map[api.Phase]int{}, Life: map[string][]api.Transition{}}
-	points, err := instant(ctx, s.client, `sum by (node) (count_over_time({__name__=~"node_.+"}[1d]))`)
-	if err != nil {
+	if err := s.countSamples(ctx, sum.SamplesOf); err != nil {
 		return nil, err
-	}
-	for _, p := range points {
-		sum.SamplesOf[p.Metric["node"]] = int(p.value())
 	}
 	for _, r := range orders {
 		sum.Commands[r.Phase]++
@@ -307,6 +304,25 @@ func (s *demoSite) summary(ctx context.Context, orders []api.CommandRecord) (*de
 		}
 	}
 	return sum, nil
+}
+
+// countSamples counts what is stored of each node, name by name: PromQL drops the name when it counts over time, so that
+// all at once would be many series of the same labels.
+func (s *demoSite) countSamples(ctx context.Context, of map[string]int) error {
+	names, err := instant(ctx, s.client, `count by (__name__) ({__name__=~"node_.+"})`)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		points, err := instant(ctx, s.client, `sum by (node) (count_over_time(`+n.Metric["__name__"]+`[1d]))`)
+		if err != nil {
+			return err
+		}
+		for _, p := range points {
+			of[p.Metric["node"]] += int(p.value())
+		}
+	}
+	return nil
 }
 
 // residentBytes reads VmRSS of a process (proc(5)).

@@ -130,8 +130,8 @@ func (a *App) describeOrder(ctx context.Context, c *Client, id, format string) e
 	t.add("Asked by", r.By+" at "+instantOf(r.Created))
 	t.add("Deadline", clock(r.Deadline))
 	t.add("Phase", string(r.Phase))
-	for _, h := range r.History {
-		t.add("", fmt.Sprintf("%s  %8s  %-11s %-7s %s", instantOf(h.At), after(h.At-r.Created), h.Phase, h.Side, h.Reason))
+	for i, h := range r.History {
+		t.add(map[bool]string{true: "History", false: " "}[i == 0], fmt.Sprintf("%s  %8s  %-11s %-7s %s", instantOf(h.At), after(h.At-r.Created), h.Phase, h.Side, h.Reason))
 	}
 	if err := t.write(a.Out); err != nil {
 		return err

@@ -332,6 +332,16 @@ func TestAnInterruptedWaitTellsHowToGoOn(t *testing.T) {
 	}
 }
 
+func TestWaitingForTooLongHasACodeOfItsOwn(t *testing.T) {
+	s := startAgents(t, "n1")
+	for _, follow := range []string{"--follow=true", "--follow=false"} {
+		code, _, errs := s.run("run", "exec", "--on", "n1", "--wait", follow, "--timeout", "1s", "--", "/bin/sh", "-c", "sleep 3")
+		if code != ExitTimeout || !strings.Contains(errs, "skerry describe command ") {
+			t.Errorf("exit %d, %s", code, errs)
+		}
+	}
+}
+
 func TestCompletionAsksTheAgent(t *testing.T) {
 	s := startAgents(t, "n1")
 	for _, c := range []struct{ args, want string }{

@@ -111,7 +111,7 @@ func TestParseJoinNamesTheFaultAndKeepsTheSecret(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                     "wanted one that begins with",
 		"k10abc::secret":                       "wanted one that begins with",
-		joinPrefix + strings.Repeat("a", 5000): "wanted one that begins with",
+		joinPrefix + strings.Repeat("a", 5000): "wanted at most 4096",
 		whole[:len(whole)-2]:                   "was it copied whole?",
 		whole + "!":                            "was it copied whole?",
 		with(func(j *Join) { j.Endpoints = nil }):                         "0 endpoints",

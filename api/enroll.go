@@ -37,11 +37,14 @@ func (j Join) String() string {
 	return joinPrefix + base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// ParseJoin reads a join string. Errors never repeat the secret.
+// ParseJoin reads a join string, be it wrapped into lines by what it was copied through. Errors never repeat the secret.
 func ParseJoin(s string) (Join, error) {
-	s = strings.TrimSpace(s)
+	s = strings.Join(strings.Fields(s), "")
+	if len(s) > maxJoinBytes {
+		return Join{}, fmt.Errorf("join string has %d bytes; wanted at most %d, as `skerry token create` prints it", len(s), maxJoinBytes)
+	}
 	body, ok := strings.CutPrefix(s, joinPrefix)
-	if !ok || len(s) > maxJoinBytes {
+	if !ok {
 		return Join{}, fmt.Errorf("join string %.12q… (%d bytes): wanted one that begins with %q, as `skerry token create` prints it",
 			s, len(s), joinPrefix)
 	}
@@ -156,7 +159,14 @@ func (p *Problem) Error() string {
 		s = p.Detail
 	}
 	for _, e := range p.Errors {
-		s += "; " + e.Location + ": " + e.Message
+		s += "; " + e.Location
+		switch v := e.Value.(type) {
+		case string:
+			s += fmt.Sprintf(" %.64q", v)
+		case float64, bool: // as JSON has it; objects and lists are too long to read
+			s += fmt.Sprintf(" %v", v)
+		}
+		s += ": " + e.Message
 	}
 	if p.Cure != "" {
 		s += "; " + p.Cure

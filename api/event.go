@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Class orders what an outbox drops first when it is full: telemetry, then events, alarms last.
@@ -52,16 +53,27 @@ func (e *Event) Validate() error {
 // Ack is the cluster agent's word that it has stored what the node sent: every batch of Epoch up to Seq, every event up
 // to Events, and the final status of each of Commands. Only now may the node forget them. 0 and empty acknowledge
 // nothing. Time is the cluster agent's clock.
+//
+// PauseMillis, when it is not 0, says that telemetry cannot be stored at present, for want of disk space for one: the
+// node keeps what it has, all of it that is not acknowledged, and sends telemetry again after that long.
 type Ack struct {
 	Epoch    uint64   `json:"epoch"`
 	Seq      uint64   `json:"seq"`
 	Events   uint64   `json:"events"`
 	Commands []string `json:"commands,omitempty"`
 	Time     Millis   `json:"time"`
+
+	PauseMillis int64 `json:"pauseMillis,omitempty"`
 }
+
+// maxPause bounds Ack.PauseMillis: a node asks again at least this often.
+const maxPause = 10 * time.Minute
 
 // Validate checks a as it arrives at a node.
 func (a *Ack) Validate() error {
+	if limit := maxPause.Milliseconds(); a.PauseMillis < 0 || a.PauseMillis > limit {
+		return fmt.Errorf("pauseMillis %d: wanted 0 to %d", a.PauseMillis, limit)
+	}
 	if len(a.Commands) > MaxOpenCommands {
 		return fmt.Errorf("commands has %d entries; wanted at most %d", len(a.Commands), MaxOpenCommands)
 	}

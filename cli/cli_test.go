@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,11 +23,9 @@ func newServer(t *testing.T, routes map[string]http.HandlerFunc) func(string) st
 	for path, h := range routes {
 		mux.HandleFunc(path, h)
 	}
-	srv := httptest.NewTLSServer(mux)
-	t.Cleanup(srv.Close)
+	srv := tlsServer(t, mux)
 	path := filepath.Join(t.TempDir(), "config.yaml")
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	c := Contexts{Current: "test", Contexts: []Context{{Name: "test", Server: srv.URL, CA: string(ca), Token: "skat_x_y"}}}
+	c := Contexts{Current: "test", Contexts: []Context{{Name: "test", Server: srv.URL, CA: caOf(srv), Token: "skat_x_y"}}}
 	if err := c.save(path); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +39,19 @@ func run(t *testing.T, routes map[string]http.HandlerFunc, args ...string) (code
 	app := &App{Out: &out, Err: &errs, In: strings.NewReader(""), Now: time.Now, Env: newServer(t, routes)}
 	code = app.Main(t.Context(), args)
 	return code, out.String(), errs.String()
+}
+
+func tlsServer(t *testing.T, h http.Handler) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // of clients that do not trust it
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func caOf(srv *httptest.Server) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
 }
 
 func reply(v any) http.HandlerFunc {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,7 +25,7 @@ const maxAnswerBytes = 256 << 20
 // Client speaks to the REST interface of one cluster agent. Safe for concurrent use.
 type Client struct {
 	base     *url.URL
-	token    string
+	context  Context
 	http     *http.Client
 	patience time.Duration // how long an answer may take to begin
 }
@@ -46,7 +47,7 @@ func NewClient(x Context) (*Client, error) {
 		ResponseHeaderTimeout: 60 * time.Second,
 		ForceAttemptHTTP2:     true,
 	}
-	return &Client{base: base, token: x.Token, http: &http.Client{Transport: transport}, patience: defaultRequestTimeout}, nil
+	return &Client{base: base, context: x, http: &http.Client{Transport: transport}, patience: defaultRequestTimeout}, nil
 }
 
 // Get, Post, Patch and Delete call path (with its query) and decode the answer into out, which may be nil.
@@ -109,7 +110,11 @@ func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*
 	if err != nil {
 		return nil, fmt.Errorf("request %s: %w", path, err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
+	token, err := c.context.bearer()
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -124,18 +129,39 @@ func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	problem := &api.Problem{Status: resp.StatusCode, Title: resp.Status}
+	return nil, refusal(resp)
+}
+
+// refusal reads an answer of 400 and above. What stands in the way, such as a proxy, may have given it: whatever the
+// body is, the status counts, and a person gets something to read.
+func refusal(resp *http.Response) *api.Problem {
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	var promql struct {
-		Error string `json:"error"`
+	var body struct {
+		api.Problem
+		Error string `json:"error"` // the query API has a form of its own
 	}
-	if err == nil && json.Unmarshal(raw, &promql) == nil && promql.Error != "" { // the query API has a form of its own
-		return nil, &api.Problem{Status: resp.StatusCode, Title: resp.Status, Detail: promql.Error}
+	if err != nil || json.Unmarshal(raw, &body) != nil {
+		body.Problem = api.Problem{}
+		if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind == "text/plain" {
+			body.Detail = clip(strings.TrimSpace(string(raw)), 500)
+		}
 	}
-	if err != nil || json.Unmarshal(raw, problem) != nil {
-		return nil, &api.Problem{Status: resp.StatusCode, Title: resp.Status, Detail: strings.TrimSpace(string(raw))}
+	p := body.Problem
+	p.Status = resp.StatusCode
+	if p.Title == "" {
+		p.Title = resp.Status
 	}
-	return nil, problem
+	if body.Error != "" {
+		p.Detail = body.Error
+	}
+	if p.Detail == "" && p.Code == "" {
+		p.Detail = resp.Status
+		p.Cure = "this is not an answer of skerry-cluster; is there a proxy in between, or another program at " + resp.Request.URL.Host + "?"
+	}
+	if after := resp.Header.Get("Retry-After"); after != "" && p.Cure == "" {
+		p.Cure = "ask again in " + after + " s"
+	}
+	return &p
 }
 
 // explain says what to do about a request that had no answer.

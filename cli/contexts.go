@@ -3,19 +3,47 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// Context is how to reach one cluster agent, and as whom. CA is PEM; Token is a bearer token.
+// Context is how to reach one cluster agent, and as whom. CA is PEM; Token is a bearer token. TokenFile, which goes
+// before it, is the path of a file that holds one and is read anew for every request: something else keeps it fresh.
 type Context struct {
-	Name   string `yaml:"name"`
-	Server string `yaml:"server"`
-	CA     string `yaml:"ca"`
-	Token  string `yaml:"token"`
+	Name      string `yaml:"name"`
+	Server    string `yaml:"server"`
+	CA        string `yaml:"ca"`
+	Token     string `yaml:"token,omitempty"`
+	TokenFile string `yaml:"token_file,omitempty"`
+}
+
+// maxTokenBytes bounds a token file: what the cluster agent takes, and a line's end.
+const maxTokenBytes = 16<<10 + 2
+
+// bearer is the token of the next request.
+func (x *Context) bearer() (string, error) {
+	if x.TokenFile == "" {
+		return x.Token, nil
+	}
+	f, err := os.Open(x.TokenFile)
+	if err != nil {
+		return "", fail(ExitForbidden, "context %s: read token_file: %w; have your identity provider's program write it", x.Name, err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxTokenBytes+1))
+	if err != nil {
+		return "", fail(ExitForbidden, "context %s: read token_file: %w", x.Name, err)
+	}
+	token := strings.TrimSpace(string(raw))
+	if token == "" || len(raw) > maxTokenBytes || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fail(ExitForbidden, "context %s: token_file %s: wanted one token of at most 16 KiB and nothing else; log in again", x.Name, x.TokenFile)
+	}
+	return token, nil
 }
 
 // Contexts is the file ~/.config/skerry/config.yaml; the cluster agent writes one with an administrator's token as
@@ -49,6 +77,11 @@ func loadContexts(path string) (Contexts, error) {
 	}
 	if err := yaml.Unmarshal(raw, &c); err != nil {
 		return c, fmt.Errorf("read contexts %s: %w", path, err)
+	}
+	for i := range c.Contexts { // as in a kubeconfig, beside the file
+		if f := &c.Contexts[i].TokenFile; *f != "" && !filepath.IsAbs(*f) {
+			*f = filepath.Join(filepath.Dir(path), *f)
+		}
 	}
 	return c, nil
 }

@@ -88,7 +88,7 @@ func codeOf(status int) int {
 		return ExitForbidden
 	case http.StatusConflict:
 		return ExitConflict
-	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
 		return ExitUsage
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return ExitUnreachable

@@ -19,10 +19,10 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// trailerError is what went wrong after the answer had begun.
+// trailerError is what went wrong after the answer had begun. As before it, that is the node's doing.
 func trailerError(resp *http.Response) error {
 	if msg := resp.Trailer.Get("Skerry-Error"); msg != "" {
-		return fail(ExitError, "%s", msg)
+		return fail(ExitCommand, "%s", msg)
 	}
 	return nil
 }

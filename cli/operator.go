@@ -136,9 +136,8 @@ func (a *App) accessCommand() *cobra.Command {
 				a.until(t.Expires), t.ID); err != nil {
 				return err
 			}
-			x.Name, x.Token = x.Name+"-"+args[0], t.Secret
-			return writeYAML(a.Out, map[string]any{"current": x.Name,
-				"contexts": []map[string]string{{"name": x.Name, "server": x.Server, "ca": x.CA, "token": x.Token}}})
+			return writeYAML(a.Out, map[string]any{"current": x.Name + "-" + args[0],
+				"contexts": []map[string]string{{"name": x.Name + "-" + args[0], "server": x.Server, "ca": x.CA, "token": t.Secret}}})
 		},
 	}
 	create.Flags().StringVar(&role, "role", string(api.RoleViewer), "viewer, operator or admin")
@@ -176,6 +175,8 @@ func (a *App) contextCommand() *cobra.Command {
 			})
 		}}
 	add := &cobra.Command{Use: "import FILE", Short: "Add the contexts of a file, such as the cluster agent's admin.yaml", Args: cobra.ExactArgs(1),
+		Example: `  skerry context import admin.yaml
+  skerry context import site.yaml --token-file ~/.cache/id/token   # of an identity provider, in place of the token in it`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			more, err := loadContexts(args[0])
 			if err != nil {
@@ -184,8 +185,16 @@ func (a *App) contextCommand() *cobra.Command {
 			if len(more.Contexts) == 0 {
 				return usage(errors.New(args[0] + " holds no context"))
 			}
+			if a.tokenFile != "" {
+				if a.tokenFile, err = filepath.Abs(a.tokenFile); err != nil {
+					return fmt.Errorf("import contexts: %w", err)
+				}
+			}
 			return a.withContexts(func(all *Contexts) (bool, error) {
 				for _, x := range more.Contexts {
+					if a.tokenFile != "" {
+						x.Token, x.TokenFile = "", a.tokenFile
+					}
 					all.put(x)
 				}
 				all.Current = more.Contexts[0].Name

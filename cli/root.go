@@ -22,9 +22,10 @@ type App struct {
 	Env      func(string) string
 	Now      func() time.Time
 
-	context string        // --context
-	server  string        // --server, in place of the context's
-	timeout time.Duration // --request-timeout
+	context   string        // --context
+	server    string        // --server, in place of the context's
+	timeout   time.Duration // --request-timeout
+	tokenFile string        // --token-file, in place of the context's token
 }
 
 // Main runs the command line args (without the program's name) and returns the exit code.
@@ -53,6 +54,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.context, "context", "", "context to use, in place of the current one")
 	flags.StringVar(&a.server, "server", "", "https://host:port of the cluster agent, in place of the context's")
+	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token, read for every request, in place of the context's")
 	flags.DurationVar(&a.timeout, "request-timeout", defaultRequestTimeout, "give up on an answer of the cluster agent after this")
 	_ = root.RegisterFlagCompletionFunc("context", a.completeContext) // the flag is there
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -112,6 +114,9 @@ func (a *App) client() (*Client, Context, error) {
 	}
 	if a.server != "" {
 		x.Server = a.server
+	}
+	if a.tokenFile != "" {
+		x.TokenFile = a.tokenFile
 	}
 	c, err := NewClient(x)
 	if err == nil {

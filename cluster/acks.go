@@ -12,7 +12,7 @@ import (
 )
 
 // acks tells each node what it may forget: batches once the telemetry store's log has been synced beyond them, events
-// and final statuses, which were on disk before they were noted. Acks of a node are gathered for ackEvery.
+// and final statuses, which were on disk before they were noted; and to wait when telemetry cannot be stored. Acks of a node are gathered for ackEvery.
 type acks struct {
 	agent *Agent
 	wake  chan struct{}
@@ -28,6 +28,7 @@ type nodeAcks struct {
 	owedBatches map[uint64]owed   // by epoch
 	owedEvents  map[uint64]uint64 // by epoch: the watermark
 	commands    bool
+	pause       bool
 }
 
 // owed is a watermark that may be told once the store has synced up to pos.
@@ -80,6 +81,13 @@ func (k *acks) commands(node string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.of(node).commands = true
+}
+
+// pause has the node hold its telemetry back.
+func (k *acks) pause(node string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.of(node).pause = true
 }
 
 // reset forgets what was owed in an older session; the node sends again what is not acknowledged.
@@ -155,6 +163,10 @@ func (k *acks) due(pos uint64) []dueAck {
 		if n.commands {
 			n.commands = false
 			out = append(out, dueAck{node, &api.Ack{Commands: k.agent.journal.Acks(node), Time: now}})
+		}
+		if n.pause {
+			n.pause = false
+			out = append(out, dueAck{node, &api.Ack{Time: now, PauseMillis: pauseFor.Milliseconds()}})
 		}
 		for _, ack := range byEpoch {
 			out = append(out, dueAck{node, ack})

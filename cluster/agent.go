@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/time/rate"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -35,20 +36,25 @@ type Agent struct {
 	topics  mqtt.Topics
 	codec   *mqtt.Codec
 
-	authority *enroll.Authority
-	listener  *enroll.Listener
-	enroll    *enroll.Service
-	tokens    *access.Tokens
-	audit     *access.Audit
-	registry  *registry.Registry
-	journal   *command.Journal
-	telemetry *telemetry.Store
-	acks      *acks
-	streams   *streams
-	wire      transport
-	brokerUp  atomic.Bool
-	life      context.Context // Run's, for calls that bring no context of their own
-	samples   atomic.Uint64
+	authority  *enroll.Authority
+	listener   *enroll.Listener
+	enroll     *enroll.Service
+	tokens     *access.Tokens
+	audit      *access.Audit
+	oidc       *access.OIDC // nil: no identity provider
+	strangers  *rate.Limiter
+	unwritten  atomic.Uint64 // refusals of nobody in particular that the audit log was spared
+	registry   *registry.Registry
+	journal    *command.Journal
+	telemetry  *telemetry.Store
+	acks       *acks
+	streams    *streams
+	requesters *requesters
+	wire       transport
+	brokerUp   atomic.Bool
+	life       context.Context // Run's, for calls that bring no context of their own
+	samples    atomic.Uint64
+	deferral   deferral
 
 	https net.Listener
 }
@@ -64,6 +70,10 @@ type transport interface {
 	Port() string
 }
 
+// strangersBurst is how many refusals of callers without credentials the audit log takes at once, and one a second after
+// that: anybody can make them, each costs a write to disk, and the log is bounded, so they would push out what counts.
+const strangersBurst = 100
+
 // New checks cfg; the log goes to w.
 func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	var level slog.LevelVar
@@ -75,12 +85,19 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now()}
+	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now(), strangers: rate.NewLimiter(1, strangersBurst)}
 	if a.topics, err = mqtt.NewTopics(cfg.MQTT.Root, cfg.Cluster); err != nil {
 		return nil, err
 	}
 	if a.codec, err = mqtt.NewCodec(); err != nil {
 		return nil, err
+	}
+	if o := cfg.HTTP.OIDC; o.Issuer != "" {
+		a.oidc, err = access.NewOIDC(access.OIDCConfig{Issuer: o.Issuer, ClientID: o.ClientID, UsernameClaim: o.UsernameClaim,
+			GroupsClaim: o.GroupsClaim, Roles: access.RolesOf(o.Roles.Viewer, o.Roles.Operator, o.Roles.Admin), CAFile: o.CAFile, Log: log})
+		if err != nil {
+			return nil, fmt.Errorf("http.oidc: %w", err)
+		}
 	}
 	return a, nil
 }
@@ -108,7 +125,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Stage("stores", a.registry, a.telemetry, a.enroll)
 	g.Stage("broker", a.wire, a.acks)
 	g.Stage("commands", a.journal)
-	g.Stage("rest", rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce))
+	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce)}
+	if a.oidc != nil {
+		top = append(top, a.oidc)
+	}
+	g.Stage("rest", top...)
 	return g.Run(ctx)
 }
 
@@ -182,7 +203,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	}
 	t := a.cfg.Telemetry
 	tc := telemetry.Config{Dir: filepath.Join(a.cfg.Dir, "tsdb"), Cluster: a.cfg.Cluster, Log: a.log, Retention: t.Retention,
-		RetentionBytes: int64(t.RetentionBytes), OutOfOrderWindow: t.OutOfOrder, Query: telemetry.QueryLimits{Timeout: t.QueryTimeout},
+		RetentionBytes: int64(t.RetentionBytes), ReserveBytes: int64(t.Reserve), OutOfOrderWindow: t.OutOfOrder, Query: telemetry.QueryLimits{Timeout: t.QueryTimeout},
 		OnDamage: a.onDamage}
 	for _, r := range t.RemoteWrite {
 		sum := sha256.Sum256([]byte(r.URL)) // its place in the log is kept under its name, wherever it stands in the list
@@ -194,6 +215,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	a.acks = newAcks(a)
 	a.telemetry.OnSync(a.acks.synced)
 	a.streams = newStreams(a)
+	a.requesters = newRequesters(a)
 	return nil
 }
 

@@ -48,10 +48,13 @@ func (m *meter) Collect(out chan<- prometheus.Metric) {
 	}
 	count(desc("command_deliveries_total", "Commands handed to the broker."), float64(j.Deliveries))
 	count(desc("command_redeliveries_total", "Of these, again in one session."), float64(j.Redeliveries))
+	count(desc("telemetry_put_off_total", "Batches that were not stored and that nodes keep, for want of disk space for one."),
+		float64(a.deferral.batches.Load()))
 	outcomes := desc("enrollments_total", "Enrolments and renewals, by outcome.", "outcome")
 	for outcome, n := range a.enroll.Counts() {
 		count(outcomes, float64(n), outcome)
 	}
+	count(desc("audit_unwritten_total", "Refusals of callers without credentials that were too many for the audit log."), float64(a.unwritten.Load()))
 	m.expiries(gauge)
 	if e, ok := a.wire.(*embedded); ok {
 		m.broker(e, gauge, count)

@@ -57,11 +57,11 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 		if _, final := errors.AsType[*api.Problem](err); !final && !errors.Is(err, errRequest) {
 			return err // a fault of ours, such as a full disk: not acknowledged, so the request comes again
 		}
-		a.answerRequest(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
+		a.requesters.answer(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
 		return nil
 	}
 	if !fresh { // of a new one, mirror tells every step
-		a.tellRequester(ctx, &rec)
+		a.requesters.again(ctx, rec.ID)
 	}
 	return nil
 }

@@ -136,9 +136,14 @@ func (a *Agent) Deliver(ctx context.Context, node string, epoch uint64, cmd *api
 
 func (a *Agent) onBatch(ctx context.Context, node string, b *api.Batch) error {
 	pos, err := a.telemetry.Append(ctx, node, b)
+	if errors.Is(err, telemetry.ErrUnavailable) && a.life.Err() == nil {
+		a.putOff(node, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	a.takesAgain()
 	a.samples.Add(uint64(b.Samples()))
 	a.acks.batch(node, b, pos)
 	return nil
@@ -172,7 +177,7 @@ func (a *Agent) mirror(ctx context.Context) error {
 		w := a.journal.Watch(ctx)
 		for change := range w.Changes() {
 			if rec := change.Item; isRequest(&rec) && !change.Deleted {
-				a.tellRequester(ctx, &rec)
+				a.requesters.step(ctx, &rec)
 			}
 		}
 		if err := w.Err(); err != nil { // fell behind: the requesters of what is open now are told where it stands
@@ -183,36 +188,10 @@ func (a *Agent) mirror(ctx context.Context) error {
 			}
 			for i := range open {
 				if isRequest(&open[i]) {
-					a.tellRequester(ctx, &open[i])
+					a.requesters.step(ctx, &open[i])
 				}
 			}
 		}
 	}
 	return nil
-}
-
-// tellRequester publishes where a request stands. A requester who is away misses it, as with any live subscription.
-func (a *Agent) tellRequester(ctx context.Context, rec *api.CommandRecord) {
-	st := api.Status{ID: rec.ID, Phase: rec.Phase, At: api.At(time.Now())}
-	if rec.Status != nil {
-		st = *rec.Status
-		st.Phase = rec.Phase
-	}
-	if n := len(rec.History); n > 0 {
-		st.At = rec.History[n-1].At
-		if st.Reason == "" {
-			st.Reason = rec.History[n-1].Reason
-		}
-	}
-	a.answerRequest(ctx, rec.Node, &st)
-}
-
-func (a *Agent) answerRequest(ctx context.Context, node string, st *api.Status) {
-	payload, err := a.codec.Encode(mqtt.JSON, st)
-	if err == nil {
-		err = a.wire.Publish(ctx, a.topics.Of(mqtt.KindRequestStatus, node, st.ID), payload, false)
-	}
-	if err != nil && ctx.Err() == nil {
-		a.log.Warn("requester not told", agent.KeyCommand, st.ID, agent.KeyErr, err)
-	}
 }

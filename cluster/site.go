@@ -16,7 +16,6 @@ import (
 	"github.com/skerry-edge/skerry/cluster/enroll"
 	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/cluster/rest"
-	"github.com/skerry-edge/skerry/mqtt"
 )
 
 // gate knows who asks over REST.
@@ -27,24 +26,42 @@ func (a gate) Authenticate(r *http.Request) (rest.Principal, error) {
 	if err != nil {
 		from = r.RemoteAddr
 	}
-	bearer, hasToken := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	var p access.Principal
-	if !hasToken && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		var who mqtt.Identity
-		if who, err = a.enroll.Authorize(r.TLS.PeerCertificates[0]); err == nil {
-			p, err = access.Certified(who, access.ViaREST)
-		}
-	} else {
-		p, err = a.tokens.Authenticate(bearer)
-	}
+	p, err := a.principal(r)
 	return rest.Principal{Name: p.Name, Role: p.Role, From: from}, err
 }
 
+// principal finds out who asks: by bearer token, ours or the identity provider's, or else by client certificate.
+func (a gate) principal(r *http.Request) (access.Principal, error) {
+	scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	hasToken := strings.EqualFold(scheme, "Bearer") // RFC 9110, 11.1
+	switch {
+	case hasToken && a.oidc != nil && !access.Ours(bearer):
+		return a.oidc.Authenticate(r.Context(), strings.TrimSpace(bearer))
+	case hasToken:
+		return a.tokens.Authenticate(strings.TrimSpace(bearer))
+	case r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
+		who, err := a.enroll.Authorize(r.TLS.PeerCertificates[0])
+		if err != nil {
+			return access.Principal{}, err
+		}
+		return access.Certified(who, access.ViaREST)
+	}
+	return a.tokens.Authenticate("") // which says what is missing
+}
+
 func (a gate) Audit(who rest.Principal, action, object, result string) {
+	if who.Name == "" && !a.strangers.Allow() {
+		a.unwritten.Add(1)
+		return
+	}
 	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: access.ViaREST, From: who.From, Action: action, Object: object, Result: result})
 }
 
-func (a gate) AuditLog(limit int) ([]api.AuditEntry, error) { return a.audit.List(time.Time{}, limit) }
+func (a gate) AuditLog(limit int) ([]api.AuditEntry, error) {
+	list, err := a.audit.List(time.Time{}, limit)
+	slices.Reverse(list)
+	return list, err
+}
 
 // record appends to the audit log. A full disk must not keep an administrator from freeing it, so it only shouts.
 func (a *Agent) record(e api.AuditEntry) {
@@ -74,15 +91,15 @@ func (a fleet) Label(_ context.Context, node string, labels map[string]string) (
 
 // Remove decommissions a node: first it can do nothing more, then nothing is left of it but its past commands and
 // events.
-func (a fleet) Remove(ctx context.Context, node string) error {
-	if err := a.enroll.Remove(node, "rest"); err != nil {
+func (a fleet) Remove(ctx context.Context, node, by string) error {
+	if err := a.enroll.Remove(node, by); err != nil {
 		return err
 	}
 	a.wire.Kick(node)
 	if err := a.clearRetained(ctx, node); err != nil {
 		return err
 	}
-	if err := a.registry.Remove(node, "rest"); err != nil && !errors.Is(err, registry.ErrUnknown) {
+	if err := a.registry.Remove(node, by); err != nil && !errors.Is(err, registry.ErrUnknown) {
 		return err
 	}
 	// After the registry, which no longer lets new ones in: a later device of this id must not be given its orders.
@@ -90,7 +107,7 @@ func (a fleet) Remove(ctx context.Context, node string) error {
 		return err
 	}
 	a.acks.reset(node)
-	a.noteOf(node, api.ClassEvent, "node.removed", "", "removed by an administrator")
+	a.noteOf(node, api.ClassEvent, "node.removed", "", "removed by "+by)
 	return a.telemetry.DeleteNode(ctx, node)
 }
 
@@ -123,7 +140,7 @@ func (a fleet) Watch(ctx context.Context, q rest.WatchQuery, take func(api.Chang
 	there, nodes := a.registry.Watch(ctx)
 	commands, events := a.journal.Watch(ctx), a.registry.Events().Watch(ctx)
 	if q.Initial {
-		there = slices.DeleteFunc(there, func(n api.Node) bool { return !selector.Matches(n.Labels) })
+		there = slices.DeleteFunc(there, func(n api.Node) bool { return !selector.Matches(n.Labels) || q.Node != "" && q.Node != n.ID })
 		if err := a.initial(q, there, take); err != nil {
 			return err
 		}
@@ -251,8 +268,8 @@ func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest) (a
 
 func (a admission) Operators() ([]api.Operator, error) { return a.enroll.ListOperators() }
 
-func (a admission) RevokeOperator(_ context.Context, name string) error {
-	_, err := a.enroll.RevokeOperator(name, "rest")
+func (a admission) RevokeOperator(_ context.Context, name, by string) error {
+	_, err := a.enroll.RevokeOperator(name, by)
 	return err
 }
 

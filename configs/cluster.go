@@ -42,6 +42,24 @@ type ClusterMQTT struct {
 // ClusterHTTP is the REST side.
 type ClusterHTTP struct {
 	Listen string `mapstructure:"listen"`
+	OIDC   OIDC   `mapstructure:"oidc"`
+}
+
+// OIDC is an identity provider; an empty Issuer means that there is none. Roles are groups by the role they give.
+type OIDC struct {
+	Issuer        string    `mapstructure:"issuer"`
+	ClientID      string    `mapstructure:"client_id"`
+	UsernameClaim string    `mapstructure:"username_claim"`
+	GroupsClaim   string    `mapstructure:"groups_claim"`
+	CAFile        string    `mapstructure:"ca_file"`
+	Roles         OIDCRoles `mapstructure:"roles"`
+}
+
+// OIDCRoles are the groups that have each role.
+type OIDCRoles struct {
+	Viewer   []string `mapstructure:"viewer"`
+	Operator []string `mapstructure:"operator"`
+	Admin    []string `mapstructure:"admin"`
 }
 
 // Enroll is how long certificates live.
@@ -74,6 +92,7 @@ type ClusterTelemetry struct {
 	Retention      time.Duration `mapstructure:"retention"`
 	RetentionBytes Bytes         `mapstructure:"retention_bytes"`
 	OutOfOrder     time.Duration `mapstructure:"out_of_order"`
+	Reserve        Bytes         `mapstructure:"reserve"`
 	QueryTimeout   time.Duration `mapstructure:"query_timeout"`
 	RemoteWrite    []RemoteWrite `mapstructure:"remote_write"`
 }
@@ -108,6 +127,7 @@ func (c *Cluster) Validate() error {
 	c.Log.validate(&bad)
 	c.MQTT.validate(&bad)
 	bad.need(validListen(c.HTTP.Listen), "http.listen", c.HTTP.Listen, "host:port or :port")
+	c.HTTP.OIDC.validate(&bad)
 	bad.need(c.Enroll.CertificateLife >= time.Hour, "enroll.certificate_life", c.Enroll.CertificateLife, "at least 1h")
 	bad.need(c.Enroll.RenewGrace >= 0, "enroll.renew_grace", c.Enroll.RenewGrace, "no negative value")
 	bad.need(c.Nodes.LostAfter >= time.Minute, "nodes.lost_after", c.Nodes.LostAfter, "at least 1m")
@@ -135,6 +155,27 @@ func (m ClusterMQTT) validate(bad *faults) {
 	bad.need(m.MaxConnections >= 1, "mqtt.max_connections", m.MaxConnections, "at least 1")
 	bad.need(m.AcceptPerSecond >= 1, "mqtt.accept_per_second", m.AcceptPerSecond, "at least 1")
 	bad.need(m.MessagesPerSecond >= 1, "mqtt.messages_per_second", m.MessagesPerSecond, "at least 1")
+}
+
+func (o OIDC) validate(bad *faults) {
+	groups := slices.Concat(o.Roles.Viewer, o.Roles.Operator, o.Roles.Admin)
+	if o.Issuer == "" {
+		bad.need(o.ClientID == "" && o.CAFile == "" && len(groups) == 0, "http.oidc.issuer", "", "https://host/path, as other keys of http.oidc are set")
+		return
+	}
+	u, err := url.Parse(o.Issuer)
+	bad.need(err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "", "http.oidc.issuer", o.Issuer,
+		"https://host/path, exactly as the issuer writes it into its tokens")
+	bad.need(o.ClientID != "", "http.oidc.client_id", "", "the client id that tokens have in their audience")
+	bad.need(o.UsernameClaim != "", "http.oidc.username_claim", "", "the name of a claim, such as sub or email")
+	bad.need(o.GroupsClaim != "", "http.oidc.groups_claim", "", "the name of a claim, such as groups")
+	bad.need(o.CAFile == "" || filepath.IsAbs(o.CAFile), "http.oidc.ca_file", o.CAFile, "an absolute path")
+	bad.need(len(groups) > 0, "http.oidc.roles", "", "a group for at least one of viewer, operator and admin; without, nobody gets in")
+	slices.Sort(groups)
+	for i, g := range groups {
+		bad.need(g != "", "http.oidc.roles", g, "no empty group")
+		bad.need(i == 0 || g != groups[i-1], "http.oidc.roles", g, "each group under one role")
+	}
 }
 
 func validListen(addr string) bool {

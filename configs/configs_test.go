@@ -3,6 +3,8 @@ package configs
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +58,28 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	}
 }
 
+func TestAnIdentityProviderIsCheckedWhole(t *testing.T) {
+	good := "http: {oidc: {issuer: 'https://id.example/realms/site', client_id: skerry, roles: {operator: [ops], admin: [site-admins]}}}"
+	cfg, err := LoadCluster(Source{File: write(t, good), Env: []string{"SKERRY_CLUSTER_HTTP_OIDC_ROLES_VIEWER=staff, guests"}})
+	if o := cfg.HTTP.OIDC; err != nil || o.UsernameClaim != "sub" || o.GroupsClaim != "groups" || len(o.Roles.Viewer) != 2 || o.Roles.Admin[0] != "site-admins" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	_, err = LoadCluster(Source{Flags: map[string]string{"http.oidc.issuer": "http://id.example?x=1", "http.oidc.username_claim": "",
+		"http.oidc.groups_claim": "", "http.oidc.ca_file": "ca.pem", "http.oidc.roles.viewer": "a,", "http.oidc.roles.admin": "a"}})
+	for _, want := range []string{"issuer \"http://id.example?x=1\"", "client_id: wanted", "username_claim: wanted", "groups_claim: wanted",
+		"ca_file \"ca.pem\"", "no empty group", "roles \"a\": wanted each group under one role"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not mention %s:\n%v", want, err)
+		}
+	}
+	if _, err := LoadCluster(Source{Flags: map[string]string{"http.oidc.client_id": "skerry"}}); err == nil {
+		t.Error("a client id without an issuer is no fault")
+	}
+	if _, err := LoadCluster(Source{Flags: map[string]string{"http.oidc.issuer": "https://id.example", "http.oidc.client_id": "c"}}); err == nil {
+		t.Error("an issuer whose tokens give nobody a role is no fault")
+	}
+}
+
 func TestWhatNobodyKnowsIsAFault(t *testing.T) {
 	for name, src := range map[string]Source{
 		"file":   {File: write(t, "telemetri: {interval: 20s}\n")},
@@ -81,6 +105,38 @@ func TestNothingThatGivesPowerOverTheDeviceCanBeSetRemotely(t *testing.T) {
 		if _, err := LoadEdge(Source{Overlay: map[string]any{key: nil}}); err != nil && strings.Contains(err.Error(), "a key that") {
 			t.Errorf("%s is no key", key)
 		}
+	}
+}
+
+func TestEverySettingOfTheEdgeCanBeSetRemotelyOrHasAReasonNotTo(t *testing.T) {
+	var keys []string
+	var walk func(prefix string, of reflect.Type)
+	walk = func(prefix string, of reflect.Type) {
+		for i := range of.NumField() {
+			f := of.Field(i)
+			key := prefix + f.Tag.Get("mapstructure")
+			if f.Type.Kind() == reflect.Struct {
+				walk(key+".", f.Type)
+				continue
+			}
+			keys = append(keys, key)
+		}
+	}
+	walk("", reflect.TypeFor[Edge]())
+	if len(keys) < 30 {
+		t.Fatalf("found only %v", keys)
+	}
+	for _, key := range keys {
+		why := WhyNotRemote(key)
+		if remote := slices.Contains(RemoteKeys(), key); !remote && strings.Contains(why, "no such setting") {
+			t.Errorf("%s: neither settable nor refused for a reason: %s", key, why)
+		}
+		if strings.HasPrefix(key, "outbox.") && !slices.Contains(RemoteKeys(), key) {
+			t.Errorf("%s cannot be set remotely; it needs no restart", key)
+		}
+	}
+	if why := WhyNotRemote("outbox.max_byte"); !strings.Contains(why, "no such setting") || !strings.Contains(why, "outbox.max_bytes") {
+		t.Errorf("a misspelt key: %s", why)
 	}
 }
 

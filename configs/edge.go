@@ -114,7 +114,24 @@ func LoadEdge(src Source) (Edge, error) {
 // holds the device.
 func RemoteKeys() []string {
 	return []string{"autonomy", "labels", "log.level", "mqtt.servers", "mqtt.encoding", "mqtt.keep_alive", "mqtt.backoff_max",
-		"mqtt.stable_after", "telemetry.interval", "telemetry.batch_rows", "telemetry.disabled", "telemetry.max_series"}
+		"mqtt.stable_after", "telemetry.interval", "telemetry.batch_rows", "telemetry.disabled", "telemetry.max_series",
+		"outbox.max_bytes", "outbox.max_age", "outbox.memory_bytes", "outbox.spill_after", "outbox.replay_bytes_per_second"}
+}
+
+// WhyNotRemote tells why key is none of RemoteKeys.
+func WhyNotRemote(key string) string {
+	section, _, _ := strings.Cut(key, ".")
+	switch {
+	case key == "node" || key == "join":
+		return "who a node is was settled when it enrolled; join it again to change that"
+	case key == "dir" || key == "runtime_dir":
+		return "identity, journal and backlog lie there and are open while the agent runs; stop it, move them, and change the file"
+	case section == "command" || key == "telemetry.user":
+		return "what this device runs, reads and writes for others is decided on the device"
+	case key == "telemetry.proc" || key == "telemetry.sys" || key == "log.format":
+		return "it describes the machine around the agent; change the file, then run agent.restart"
+	}
+	return fmt.Sprintf("there is no such setting; these can be set: %s", strings.Join(RemoteKeys(), ", "))
 }
 
 // Validate returns every fault of c.
@@ -179,7 +196,7 @@ func (t Telemetry) validate(bad *faults) {
 func (o Outbox) validate(bad *faults) {
 	bad.need(o.MaxBytes >= 256<<10, "outbox.max_bytes", o.MaxBytes, "at least 256KiB")
 	bad.need(o.MaxAge >= time.Minute, "outbox.max_age", o.MaxAge, "at least 1m")
-	bad.need(o.MemoryBytes >= 64<<10, "outbox.memory_bytes", o.MemoryBytes, "at least 64KiB")
+	bad.need(o.MemoryBytes >= 64<<10 && o.MemoryBytes <= 256<<20, "outbox.memory_bytes", o.MemoryBytes, "64KiB to 256MiB")
 	bad.need(o.SpillAfter >= time.Second, "outbox.spill_after", o.SpillAfter, "at least 1s")
 	bad.need(o.ReplayBytesPerSecond >= 1<<10, "outbox.replay_bytes_per_second", o.ReplayBytesPerSecond, "at least 1KiB")
 }

@@ -52,6 +52,7 @@ type Agent struct {
 
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
+	scrapes   atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
 	built     atomic.Bool   // what needs the identity is there
 	reportDue chan struct{} // holds one
@@ -143,7 +144,7 @@ func (a *Agent) enrolled(ctx context.Context) error {
 	}
 	a.keeper, err = identity.NewKeeper(identity.KeeperConfig{Dir: a.cfg.Dir, Node: a.cfg.Node, Labels: labels, Log: a.log,
 		Join:   func() (api.Join, error) { return joinOf(a.cfg) },
-		Client: &identity.Client{Clock: a.clock, Host: a.host}})
+		Client: &identity.Client{Clock: a.clock, Host: a.host}, OnRenew: a.renewed})
 	if err != nil {
 		return err
 	}
@@ -173,6 +174,7 @@ func (a *Agent) work(ctx context.Context) error {
 	}
 	g := &agent.Group{Log: a.log}
 	a.built.Store(true)
+	a.renewed(id, a.keeper.Current()) // meanwhile: an expired certificate is renewed at once
 	g.Stage("outbox", a.outbox)
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out

@@ -38,7 +38,7 @@ usage: skerry-edge COMMAND [flags]
   run       enrol if needed, report telemetry, obey commands (stop with SIGTERM)
   status    tell what the running agent does
   doctor    find out why this node is not online; exit code: 10 clock, 11 dns, 12 tcp, 13 tls, 14 CA pin,
-            15 token, 16 broker, 17 certificate, 18 no join string, 19 waiting for approval
+            15 token, 16 broker, 17 certificate, 18 join string, 19 waiting for approval
   config    print the configuration in force; --defaults prints the commented defaults
   version   print the version
 
@@ -205,21 +205,14 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int
 	id, err := identity.Load(cfg.Dir)
 	switch {
 	case err == nil && id.Enrolled():
+		clock.Raise(id.Leaf().NotBefore)
 		p.Identity = id
 		_, statusErr := askStatus(ctx, cfg.RuntimeDir)
 		p.Running = statusErr == nil
 	case err != nil && !identity.IsNone(err):
-		return doctor.ExitCertificate, err
+		p.IdentityFault = err
 	case cfg.Join != "":
-		join, err := joinOf(cfg)
-		if err != nil {
-			return doctor.ExitToken, err
-		}
-		clock.Raise(join.Issued.Time())
-		p.Join = &join
-		if st, err := askStatus(ctx, cfg.RuntimeDir); err == nil && strings.HasPrefix(st.Trouble, "waiting for approval") {
-			p.Waiting = st.Trouble
-		}
+		d.examineJoin(ctx, cfg, p)
 	}
 	if floor, err := store.ReadFloor(cfg.Dir); err == nil { // a running agent holds the file, and knows better anyway
 		clock.Raise(floor)
@@ -233,6 +226,20 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int
 		writeErr = errors.Join(writeErr, f.Write(d.Out))
 	})
 	return last.Exit, writeErr
+}
+
+// examineJoin gives the patient its join string, or what is wrong with it.
+func (d *Door) examineJoin(ctx context.Context, cfg configs.Edge, p *doctor.Patient) {
+	join, err := joinOf(cfg)
+	if err != nil {
+		p.JoinFault = err
+		return
+	}
+	p.Join = &join
+	p.Clock.Raise(join.Issued.Time())
+	if st, err := askStatus(ctx, cfg.RuntimeDir); err == nil && strings.HasPrefix(st.Trouble, "waiting for approval") {
+		p.Waiting = st.Trouble
+	}
 }
 
 func (d *Door) status(ctx context.Context, cfg configs.Edge, output string) error {

@@ -28,6 +28,12 @@ func (a *Agent) openOutbox(cfg configs.Edge) error {
 	return err
 }
 
+// applyOutbox puts a changed outbox section in force.
+func (a *Agent) applyOutbox(o configs.Outbox) error {
+	return a.outbox.Limit(outbox.Limits{MaxBytes: int64(o.MaxBytes), MaxAge: o.MaxAge, HotBytes: int64(o.MemoryBytes),
+		SpillAfter: o.SpillAfter, ReplayBytesPerSecond: int64(o.ReplayBytesPerSecond)})
+}
+
 // Send is the outbox's way out: in the order of the calls, done once for each.
 func (a *Agent) Send(ctx context.Context, kind mqtt.Kind, v any, done func(error)) {
 	payload, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), v)
@@ -137,6 +143,7 @@ func (a *Agent) measureSelf() []probe.Sample {
 	link, commands := a.line.status(), a.engine.Counts()
 	d := backlog.Dropped
 	return []probe.Sample{
+		{Series: "skerry_edge_scrapes_total", Value: float64(a.scrapes.Add(1))}, // without a gap, unless samples were dropped
 		{Series: "skerry_edge_backlog_bytes", Value: float64(backlog.Bytes)},
 		{Series: "skerry_edge_backlog_batches", Value: float64(backlog.Batches)},
 		{Series: "skerry_edge_dropped_samples_total", Value: float64(d.Samples)},

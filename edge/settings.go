@@ -35,6 +35,7 @@ type settings struct {
 	kept    overlays
 	status  api.ConfigStatus
 	pending *desiredConfig  // not yet looked at
+	moved   bool            // the cluster has other brokers now; not yet looked at
 	life    context.Context // of Run; nil before it
 }
 
@@ -144,9 +145,12 @@ func (s *settings) Run(ctx context.Context) error {
 		case <-s.wake:
 		}
 		s.mu.Lock()
-		next := s.pending
-		s.pending = nil
+		next, moved := s.pending, s.moved
+		s.pending, s.moved = nil, false
 		s.mu.Unlock()
+		if moved {
+			s.follow()
+		}
 		if next == nil {
 			continue
 		}
@@ -165,9 +169,12 @@ func (s *settings) desire(d *api.Desired) {
 		s.pending = &desiredConfig{d.Config, d.Generation}
 	}
 	s.mu.Unlock()
-	if known {
-		return
+	if !known {
+		s.rouse()
 	}
+}
+
+func (s *settings) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default: // it is awake
@@ -236,7 +243,7 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 func (s *settings) permitted(flat map[string]any) error {
 	for key := range flat {
 		if !slices.Contains(configs.RemoteKeys(), key) {
-			return fmt.Errorf("%s cannot be set remotely; these can: %v", key, configs.RemoteKeys())
+			return fmt.Errorf("%s cannot be set remotely: %s", key, configs.WhyNotRemote(key))
 		}
 		if by := s.agent.src.Overridden(key, configs.EdgeEnvPrefix); by != "" {
 			return fmt.Errorf("%s is fixed on the device by %s, which wins; take that away first", key, by)
@@ -339,6 +346,9 @@ func (s *settings) putInForce(cfg configs.Edge) error {
 		return fmt.Errorf("log.level: %w", err)
 	}
 	if err := a.applyTelemetry(cfg); err != nil {
+		return err
+	}
+	if err := a.applyOutbox(cfg.Outbox); err != nil {
 		return err
 	}
 	a.encoding.Store(uint32(enc))

@@ -131,7 +131,7 @@ func decodeText(data []byte, v any, closed bool) error {
 	if !ok {
 		return decodeJSON(data, v, closed)
 	}
-	if fast, ok := readBatch(data); ok {
+	if fast, ok := ReadBatch(data); ok {
 		*b = *fast
 		return nil
 	}
@@ -140,7 +140,7 @@ func decodeText(data []byte, v any, closed bool) error {
 }
 
 func decodeJSON(data []byte, v any, closed bool) error {
-	if err := checkJSON(data); err != nil {
+	if err := CheckJSON(data); err != nil {
 		return err
 	}
 	if !closed {

@@ -13,10 +13,10 @@ import (
 // maxKeys bounds the keys of one object.
 const maxKeys = 256
 
-// checkJSON refuses what encoding/json would let pass: nesting beyond api.MaxDepth, a key twice in one object (it keeps
+// CheckJSON refuses what encoding/json would let pass: nesting beyond api.MaxDepth, a key twice in one object (it keeps
 // the last, another reader may keep the first), invalid UTF-8 (it replaces it), anything but one object. Syntax is
 // encoding/json's to check.
-func checkJSON(data []byte) error {
+func CheckJSON(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("not valid UTF-8")
 	}

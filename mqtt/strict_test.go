@@ -14,7 +14,7 @@ func TestStrictJSONTakesWhatIsPlain(t *testing.T) {
 		`{}`, " {\n\t\"a\" : [ { \"a\" : 1 } , { \"a\" : 2 } ] }\r\n", `{"a":"b","b":"a"}`, `{"a":"\"x\":","b":":"}`, `{"a":"\\","b":1}`,
 		`{"k\"":1,"k":2}`, `{"a":{"a":{"a":1}}}`, strings.Repeat(`{"a":`, 8) + "1" + strings.Repeat("}", 8),
 	} {
-		if err := checkJSON([]byte(text)); err != nil {
+		if err := CheckJSON([]byte(text)); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -30,7 +30,7 @@ func FuzzStrictJSONIsStrict(f *testing.F) {
 		if len(data) > 2000 {
 			return
 		}
-		if got, want := checkJSON(data) == nil, referenceStrict(data); got != want {
+		if got, want := CheckJSON(data) == nil, referenceStrict(data); got != want {
 			t.Fatalf("%q: taken %v; wanted %v", data, got, want)
 		}
 	})

@@ -27,7 +27,13 @@ const (
 	CodeForbidden = "role_insufficient"
 	CodeArguments = "access_arguments"
 	CodeUnknown   = "access_unknown"
+	CodeIssuer    = "oidc_unavailable" // the identity provider does not answer
+	CodeClaims    = "oidc_claims"      // its token lacks what we need
+	CodeGroups    = "oidc_groups"      // no group has a role here
 )
+
+// Ours reports whether a bearer has the form of an access token; others are an issuer's, or nonsense.
+func Ours(bearer string) bool { return strings.HasPrefix(bearer, prefix) }
 
 const (
 	prefix       = "skat_"

@@ -15,10 +15,10 @@ func (s *Server) admission() {
 }
 
 // revocation registers a DELETE that takes an administrator.
-func (s *Server) revocation(path, id, action string, revoke func(ctx context.Context, id string) error) {
+func (s *Server) revocation(path, id, action string, revoke func(ctx context.Context, id, by string) error) {
 	add(s, route{http.MethodDelete, path, id, "Revoke", "admission", api.RoleAdmin, action, "id"},
 		func(ctx context.Context, who Principal, in *byID) (*none, error) {
-			return nil, s.did(who, action, in.ID, revoke(ctx, in.ID))
+			return nil, s.did(who, action, in.ID, revoke(ctx, in.ID, who.Name))
 		})
 }
 
@@ -32,7 +32,7 @@ func (s *Server) tokens() {
 		func(context.Context, Principal, *none) (*list[api.Token], error) {
 			return listOf(s.site.Admission.Tokens())
 		})
-	s.revocation("/v1/tokens/{id}", "revoke-token", "token.revoke", func(ctx context.Context, id string) error {
+	s.revocation("/v1/tokens/{id}", "revoke-token", "token.revoke", func(ctx context.Context, id, _ string) error {
 		return s.site.Admission.RevokeToken(ctx, id)
 	})
 }
@@ -67,8 +67,8 @@ func (s *Server) operators() {
 		func(context.Context, Principal, *none) (*list[api.Operator], error) {
 			return listOf(s.site.Admission.Operators())
 		})
-	s.revocation("/v1/operators/{id}", "revoke-operator", "operator.revoke", func(ctx context.Context, id string) error {
-		return s.site.Admission.RevokeOperator(ctx, id)
+	s.revocation("/v1/operators/{id}", "revoke-operator", "operator.revoke", func(ctx context.Context, id, by string) error {
+		return s.site.Admission.RevokeOperator(ctx, id, by)
 	})
 }
 
@@ -84,7 +84,7 @@ func (s *Server) accessTokens() {
 		func(context.Context, Principal, *none) (*list[api.AccessToken], error) {
 			return listOf(s.site.Admission.AccessTokens())
 		})
-	s.revocation("/v1/access-tokens/{id}", "revoke-access-token", "access.revoke", func(ctx context.Context, id string) error {
+	s.revocation("/v1/access-tokens/{id}", "revoke-access-token", "access.revoke", func(ctx context.Context, id, _ string) error {
 		return s.site.Admission.RevokeAccess(ctx, id)
 	})
 }

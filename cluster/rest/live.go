@@ -24,28 +24,10 @@ type Live interface {
 
 // live adds the route that commands one node and shows what it prints.
 func (s *Server) live() {
-	const path, action = "/v1/nodes/{id}/run", "command.create"
-	s.api.OpenAPI().AddOperation(&huma.Operation{Method: http.MethodPost, Path: path, OperationID: "run-command", Tags: []string{"commands"},
-		Summary: "Command a node and follow what it prints", Description: "The body is a CommandRequest without nodes and selector. The answer is " +
-			"server-sent events; the data of each is a RunEvent: the command's record as it changes, the final one last, and in between what it " +
-			"prints, base64. Who hangs up does not cancel the command. Takes role operator.",
-		Extensions: map[string]any{"x-role": string(api.RoleOperator), "x-audit": action}, Responses: described("text/event-stream")})
-	s.mux.HandleFunc(http.MethodPost+" "+path, func(w http.ResponseWriter, r *http.Request) {
-		who, err := s.allow(r, api.RoleOperator)
-		if err != nil {
-			s.site.Gate.Audit(who, action, r.PathValue("id"), err.Error())
-			writeProblem(w, err)
-			return
-		}
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		if s.site.Closing != nil {
-			defer context.AfterFunc(s.site.Closing, cancel)()
-		}
-		if err := s.perform(w, r.WithContext(ctx), who); err != nil && r.Context().Err() == nil {
-			writeProblem(w, err)
-		}
-	})
+	s.stream(route{http.MethodPost, "/v1/nodes/{id}/run", "run-command", "Command a node and follow what it prints", "commands", api.RoleOperator,
+		"command.create", "id"}, s.perform, &huma.Operation{Description: "The body is a CommandRequest without nodes and selector. The answer is " +
+		"server-sent events; the data of each is a RunEvent: the command's record as it changes, the final one last, and in between what it " +
+		"prints, base64. Who hangs up does not cancel the command.", Responses: described("text/event-stream")})
 }
 
 // perform orders the command of r and writes what becomes of it. An error is one of before the answer began.

@@ -35,7 +35,7 @@ func (s *Server) nodes() {
 		})
 	add(s, route{http.MethodDelete, "/v1/nodes/{id}", "remove-node", "Decommission a node", "nodes", api.RoleAdmin, "node.remove", "id"},
 		func(ctx context.Context, who Principal, in *byID) (*none, error) {
-			return nil, s.did(who, "node.remove", in.ID, s.site.Fleet.Remove(ctx, in.ID))
+			return nil, s.did(who, "node.remove", in.ID, s.site.Fleet.Remove(ctx, in.ID, who.Name))
 		})
 }
 
@@ -68,7 +68,7 @@ func (s *Server) commands() {
 		func(_ context.Context, _ Principal, in *struct {
 			Node  string `query:"node" maxLength:"63"`
 			Open  bool   `query:"open" doc:"only those without a final state"`
-			Limit int    `query:"limit" minimum:"0" maximum:"10000" default:"200"`
+			Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"200"`
 		}) (*list[api.CommandRecord], error) {
 			return listOf(s.site.Orders.Commands(in.Node, in.Open, in.Limit))
 		})
@@ -92,13 +92,13 @@ func (s *Server) observation() {
 	add(s, route{http.MethodGet, "/v1/events", "list-events", "List events, newest last", "site", api.RoleViewer, "", ""},
 		func(_ context.Context, _ Principal, in *struct {
 			Node  string `query:"node" maxLength:"63"`
-			Limit int    `query:"limit" minimum:"0" maximum:"100000" default:"500"`
+			Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"500"`
 		}) (*list[api.EventRecord], error) {
 			return listOf(s.site.Fleet.Events(in.Node, in.Limit))
 		})
 	add(s, route{http.MethodGet, "/v1/audit", "list-audit", "List who wrote what, newest last", "site", api.RoleAdmin, "", ""},
 		func(_ context.Context, _ Principal, in *struct {
-			Limit int `query:"limit" minimum:"0" maximum:"100000" default:"500"`
+			Limit int `query:"limit" minimum:"1" maximum:"10000" default:"500"`
 		}) (*list[api.AuditEntry], error) {
 			return listOf(s.site.Gate.AuditLog(in.Limit))
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -14,10 +15,14 @@ import (
 
 // Server is the interface over a site.
 type Server struct {
-	site Site
-	api  huma.API
-	mux  *http.ServeMux
+	site    Site
+	api     huma.API
+	mux     *http.ServeMux
+	stalled time.Duration // how long a reader or sender may stand still in the middle of a stream
 }
+
+// stalledAfter is long enough for somebody who reads a log page by page.
+const stalledAfter = 10 * time.Minute
 
 // maxBodyBytes bounds a JSON request; files are streamed and bounded by the node.
 const maxBodyBytes = 1 << 20
@@ -29,12 +34,14 @@ func New(site Site, version string) *Server {
 	cfg.Info.Description = "Nodes, commands, tokens and events of one cluster. Errors are RFC 9457 problems; those of the agent itself have a code and a cure."
 	cfg.CreateHooks = nil // no $schema links in answers: they are noise to people and scripts
 	cfg.DocsPath = ""     // its page loads a script from elsewhere, which a site without internet cannot
+	cfg.Formats = map[string]huma.Format{"application/json": strict(), "json": strict()}
+	cfg.Transformers = append(cfg.Transformers, explain)
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token":       {Type: "http", Scheme: "bearer", Description: "access token, as admin.yaml holds it"},
 		"certificate": {Type: "mutualTLS", Description: "operator certificate"},
 	}
 	cfg.Security = []map[string][]string{{"token": {}}, {"certificate": {}}}
-	s := &Server{site: site, mux: mux}
+	s := &Server{site: site, mux: mux, stalled: stalledAfter}
 	s.api = humago.New(mux, cfg)
 	s.nodes()
 	s.commands()
@@ -77,6 +84,9 @@ func answerText(w http.ResponseWriter, code int, text string) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		w = &unrouted{w, r}
+	}
 	s.mux.ServeHTTP(w, r)
 }
 
@@ -105,8 +115,21 @@ func (s *Server) allow(r *http.Request, role api.Role) (Principal, error) {
 	return who, nil
 }
 
-// principalKey carries the Principal in a request's context.
-type principalKey struct{}
+// visitKey carries the *visit in a request's context.
+type visitKey struct{}
+
+// visit is a request of somebody who may make it.
+type visit struct {
+	who     Principal
+	entered bool   // it was good enough for its handler, which audits it
+	refusal string // why it was not
+}
+
+// The keys under which the OpenAPI document tells the least role of an operation, and how its audit entries are called.
+const (
+	docRole  = "x-role"
+	docAudit = "x-audit"
+)
 
 // route is an operation with the role it takes. Writes are audited under action; object names what they concern.
 type route struct {
@@ -121,6 +144,10 @@ func add[I, O any](s *Server, rt route, handle func(ctx context.Context, who Pri
 	op := huma.Operation{Method: rt.method, Path: rt.path, OperationID: rt.id, Summary: rt.summary, Tags: []string{rt.tag},
 		MaxBodyBytes: maxBodyBytes, Description: "Takes role " + string(rt.role) + ".",
 		Errors: []int{http.StatusUnauthorized, http.StatusForbidden}}
+	op.Extensions = map[string]any{docRole: string(rt.role)}
+	if rt.audit != "" {
+		op.Extensions[docAudit] = rt.audit
+	}
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		who, err := s.allow(r, rt.role)
@@ -131,15 +158,19 @@ func add[I, O any](s *Server, rt route, handle func(ctx context.Context, who Pri
 			writeProblem(w, err)
 			return
 		}
-		next(huma.WithValue(ctx, principalKey{}, who))
+		v := &visit{who: who}
+		next(huma.WithValue(ctx, visitKey{}, v))
+		if rt.audit != "" && !v.entered {
+			s.site.Gate.Audit(who, rt.audit, r.PathValue(rt.object), v.refusal)
+		}
 	}}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
-		who, ok := ctx.Value(principalKey{}).(Principal)
+		v, ok := ctx.Value(visitKey{}).(*visit)
 		if !ok {
 			return nil, errors.New("no principal")
 		}
-		out, err := handle(ctx, who, in)
-		return out, err
+		v.entered = true
+		return handle(ctx, v.who, in)
 	})
 }
 
@@ -151,21 +182,6 @@ func (s *Server) did(who Principal, action, object string, err error) error {
 	}
 	s.site.Gate.Audit(who, action, object, result)
 	return problemOf(err)
-}
-
-// problemOf makes every error one that huma writes as it is.
-func problemOf(err error) error {
-	if err == nil {
-		return nil
-	}
-	if p, ok := errors.AsType[*api.Problem](err); ok {
-		return p
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &api.Problem{Status: http.StatusGatewayTimeout, Title: "took too long", Detail: err.Error(), Code: "timeout"}
-	}
-	return &api.Problem{Status: http.StatusInternalServerError, Title: "internal error", Detail: err.Error(), Code: "internal",
-		Cure: "see the log of skerry-cluster"}
 }
 
 // list is an answer that lists.

@@ -33,7 +33,7 @@ type Fleet interface {
 	Nodes(selector string) ([]api.Node, error)
 	Label(ctx context.Context, node string, labels map[string]string) (api.Node, error)
 	// Remove decommissions a node: certificate revoked, session ended, retained topics cleared, telemetry deleted.
-	Remove(ctx context.Context, node string) error
+	Remove(ctx context.Context, node, by string) error
 	Events(node string, limit int) ([]api.EventRecord, error)
 	// Watch hands changes of the kinds asked for (node, command, event) to take until ctx ends, take fails or the
 	// reader is too slow. With initial it begins with what is there.
@@ -67,7 +67,7 @@ type Admission interface {
 	Deny(ctx context.Context, id, by string) error
 	CreateOperator(ctx context.Context, req api.OperatorRequest) (api.Operator, error)
 	Operators() ([]api.Operator, error)
-	RevokeOperator(ctx context.Context, name string) error
+	RevokeOperator(ctx context.Context, name, by string) error
 	CreateAccess(ctx context.Context, req api.AccessRequest) (api.AccessToken, error)
 	AccessTokens() ([]api.AccessToken, error)
 	RevokeAccess(ctx context.Context, id string) error

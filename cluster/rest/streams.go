@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,48 +26,64 @@ const (
 // streams adds the routes whose answers go on: they write as things happen, so they are plain handlers, and described
 // in the OpenAPI document by hand.
 func (s *Server) streams() {
-	s.stream(http.MethodGet, "/v1/watch", api.RoleViewer, s.watch, &huma.Operation{OperationID: "watch", Tags: []string{"site"},
-		Summary: "Follow changes of nodes, commands and events",
-		Description: "Server-sent events; the data of each is a Change. Query: kind (node, command, event; may repeat), node, selector, id (of a command; may repeat), " +
-			"initial=true to begin with what is there. Takes role viewer.", Responses: described("text/event-stream")})
-	s.stream(http.MethodGet, "/v1/nodes/{id}/logs", api.RoleOperator, s.logs, &huma.Operation{OperationID: "node-logs",
-		Tags: []string{"nodes"}, Summary: "Read a node's log", Description: "Query: source (agent, or a path that the node permits), lines, " +
-			"follow. A fault after the beginning is in the trailer Skerry-Error. Takes role operator.", Responses: described("text/plain")})
-	s.stream(http.MethodGet, "/v1/nodes/{id}/files", api.RoleOperator, s.download, &huma.Operation{OperationID: "get-file",
-		Tags: []string{"nodes"}, Summary: "Copy a file from a node", Description: "Query: path. The trailer Skerry-Sha256 is the digest as " +
-			"the node computed it. Takes role operator.", Responses: described("application/octet-stream")})
-	s.stream(http.MethodPut, "/v1/nodes/{id}/files", api.RoleOperator, s.upload, &huma.Operation{OperationID: "put-file",
-		Tags: []string{"nodes"}, Summary: "Copy a file to a node", Description: "Query: path, mode (octal), size, sha256. Takes role operator.",
-		Responses: map[string]*huma.Response{"204": {Description: "the node has the file, and its digest is right"}}})
+	s.stream(route{http.MethodGet, "/v1/watch", "watch", "Follow changes of nodes, commands and events", "site", api.RoleViewer, "", ""}, s.watch,
+		&huma.Operation{Description: "Server-sent events; the data of each is a Change. Query: kind (node, command, event; may repeat), node, " +
+			"selector, id (of a command; may repeat), initial=true to begin with what is there.", Responses: described("text/event-stream")})
+	s.stream(route{http.MethodGet, "/v1/nodes/{id}/logs", "node-logs", "Read a node's log", "nodes", api.RoleOperator, "log.read", "id"}, s.logs,
+		&huma.Operation{Description: "Query: source (agent, or a path that the node permits), lines, follow. A fault after the beginning is in " +
+			"the trailer Skerry-Error.", Responses: described("text/plain")})
+	s.stream(route{http.MethodGet, "/v1/nodes/{id}/files", "get-file", "Copy a file from a node", "nodes", api.RoleOperator, "file.get", "id"},
+		s.download, &huma.Operation{Description: "Query: path. The trailer Skerry-Sha256 is the digest as the node computed it.",
+			Responses: described("application/octet-stream")})
+	s.stream(route{http.MethodPut, "/v1/nodes/{id}/files", "put-file", "Copy a file to a node", "nodes", api.RoleOperator, "file.put", "id"},
+		s.upload, &huma.Operation{Description: "Query: path, mode (octal), size, sha256.",
+			Responses: map[string]*huma.Response{"204": {Description: "the node has the file, and its digest is right"}}})
 }
 
 func described(mediaType string) map[string]*huma.Response {
 	return map[string]*huma.Response{"200": {Description: "a stream", Content: map[string]*huma.MediaType{mediaType: {}}}}
 }
 
-// stream registers a plain handler and its description.
-func (s *Server) stream(method, path string, role api.Role, h func(http.ResponseWriter, *http.Request, Principal) error, doc *huma.Operation) {
-	doc.Method, doc.Path = method, path
+// stream registers a plain handler and its description. What it does is audited under action by the handler, and here
+// when it is refused; empty: it is not a write.
+func (s *Server) stream(rt route, h func(http.ResponseWriter, *http.Request, Principal) error, doc *huma.Operation) {
+	doc.Method, doc.Path, doc.OperationID, doc.Summary, doc.Tags = rt.method, rt.path, rt.id, rt.summary, []string{rt.tag}
+	doc.Description += " Takes role " + string(rt.role) + "."
+	doc.Extensions = map[string]any{docRole: string(rt.role)}
+	if rt.audit != "" {
+		doc.Extensions[docAudit] = rt.audit
+	}
 	s.api.OpenAPI().AddOperation(doc)
-	s.mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
-		who, err := s.allow(r, role)
+	s.mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
+		who, err := s.allow(r, rt.role)
 		if err != nil {
-			if doc.OperationID != "watch" {
-				s.site.Gate.Audit(who, doc.OperationID, r.PathValue("id")+":"+r.URL.Query().Get("path"), err.Error())
+			if rt.audit != "" {
+				s.site.Gate.Audit(who, rt.audit, concerned(r), err.Error())
 			}
 			writeProblem(w, err)
 			return
 		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
 		if s.site.Closing != nil {
-			ctx, cancel := context.WithCancel(r.Context())
-			defer cancel()
 			defer context.AfterFunc(s.site.Closing, cancel)()
-			r = r.WithContext(ctx)
 		}
-		if err := h(w, r, who); err != nil && r.Context().Err() == nil {
-			writeProblem(w, err)
+		err = h(w, r.WithContext(ctx), who)
+		if err == nil || r.Context().Err() != nil { // nobody is there to be told
+			return
 		}
+		if ctx.Err() != nil {
+			err = &api.Problem{Status: http.StatusServiceUnavailable, Title: "stopping", Detail: "the cluster agent is being stopped: " + err.Error(),
+				Code: codeStopping, Cure: "ask again in a moment"}
+		}
+		writeProblem(w, err)
 	})
+}
+
+// concerned is what a request for a file or log is about.
+func concerned(r *http.Request) string {
+	q := r.URL.Query()
+	return r.PathValue("id") + ":" + cmp.Or(q.Get("path"), q.Get("source"))
 }
 
 // keepWatch is how often a quiet watch says that it lives, so that proxies keep it and both sides notice a cut.
@@ -77,19 +94,15 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ Principal) erro
 	query := WatchQuery{Kinds: q["kind"], Node: q.Get("node"), Selector: q.Get("selector"), Initial: q.Get("initial") == "true", IDs: q["id"]}
 	for _, k := range query.Kinds {
 		if k != "node" && k != "command" && k != "event" {
-			return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Code: "kind",
-				Detail: fmt.Sprintf("kind %q: wanted node, command or event", k)}
+			return invalid("kind", k, "node, command or event")
 		}
 	}
 	if _, err := s.site.Fleet.Nodes(query.Selector); err != nil { // while it can still be said
 		return err
 	}
-	rc := http.NewResponseController(w)
-	if err := rc.SetWriteDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("watch: %w", err)
-	}
-	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
+	out := s.begin(w, "text/event-stream")
+	w.Header().Del("Trailer")
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	changes := make(chan api.Change, 64)
@@ -104,67 +117,96 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ Principal) erro
 			}
 		})
 	}()
-	err := writeEvents(rc, w, changes, ended)
-	cancel()
-	if err != nil {
+	if err := writeEvents(out, changes, ended); err != nil {
+		cancel()
 		<-ended
 	}
 	return nil // the stream has begun: nothing can be said any more
 }
 
-// writeEvents writes changes as they come, until writing fails or the watch ends.
-func writeEvents(rc *http.ResponseController, w io.Writer, changes <-chan api.Change, ended <-chan error) error {
+// writeEvents writes changes as they come, until writing fails or the watch ends. An error is one of writing, and ended
+// was not read.
+func writeEvents(w io.Writer, changes <-chan api.Change, ended <-chan error) error {
 	if _, err := io.WriteString(w, ": watching\n\n"); err != nil {
 		return err
 	}
 	tick := time.NewTicker(keepWatch)
 	defer tick.Stop()
 	for {
-		if err := rc.Flush(); err != nil {
-			return err
-		}
+		var err error
 		select {
 		case c := <-changes:
-			raw, err := json.Marshal(c)
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintf(w, "data: %s\n\n", raw); err != nil {
-				return err
-			}
+			err = writeEvent(w, "", c)
 		case <-tick.C:
-			if _, err := io.WriteString(w, ": still watching\n\n"); err != nil {
-				return err
-			}
-		case err := <-ended:
-			if err == nil {
-				err = errors.New("the cluster agent ends the watch")
-			}
-			raw, jerr := json.Marshal(api.Problem{Status: http.StatusServiceUnavailable, Title: "watch ended", Detail: err.Error(), Code: "watch_ended",
-				Cure: "watch again"})
-			if jerr == nil {
-				_, _ = fmt.Fprintf(w, "event: error\ndata: %s\n\n", raw) // the reader may have gone
-				_ = rc.Flush()
-			}
+			_, err = io.WriteString(w, ": still watching\n\n")
+		case why := <-ended:
+			goodbye(w, changes, why)
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// flusher sends each piece on as it comes.
+// goodbye writes what the watch had handed over before it ended, and why it did. The reader may have gone by then, and
+// nothing more is to be read from the watch.
+func goodbye(w io.Writer, changes <-chan api.Change, why error) {
+	for len(changes) > 0 {
+		if writeEvent(w, "", <-changes) != nil {
+			return
+		}
+	}
+	if why == nil {
+		why = errors.New("the cluster agent ends the watch")
+	}
+	_ = writeEvent(w, "event: error\n", api.Problem{Status: http.StatusServiceUnavailable, Title: "watch ended", Detail: why.Error(),
+		Code: "watch_ended", Cure: "watch again"})
+}
+
+func writeEvent(w io.Writer, kind string, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%sdata: %s\n\n", kind, raw)
+	return err
+}
+
+// flusher sends each piece on as it comes. A reader who takes nothing for too long is given up: it holds a stream of the
+// node.
 type flusher struct {
-	w  io.Writer
-	rc *http.ResponseController
-	n  int64
+	w       io.Writer
+	rc      *http.ResponseController
+	stalled time.Duration
+	n       int64
 }
 
 func (f *flusher) Write(p []byte) (int, error) {
+	_ = f.rc.SetWriteDeadline(time.Now().Add(f.stalled)) // not every writer has one; a real connection does
 	n, err := f.w.Write(p)
 	f.n += int64(n)
-	if err != nil {
-		return n, err
+	if err == nil {
+		err = f.rc.Flush()
 	}
-	return n, f.rc.Flush()
+	_ = f.rc.SetWriteDeadline(time.Time{}) // a quiet stream is no slow reader
+	return n, err
+}
+
+// patient reads a request as slowly as it comes, but not from somebody who stands still.
+type patient struct {
+	r       io.Reader
+	rc      *http.ResponseController
+	stalled time.Duration
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	_ = p.rc.SetReadDeadline(time.Now().Add(p.stalled))
+	n, err := p.r.Read(b)
+	if err != nil { // the server itself reads on, to notice that the caller leaves
+		_ = p.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // begun makes an error of a stream that has begun a trailer, and leaves any other to be answered properly.
@@ -183,20 +225,19 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request, who Principal) err
 		lines, err = 100, nil
 	}
 	if err != nil || lines < 0 || lines > 100000 {
-		return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Code: "lines",
-			Detail: fmt.Sprintf("lines %q: wanted 0 to 100000", q.Get("lines"))}
+		return s.did(who, "log.read", concerned(r), invalid("lines", q.Get("lines"), "0 to 100000"))
 	}
 	f := s.begin(w, "text/plain; charset=utf-8")
 	query := LogQuery{Node: r.PathValue("id"), Source: q.Get("source"), Lines: lines, Follow: q.Get("follow") == "true"}
-	return f.begun(w, s.site.Files.Logs(r.Context(), query, who, f))
+	return f.begun(w, s.did(who, "log.read", concerned(r), s.site.Files.Logs(r.Context(), query, who, f)))
 }
 
 func (s *Server) begin(w http.ResponseWriter, mediaType string) *flusher {
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Trailer", strings.Join([]string{trailerError, trailerSHA256}, ", "))
 	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Time{}) // not every writer has one; what has none needs none lifted
-	return &flusher{w: w, rc: rc}
+	_ = rc.SetWriteDeadline(time.Time{}) // the server's own is for answers that end
+	return &flusher{w: w, rc: rc, stalled: s.stalled}
 }
 
 func (s *Server) download(w http.ResponseWriter, r *http.Request, who Principal) error {
@@ -209,32 +250,29 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, who Principal)
 }
 
 func (s *Server) upload(w http.ResponseWriter, r *http.Request, who Principal) error {
-	q := r.URL.Query()
-	size, err := strconv.ParseInt(q.Get("size"), 10, 64)
-	if err != nil || size < 0 {
-		return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Code: "size",
-			Detail: fmt.Sprintf("size %q: wanted the number of bytes", q.Get("size"))}
+	u, err := uploadOf(r)
+	if err == nil {
+		rc := http.NewResponseController(w)
+		_ = rc.SetReadDeadline(time.Time{})  // a large file over a slow link takes its time
+		_ = rc.SetWriteDeadline(time.Time{}) // and is answered after it
+		body := &patient{r.Body, rc, s.stalled}
+		err = s.site.Files.Put(r.Context(), u, who, io.LimitReader(body, u.Size))
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{})  // a large file over a slow link takes its time
-	_ = rc.SetWriteDeadline(time.Time{}) // and is answered after it
-	u := Upload{Node: r.PathValue("id"), Path: q.Get("path"), Mode: q.Get("mode"), SHA256: q.Get("sha256"), Size: size}
-	err = s.site.Files.Put(r.Context(), u, who, io.LimitReader(r.Body, size))
-	if err = s.did(who, "file.put", u.Node+":"+u.Path, err); err != nil {
+	if err = s.did(who, "file.put", concerned(r), err); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// writeProblem answers with an error.
-func writeProblem(w http.ResponseWriter, err error) {
-	p, ok := errors.AsType[*api.Problem](problemOf(err))
-	if !ok {
-		p = &api.Problem{Status: http.StatusInternalServerError, Title: "internal error"}
+func uploadOf(r *http.Request) (Upload, error) {
+	q := r.URL.Query()
+	size, err := strconv.ParseInt(q.Get("size"), 10, 64)
+	if err != nil || size < 0 {
+		return Upload{}, invalid("size", q.Get("size"), "the number of bytes")
 	}
-	w.Header().Del("Trailer")
-	w.Header().Set("Content-Type", p.ContentType(""))
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the caller has gone; there is nobody to tell
+	if r.ContentLength >= 0 && r.ContentLength != size {
+		return Upload{}, invalid("size", q.Get("size"), fmt.Sprintf("as many bytes as the body has, %d", r.ContentLength))
+	}
+	return Upload{Node: r.PathValue("id"), Path: q.Get("path"), Mode: q.Get("mode"), SHA256: q.Get("sha256"), Size: size}, nil
 }

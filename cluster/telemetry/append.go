@@ -287,9 +287,12 @@ func (s *Store) hasRoom() error {
 	if err := unix.Statfs(s.cfg.Dir, &st); err != nil {
 		return fmt.Errorf("statfs %s: %w", s.cfg.Dir, err)
 	}
-	free := int64(st.Bavail) * st.Bsize
-	if free < s.cfg.ReserveBytes {
-		return fmt.Errorf("%w: %d bytes free in %s, wanted %d", errNoRoom, free, s.cfg.Dir, s.cfg.ReserveBytes)
+	reserve := s.cfg.ReserveBytes
+	if reserve == 0 {
+		reserve = min(defaultReserve, int64(st.Blocks)*st.Bsize/reserveShare)
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < reserve {
+		return fmt.Errorf("%w: %d MiB free in %s, wanted %d MiB", errNoRoom, free>>20, s.cfg.Dir, reserve>>20)
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type Config struct {
 	RetentionBytes   int64         // size of the blocks beyond which the oldest goes; 2 GiB
 	OutOfOrderWindow time.Duration // how much older than the newest sample one may be; 7 d, negative for none
 	MaxFuture        time.Duration // how far ahead of our clock a sample may be; 10 min
-	ReserveBytes     int64         // free space on the disk below which nothing is taken; 128 MiB, negative for none
+	ReserveBytes     int64         // free space on the disk below which nothing is taken; 128 MiB or a twentieth of the disk, whichever is less; negative for none
 
 	QueueBatches     int           // batches that wait for the one being committed; 4096
 	SeriesPerNode    int           // series a node may use within two hours; 8192
@@ -61,6 +61,7 @@ const (
 	defaultOutOfOrder   = 7 * 24 * time.Hour
 	defaultMaxFuture    = 10 * time.Minute
 	defaultReserve      = 128 << 20
+	reserveShare        = 20 // of a small disk, this part at most is kept free
 	defaultQueue        = 4096
 	defaultSeries       = 8192
 	defaultSync         = 500 * time.Millisecond
@@ -100,7 +101,6 @@ func (c Config) complete() (Config, error) {
 	set(&c.RetentionBytes, defaultRetainBytes)
 	set(&c.OutOfOrderWindow, defaultOutOfOrder)
 	set(&c.MaxFuture, defaultMaxFuture)
-	set(&c.ReserveBytes, defaultReserve)
 	set(&c.QueueBatches, defaultQueue)
 	set(&c.SeriesPerNode, defaultSeries)
 	set(&c.SyncInterval, defaultSync)

@@ -184,7 +184,7 @@ func TestAFailedWriteOfLateSamplesIsNotTaken(t *testing.T) {
 	if err := again.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Unmount(wbl, 0); err != nil {
+	if err := syscall.Unmount(wbl, syscall.MNT_DETACH); err != nil { // a reader may still hold a mapping
 		t.Fatal(err)
 	}
 }

@@ -121,7 +121,7 @@ func TestQueryLimitsAnswerAsPrometheusDoes(t *testing.T) {
 	if code != http.StatusUnprocessableEntity && !strings.Contains(body, `"errorType":"execution"`) {
 		t.Errorf("few samples allowed: got %d %s", code, body)
 	}
-	code, body = get(t, at+"/api/v1/query", url.Values{"query": {"m"}, "timeout": {"0.000001"}})
+	code, body = get(t, at+"/api/v1/query", url.Values{"query": {"m"}, "timeout": {"0.000000001"}})
 	if code != http.StatusServiceUnavailable || !strings.Contains(body, `"errorType":"timeout"`) {
 		t.Errorf("no time: got %d %s", code, body)
 	}

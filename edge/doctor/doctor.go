@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -40,16 +41,21 @@ type Finding struct {
 	Exit   int    `json:"exit"`
 }
 
-// Patient is the node under examination. Either Join (before enrolment) or Identity (after it) is set.
+// Patient is the node under examination. Either Join (before enrolment) or Identity (after it) is set, or the fault that
+// keeps it from being read.
 type Patient struct {
 	Clock    *agent.Clock
 	Join     *api.Join
 	Identity *identity.Identity
-	Client   *identity.Client
-	Node     string   // wanted id, before enrolment
-	Brokers  []string // in place of those in Identity
-	Waiting  string   // what a running agent waits for before it has a certificate; empty for nothing
-	Running  bool     // an agent uses the identity now: do not take its MQTT session over
+
+	JoinFault     error // the join string there is cannot be read
+	IdentityFault error // the identity there is cannot be read
+
+	Client  *identity.Client
+	Node    string   // wanted id, before enrolment
+	Brokers []string // in place of those in Identity
+	Waiting string   // what a running agent waits for before it has a certificate; empty for nothing
+	Running bool     // an agent uses the identity now: do not take its MQTT session over
 }
 
 // stepTimeout bounds each step.
@@ -85,11 +91,15 @@ type step struct {
 
 func (p *Patient) steps() []step {
 	steps := []step{{"clock", p.clock}}
+	if p.IdentityFault != nil {
+		return append(steps, step{"certificate", p.damaged})
+	}
 	if p.Identity == nil || !p.Identity.Enrolled() {
+		steps = append(steps, step{"join", p.join})
 		if p.Join == nil {
-			return append(steps, step{"join", noJoin})
+			return steps
 		}
-		site := &site{p: p, urls: p.Join.Endpoints, port: "8443"}
+		site := &site{p: p, urls: p.Join.Endpoints, port: "443"} // as the agent dials a URL without one
 		return append(steps, step{"dns", site.dns}, step{"tcp", site.tcp}, step{"tls", site.tlsPinned}, step{"token", p.token}, step{"approval", p.approval})
 	}
 	urls := p.Brokers
@@ -101,9 +111,29 @@ func (p *Patient) steps() []step {
 		step{"tls", site.tlsTrusted}, step{"broker", site.broker})
 }
 
-func noJoin(context.Context) Finding {
-	return Finding{Exit: ExitJoin, Detail: "not enrolled, and no join string", Seen: "no identity, join is empty",
-		Wanted: "a join string", Cure: "on the cluster: skerry token create; here: skerry-edge run --join STRING"}
+// join looks at the join string alone. Whether it has expired is for the cluster agent to say, whose clock is right.
+func (p *Patient) join(context.Context) Finding {
+	const cure = "on the cluster: skerry token create; here: skerry-edge run --join STRING, or --join @FILE"
+	switch {
+	case p.JoinFault != nil:
+		return Finding{Exit: ExitJoin, Detail: "the join string cannot be read", Seen: p.JoinFault.Error(),
+			Wanted: "a join string, whole, as skerry token create prints it", Cure: "copy it again; or " + cure}
+	case p.Join == nil:
+		return Finding{Exit: ExitJoin, Detail: "not enrolled, and no join string", Seen: "no identity, join is empty",
+			Wanted: "a join string", Cure: cure}
+	}
+	f := Finding{Detail: fmt.Sprintf("token %s for %s, until %s", p.Join.ID, strings.Join(p.Join.Endpoints, ", "),
+		p.Join.Expires.Time().UTC().Format(time.RFC3339))}
+	if late := p.Clock.Now().Sub(p.Join.Expires.Time()); late > 0 {
+		f.Detail += fmt.Sprintf(": expired %s ago, if this device's clock is right", late.Round(time.Second))
+	}
+	return f
+}
+
+func (p *Patient) damaged(context.Context) Finding {
+	return Finding{Exit: ExitCertificate, Detail: "the node's identity cannot be read", Seen: p.IdentityFault.Error(),
+		Wanted: "the identity.json that enrolment wrote", Cure: "restore the file; or remove it, and on the cluster: " +
+			"skerry token create --approval, here: skerry-edge run --join STRING, then skerry approve"}
 }
 
 // clock only fails when nothing can be done about it: a clock before the floor is mended by the agent itself.
@@ -126,7 +156,8 @@ func (p *Patient) certificate(context.Context) Finding {
 	return Finding{Exit: ExitCertificate, Detail: "the node's certificate has expired",
 		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),
 		Wanted: "a valid certificate",
-		Cure:   "start skerry-edge: it renews by itself within the grace window; after it, remove identity.json and join again"}
+		Cure: "if the time is wrong, set the clock (date -s, or start an NTP client); otherwise start skerry-edge: it renews by itself " +
+			"within the grace window; after it, remove identity.json and join again"}
 }
 
 // approval tells of a device that a person has to let in.

@@ -23,6 +23,7 @@ type site struct {
 	port       string  // when a URL has none
 	places     []place // what the names resolve to
 	host, addr string  // the place that answered
+	rest       []place // those after it
 }
 
 // place is an address, and the name that led to it: the one TLS must show.
@@ -59,7 +60,7 @@ func (s *site) tcp(ctx context.Context) Finding {
 	var why error
 	var tried []string
 	share := stepTimeout / time.Duration(len(s.places)+1)
-	for _, p := range s.places {
+	for i, p := range s.places {
 		tried = append(tried, p.addr)
 		conn, err := (&net.Dialer{Timeout: share}).DialContext(ctx, "tcp", p.addr)
 		if err == nil {
@@ -69,7 +70,7 @@ func (s *site) tcp(ctx context.Context) Finding {
 			why = err
 			continue
 		}
-		s.host, s.addr = p.host, p.addr
+		s.host, s.addr, s.rest = p.host, p.addr, s.places[i+1:]
 		return Finding{Detail: "connected to " + p.addr}
 	}
 	f := Finding{Exit: ExitTCP, Detail: "no server accepts a connection", Seen: fmt.Sprint(why),
@@ -89,11 +90,30 @@ func (s *site) tcp(ctx context.Context) Finding {
 }
 
 func (s *site) tlsPinned(ctx context.Context) Finding {
-	return s.handshake(ctx, identity.PinnedTLS(s.host, s.p.Join.CASHA256, s.p.Clock))
+	return s.handshakes(ctx, func(host string) *tls.Config { return identity.PinnedTLS(host, s.p.Join.CASHA256, s.p.Clock) })
 }
 
 func (s *site) tlsTrusted(ctx context.Context) Finding {
-	return s.handshake(ctx, s.p.Identity.BrokerTLS(s.host, s.p.Clock))
+	return s.handshakes(ctx, func(host string) *tls.Config { return s.p.Identity.BrokerTLS(host, s.p.Clock) })
+}
+
+// handshakes goes on to the next place when one does not hold, as the agent does. What it tells when none does is what was
+// wrong with the first.
+func (s *site) handshakes(ctx context.Context, trust func(host string) *tls.Config) Finding {
+	first := place{s.host, s.addr}
+	failed := s.handshake(ctx, trust(s.host))
+	if failed.Exit == ExitOK {
+		return failed
+	}
+	for _, p := range s.rest {
+		s.host, s.addr = p.host, p.addr
+		if f := s.handshake(ctx, trust(p.host)); f.Exit == ExitOK {
+			f.Detail += "; but not with " + first.addr + ": " + failed.Detail
+			return f
+		}
+	}
+	s.host, s.addr = first.host, first.addr
+	return failed
 }
 
 func (s *site) handshake(ctx context.Context, cfg *tls.Config) Finding {
@@ -101,8 +121,7 @@ func (s *site) handshake(ctx context.Context, cfg *tls.Config) Finding {
 	if err != nil {
 		return s.distrust(err)
 	}
-	detail := "TLS 1.3 with " + s.host + ", chain trusted"
-	return closing(conn, Finding{Detail: detail})
+	return closing(conn, Finding{Detail: "TLS 1.3 with " + s.host + " at " + s.addr + ", chain trusted"})
 }
 
 func (s *site) dial(ctx context.Context, cfg *tls.Config) (net.Conn, error) {
@@ -112,19 +131,17 @@ func (s *site) dial(ctx context.Context, cfg *tls.Config) (net.Conn, error) {
 
 // distrust tells what a failed handshake means.
 func (s *site) distrust(err error) Finding {
-	now := s.p.Clock.Now().UTC().Format(time.RFC3339)
 	if pin, ok := errors.AsType[*identity.PinError](err); ok {
 		return Finding{Exit: ExitPin, Detail: "the server is not the one of the join string", Seen: pin.Error(), Wanted: "CA sha256 " + pin.Wanted,
 			Cure: "take a new join string from that cluster (skerry token create), or find out who answers at " + s.addr}
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return Finding{Exit: ExitClock, Detail: "the clocks of this device and the server disagree", Seen: "this device says " + now,
-			Wanted: fmt.Sprintf("a time from %s to %s", invalid.Cert.NotBefore.UTC().Format(time.RFC3339), invalid.Cert.NotAfter.UTC().Format(time.RFC3339)),
-			Cure:   "set the clock (date -s, or start an NTP client); if it is right, the server's certificate has expired: restart skerry-cluster"}
+		return s.disagree(invalid.Cert)
 	}
 	if name, ok := errors.AsType[x509.HostnameError](err); ok {
 		return Finding{Exit: ExitTLS, Detail: "the server's certificate is not for this name", Seen: "certificate for " + names(name.Certificate),
-			Wanted: s.host, Cure: "on the cluster add the name: advertise: [" + s.host + "] (the certificate is issued anew)"}
+			Wanted: s.host, Cure: "on the cluster add the name to those it has: advertise: [" + strings.Join(append(reachable(name.Certificate), s.host), ", ") +
+				"], and restart skerry-cluster (the certificate is issued anew)"}
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return Finding{Exit: ExitPin, Detail: "the server's certificate is from another CA", Seen: err.Error(), Wanted: "this cluster's CA",
@@ -138,12 +155,43 @@ func (s *site) distrust(err error) Finding {
 		Cure: "a proxy in between must pass TLS 1.3 through unopened"}
 }
 
+// disagree tells of a certificate that is not good at this device's time.
+func (s *site) disagree(cert *x509.Certificate) Finding {
+	now := s.p.Clock.Now()
+	f := Finding{Exit: ExitClock, Detail: "this device's clock is ahead of the server's certificate",
+		Seen:   "this device says " + now.UTC().Format(time.RFC3339),
+		Wanted: fmt.Sprintf("a time from %s to %s", cert.NotBefore.UTC().Format(time.RFC3339), cert.NotAfter.UTC().Format(time.RFC3339)),
+		Cure:   "set the clock (date -s, or start an NTP client); if it is right, the server's certificate has expired: restart skerry-cluster"}
+	if now.Before(cert.NotBefore) {
+		f.Detail = "this device's clock is behind the server's certificate"
+		f.Cure = "set the clock (date -s, or start an NTP client); if it is right, set that of the cluster agent's machine"
+	}
+	return f
+}
+
 func names(cert *x509.Certificate) string {
 	out := append([]string{}, cert.DNSNames...)
 	for _, ip := range cert.IPAddresses {
 		out = append(out, ip.String())
 	}
 	return strings.Join(out, ", ")
+}
+
+// reachable are the names that a cluster agent was told to advertise: all but those of its own machine, which it adds
+// itself.
+func reachable(cert *x509.Certificate) []string {
+	var out []string
+	for _, name := range cert.DNSNames {
+		if name != "localhost" {
+			out = append(out, name)
+		}
+	}
+	for _, ip := range cert.IPAddresses {
+		if !ip.IsLoopback() {
+			out = append(out, ip.String())
+		}
+	}
+	return out
 }
 
 // broker says CONNECT, or, while an agent holds the session, only waits for the verdict on the certificate: TLS 1.3
@@ -178,16 +226,18 @@ func closing(conn net.Conn, f Finding) Finding {
 
 // refused tells what the enrolment service has against the token.
 func refused(err error, join *api.Join) Finding {
-	f := Finding{Exit: ExitToken, Detail: "the join token is not accepted", Seen: err.Error(), Wanted: "a token that is known, unused and in time",
-		Cure: "on the cluster: skerry token create"}
-	if problem, ok := errors.AsType[*api.Problem](err); ok {
-		f.Seen = fmt.Sprintf("%s (token %s)", problem.Title, join.ID)
-		if problem.Detail != "" {
-			f.Seen = fmt.Sprintf("%s (token %s)", problem.Detail, join.ID)
-		}
-		if problem.Cure != "" {
-			f.Cure = problem.Cure
-		}
+	problem, ok := errors.AsType[*api.Problem](err)
+	if !ok { // too busy, failing, or not ours: it says nothing about the token
+		return Finding{Exit: ExitToken, Detail: "the join token could not be checked", Seen: err.Error(), Wanted: "a verdict from the enrolment service",
+			Cure: "wait a minute and ask again; then see the log of skerry-cluster"}
+	}
+	f := Finding{Exit: ExitToken, Detail: "the join token is not accepted", Seen: fmt.Sprintf("%s (token %s)", problem.Title, join.ID),
+		Wanted: "a token that is known, unused and in time", Cure: "on the cluster: skerry token create"}
+	if problem.Detail != "" {
+		f.Seen = fmt.Sprintf("%s (token %s)", problem.Detail, join.ID)
+	}
+	if problem.Cure != "" {
+		f.Cure = problem.Cure
 	}
 	return f
 }

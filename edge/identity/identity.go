@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -89,19 +90,24 @@ func (id *Identity) Save(dir string) error {
 	return nil
 }
 
-// writeFile replaces path by way of a synced temporary file beside it, and syncs the directory.
+// writeFile replaces path by way of a synced temporary file beside it, and syncs the directory. What a write that was cut
+// short left behind is removed first: whoever may read that file could read the new key.
 func writeFile(path string, data []byte) (err error) {
-	tmp, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	staged := path + ".new"
+	if err := os.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	tmp, err := os.OpenFile(staged, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = tmp.Write(data)
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return errors.Join(err, os.Remove(path+".new"))
+	if err == nil {
+		err = os.Rename(staged, path)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(staged))
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -110,11 +116,32 @@ func writeFile(path string, data []byte) (err error) {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// tighten takes the key in dir/identity.json away from everybody but its owner, and reports whether anybody had it. A
+// device in the field goes on working: a key that somebody may have read is for a person to replace, by joining again.
+func tighten(dir string) (was fs.FileMode, err error) {
+	path := filepath.Join(dir, fileName)
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, fmt.Errorf("look at identity: %w", err)
+	}
+	was = info.Mode().Perm()
+	if was&0o077 == 0 {
+		return 0, nil
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return was, fmt.Errorf("take identity from other users: %w", err)
+	}
+	return was, nil
+}
+
 // Enrolled reports whether the node has a certificate.
 func (id *Identity) Enrolled() bool { return id.leaf != nil }
 
 // Leaf is the node's certificate, nil before enrolment.
 func (id *Identity) Leaf() *x509.Certificate { return id.leaf }
+
+// life is how long the certificate is good.
+func (id *Identity) life() time.Duration { return id.leaf.NotAfter.Sub(id.leaf.NotBefore) }
 
 // Pool is the cluster's CA, nil before enrolment.
 func (id *Identity) Pool() *x509.CertPool { return id.pool }
@@ -162,6 +189,9 @@ func (id *Identity) With(reply *api.EnrollReply, caSHA256 string) (*Identity, er
 	}
 	if next.leaf == nil {
 		return nil, errors.New("enrolment reply: no certificate")
+	}
+	if len(next.Endpoints) == 0 {
+		return nil, errors.New("enrolment reply: no endpoint, so that nothing could be renewed")
 	}
 	if caSHA256 != "" && !hasDigest([]byte(reply.CA), caSHA256) {
 		return nil, errors.New("enrolment reply: its CA is not the pinned one")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ type KeeperConfig struct {
 	Log    *slog.Logger
 	// OnFail is told of each failed attempt to enrol or renew, nil to be silent beyond the log.
 	OnFail func(ctx context.Context, err error)
+	// OnRenew is told of each renewal, once the next identity is in use. Nil when nobody cares.
+	OnRenew func(old, next *Identity)
 }
 
 // Keeper holds the node's identity: it enrols when there is none and renews it at two thirds of its life, for as long as
@@ -32,6 +35,7 @@ type Keeper struct {
 	current atomic.Pointer[Identity]
 	trouble atomic.Pointer[string]
 	ready   chan struct{}
+	retry   agent.Backoff // between attempts to renew, Run's alone
 }
 
 // NewKeeper returns a keeper; nothing is read yet.
@@ -39,7 +43,7 @@ func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
 	if cfg.Client == nil || cfg.Client.Clock == nil || cfg.Log == nil || cfg.Join == nil || cfg.Dir == "" {
 		return nil, errors.New("identity keeper: wanted dir, join, client with clock, and log")
 	}
-	return &Keeper{cfg: cfg, ready: make(chan struct{})}, nil
+	return &Keeper{cfg: cfg, ready: make(chan struct{}), retry: agent.Backoff{Min: 5 * time.Second, Max: time.Hour}}, nil
 }
 
 // Ready is closed when the node has a certificate, be it an expired one.
@@ -64,6 +68,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil && !IsNone(err) {
 		return err
 	}
+	if id != nil {
+		k.tighten()
+	}
 	if id == nil || !id.Enrolled() {
 		if id, err = k.enroll(ctx, id); err != nil || id == nil {
 			return err
@@ -73,6 +80,16 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.cfg.Client.Clock.Raise(id.Leaf().NotBefore)
 	close(k.ready)
 	return k.renew(ctx)
+}
+
+func (k *Keeper) tighten() {
+	switch was, err := tighten(k.cfg.Dir); {
+	case err != nil:
+		k.cfg.Log.Error("other users may read the node's key", agent.KeyPath, k.cfg.Dir, agent.KeyErr, err)
+	case was != 0:
+		k.cfg.Log.Warn("other users could read the node's key; join again if they may have", agent.KeyPath, k.cfg.Dir,
+			agent.KeyReason, was.String())
+	}
 }
 
 // enroll asks until a certificate is issued. It returns nil without an error when ctx ended first.
@@ -100,13 +117,21 @@ func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
 			return next, next.Save(k.cfg.Dir)
 		}
 		if err != nil {
-			wait = backoff.Next()
+			wait = atLeast(backoff.Next(), err)
 			k.fail(ctx, "enrolment failed", err, wait)
 		}
 		if !agent.Wait(ctx, wait) {
 			return nil, nil
 		}
 	}
+}
+
+// atLeast lengthens a wait to what a busy service asks for, spread so that those it told the same do not return as one.
+func atLeast(wait time.Duration, err error) time.Duration {
+	if busy, ok := errors.AsType[*BusyError](err); ok && wait < busy.Wait {
+		return busy.Wait + rand.N(busy.Wait/2+1)
+	}
+	return wait
 }
 
 // attempt asks once. A nil identity without an error means: pending, ask again after the wait.
@@ -136,49 +161,74 @@ func (k *Keeper) attempt(ctx context.Context, id *Identity) (*Identity, time.Dur
 
 // renew keeps the certificate fresh until ctx ends.
 func (k *Keeper) renew(ctx context.Context) error {
-	backoff := agent.Backoff{Min: 5 * time.Second, Max: time.Hour}
+	for k.waitUntilDue(ctx, k.Current()) && k.try(ctx, "certificate renewal failed", k.renewOnce) {
+		// In use before it is kept: a device whose flash is full has a good certificate as long as it runs.
+		if !k.try(ctx, "renewed certificate not kept", k.keep) {
+			break
+		}
+	}
+	return nil
+}
+
+// keep writes the identity in use. It gives up without an error when that is due for renewal itself.
+func (k *Keeper) keep(context.Context) error {
+	id := k.Current()
+	err := id.Save(k.cfg.Dir)
+	if err == nil {
+		k.setTrouble("")
+		return nil
+	}
+	if k.cfg.Client.Clock.Now().After(id.Leaf().NotBefore.Add(id.life() * 2 / 3)) {
+		return nil // the trouble stays told
+	}
+	return err
+}
+
+// try does something until it succeeds, and reports whether it did before ctx ended.
+func (k *Keeper) try(ctx context.Context, failure string, do func(context.Context) error) bool {
+	k.retry.Reset()
 	for {
-		id := k.Current()
-		if !k.waitUntilDue(ctx, id) {
-			return nil
-		}
-		next, err := k.renewOnce(ctx, id)
+		err := do(ctx)
 		if err == nil {
-			k.current.Store(next)
-			k.setTrouble("")
-			k.cfg.Log.Info("certificate renewed", agent.KeyNode, next.Node, agent.KeyNotAfter, next.Leaf().NotAfter)
-			backoff.Reset()
-			continue
+			return true
 		}
-		wait := backoff.Next()
-		k.fail(ctx, "certificate renewal failed", err, wait)
+		wait := atLeast(k.retry.Next(), err)
+		k.fail(ctx, failure, err, wait)
 		if !agent.Wait(ctx, wait) {
-			return nil
+			return false
 		}
 	}
 }
 
-// renewOnce asks for a new certificate and keeps it.
-func (k *Keeper) renewOnce(ctx context.Context, id *Identity) (*Identity, error) {
+// renewOnce asks for a new certificate and uses it.
+func (k *Keeper) renewOnce(ctx context.Context) error {
+	id := k.Current()
 	reply, err := k.cfg.Client.Renew(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("renew certificate: %w", err)
+		return fmt.Errorf("renew certificate: %w", err)
 	}
 	next, err := id.With(reply, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return next, next.Save(k.cfg.Dir)
+	if next.Node != id.Node || next.Cluster != id.Cluster {
+		return fmt.Errorf("renew certificate: reply is for %s of cluster %s; wanted %s of %s", next.Node, next.Cluster, id.Node, id.Cluster)
+	}
+	k.current.Store(next)
+	k.cfg.Log.Info("certificate renewed", agent.KeyNode, next.Node, agent.KeyNotAfter, next.Leaf().NotAfter)
+	if k.cfg.OnRenew != nil {
+		k.cfg.OnRenew(id, next)
+	}
+	return nil
 }
 
 // lookAgain bounds one sleep: a device may be suspended, or its clock set, while we wait.
 const lookAgain = time.Minute
 
-// waitUntilDue blocks until two thirds of the certificate's life, ±10 % of its life, have passed. It reports whether ctx
-// still lives.
+// waitUntilDue blocks until two thirds of the certificate's life, ±10 % of that, have passed. It reports whether ctx still
+// lives.
 func (k *Keeper) waitUntilDue(ctx context.Context, id *Identity) bool {
-	life := id.Leaf().NotAfter.Sub(id.Leaf().NotBefore)
-	due := id.Leaf().NotBefore.Add(agent.Jitter(life*2/3, 0.1))
+	due := id.Leaf().NotBefore.Add(agent.Jitter(id.life()*2/3, 0.1))
 	for {
 		left := due.Sub(k.cfg.Client.Clock.Now())
 		if left <= 0 {

@@ -81,6 +81,9 @@ func (p *pace) fill(now time.Time) {
 	p.at = now
 }
 
+// limit changes the rate. What the old one let through beyond the bucket is paid back at the new one.
+func (p *pace) limit(rate float64) { p.rate, p.tokens = rate, min(p.tokens, rate) }
+
 // wait is how long until something may be sent; 0 is now.
 func (p *pace) wait() time.Duration {
 	if p.tokens > 0 {

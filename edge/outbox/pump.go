@@ -80,8 +80,10 @@ func (o *Outbox) nextDue(now time.Time) time.Duration {
 			wait = min(wait, f.deadline.Sub(now))
 		}
 	}
-	if now.Before(o.retryAt) {
-		wait = min(wait, o.retryAt.Sub(now))
+	for _, at := range []time.Time{o.retryAt, o.holdTill} {
+		if now.Before(at) {
+			wait = min(wait, at.Sub(now))
+		}
 	}
 	if w := o.pace.wait(); w > 0 {
 		wait = min(wait, w)
@@ -101,6 +103,9 @@ func (o *Outbox) nextJob(now time.Time) *job {
 		var live, back [streams]*meta
 		mended := o.st.Corruptions
 		for s := range streams {
+			if s == tele && now.Before(o.holdTill) {
+				continue
+			}
 			live[s], back[s] = o.candidates(s, !of.paced && !of.backFull)
 		}
 		if o.st.Corruptions != mended { // what was found before the damage was met may be gone

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/skerry-edge/skerry/api"
 )
 
 func TestReplayIsPacedAndInterleavedWithLive(t *testing.T) {
@@ -156,6 +158,39 @@ func TestWindowBoundsWhatIsUnderWay(t *testing.T) {
 		pump(o)
 		if len(s.done) != 4 { // all of it is backlog now, which gets half of the window
 			t.Errorf("%d under way in the new session; wanted 4", len(s.done))
+		}
+		o.abandon()
+	})
+}
+
+func TestPauseHoldsTelemetryBackAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster()
+		d := newDevice(t, c)
+		o := d.open()
+		d.connect(o)
+		d.putBatch(o, 1, "a")
+		pump(o)
+		if len(c.log) != 1 {
+			t.Fatalf("%d messages sent; wanted the batch", len(c.log))
+		}
+		o.Ack(&api.Ack{PauseMillis: 15_000})
+		d.putBatch(o, 1, "a")
+		if err := o.PutEvent(api.ClassEvent, "k", "", "m", nil); err != nil {
+			t.Fatal(err)
+		}
+		pump(o)
+		if len(c.log) != 2 || c.log[1].lane.stream != events {
+			t.Fatalf("during the pause %d messages were sent, the last of stream %d; wanted the event alone", len(c.log)-1, c.log[len(c.log)-1].lane.stream)
+		}
+		time.Sleep(19 * time.Second) // the pause and its jitter
+		pump(o)
+		if n := len(c.log) - 2; n != 2 {
+			t.Fatalf("after the pause %d batches were sent; wanted both, the one that was not stored too", n)
+		}
+		c.ack(o)
+		if b := o.Backlog(); b.Batches != 0 {
+			t.Errorf("%+v left after the ack", b)
 		}
 		o.abandon()
 	})

@@ -52,13 +52,26 @@ func (o *Outbox) Ack(a *api.Ack) {
 	defer o.wake()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	now := time.Now()
+	if a.PauseMillis > 0 && !o.closed {
+		o.hold(now, time.Duration(a.PauseMillis)*time.Millisecond)
+	}
 	if o.closed || a.Epoch == 0 || a.Epoch > o.epoch {
 		return
 	}
-	now := time.Now()
 	for s, seq := range [streams]uint64{a.Seq, a.Events} {
 		if l := (lane{stream(s), a.Epoch}); seq > 0 {
 			o.forget(l, seq, now)
+		}
+	}
+}
+
+// hold keeps telemetry back for about d. What was sent of it and not acknowledged will be sent again.
+func (o *Outbox) hold(now time.Time, d time.Duration) {
+	o.holdTill = now.Add(agent.Jitter(d, 0.2))
+	for l, f := range o.flights {
+		if l.stream == tele {
+			f.failed(0)
 		}
 	}
 }

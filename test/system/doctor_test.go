@@ -30,7 +30,11 @@ func TestEnrolmentFaultsNameThemselves(t *testing.T) {
 	f := newField(t)
 	good := f.join(api.TokenRequest{TTL: "1h", MaxUses: 1})
 	said := map[string]string{}
-	for _, x := range f.faults() {
+	faults := f.faults()
+	if len(faults) != 12 {
+		t.Errorf("%d faults; wanted twelve", len(faults))
+	}
+	for _, x := range faults {
 		t.Run(x.name, func(t *testing.T) {
 			exit, text := f.doctor(t, strings.ReplaceAll(x.name, " ", "-"), x.join, x.by...)
 			first := failure(text)
@@ -75,8 +79,9 @@ func (f *field) faults() []fault {
 		{name: "no route", join: to("https://198.51.100.1:8443"), exit: doctor.ExitTCP, says: "no route", by: []string{"unshare", "--net"}},
 		{name: "no such name", join: to("https://cluster.invalid:8443"), exit: doctor.ExitDNS, says: "cluster.invalid"},
 		{name: "plain http", join: to(plain(f.t)), exit: doctor.ExitTLS, says: "does not speak TLS"},
-		{name: "truncated", join: whole[:len(whole)-9], exit: doctor.ExitToken, says: "copied whole"},
-		{name: "no join", exit: doctor.ExitJoin, says: "skerry token create"},
+		{name: "truncated", join: whole[:len(whole)-9], exit: doctor.ExitJoin, says: "copied whole"},
+		{name: "no join", exit: doctor.ExitJoin, says: "join is empty"},
+		{name: "clock far ahead", join: fresh().String(), exit: doctor.ExitClock, says: "ahead of the server's certificate", by: withClock(f.t, 10*year)},
 	}
 }
 

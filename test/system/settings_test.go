@@ -2,6 +2,8 @@ package system
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -63,11 +65,20 @@ func TestSettingsTakeEffectOrSayWhyNot(t *testing.T) {
 		{"telemetry", map[string]any{"interval": "never"}, api.PhaseRejected},
 		{"log", map[string]any{"level": "debug"}, api.PhaseRejected}, // a flag on the device wins: success would be a lie
 		{"command", map[string]any{"allow_reboot": true}, api.PhaseRejected},
+		{"outbox", map[string]any{"spill_after": "1s", "max_bytes": "1MiB"}, api.PhaseSucceeded},
+		{"outbox", map[string]any{"max_bytes": "1KiB"}, api.PhaseRejected},
 	} {
 		if rec := f.run("set", "config.set", patch(c.section, c.values), 20*time.Second); rec.Phase != c.want {
 			t.Errorf("%s %v: %s, %+v; wanted %s", c.section, c.values, rec.Phase, rec.Status, c.want)
 		}
 	}
+	kill(t, f.cluster)
+	poll(t, 50*time.Second, "the backlog is in flash, a minute before it would be by default", func() error {
+		_, err := os.Stat(filepath.Join(f.dir, "set", "state", "outbox.db"))
+		return err
+	})
+	start(t, f.cluster)
+	f.online("set")
 	kill(t, node) // what was set survives
 	start(t, node)
 	f.online("set")

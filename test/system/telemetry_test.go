@@ -1,6 +1,7 @@
 package system
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -14,7 +15,8 @@ import (
 )
 
 // TestTelemetryHasNoUnexplainedGap scrapes every second while the cluster agent is killed again and again, frozen, and
-// the node agent is killed. Afterwards the store has the samples of every second in which a node agent ran.
+// the node agent is killed. Every scrape counts itself (skerry_edge_scrapes_total), so afterwards the store must hold
+// 1, 2, 3, … of every life of the node agent, up to its end. Nothing was dropped, and the drop counter says so.
 func TestTelemetryHasNoUnexplainedGap(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -23,8 +25,7 @@ func TestTelemetryHasNoUnexplainedGap(t *testing.T) {
 	node := f.node("n1", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, "telemetry: {interval: 1s}\n")
 	start(t, node)
 	f.online("n1")
-	var lives []life
-	born := time.Now()
+	var ends []time.Time
 	for range 3 {
 		kill(t, f.cluster)
 		pass(t, time.Duration(1+dice.IntN(4))*time.Second)
@@ -33,71 +34,104 @@ func TestTelemetryHasNoUnexplainedGap(t *testing.T) {
 		freeze(t, f.cluster, 3*time.Second)
 		pass(t, time.Duration(2+dice.IntN(3))*time.Second)
 		kill(t, node)
-		lives = append(lives, life{born, time.Now()})
+		ends = append(ends, time.Now())
 		start(t, node)
-		born = time.Now()
 		f.online("n1")
 	}
 	pass(t, 5*time.Second)
-	lives = append(lives, life{born, time.Now()})
-	poll(t, time.Minute, "no second is missing", func() error {
-		times, err := f.scrapes("n1")
+	ends = append(ends, time.Now())
+	poll(t, time.Minute, "no scrape is missing", func() error {
+		scrapes, err := f.samples(`skerry_edge_scrapes_total{node="n1"}`)
 		if err != nil {
 			return err
 		}
-		return covered(lives, times)
+		return unbroken(ends, scrapes)
 	})
+	dropped, err := f.samples(`skerry_edge_dropped_samples_total{node="n1"}`)
+	if err != nil || len(dropped) == 0 {
+		t.Fatalf("drop counter: %d values, %v", len(dropped), err)
+	}
+	for _, d := range dropped {
+		if d.value != 0 {
+			t.Fatalf("%v samples dropped at %s; wanted none with a disk and memory to spare", d.value, d.at)
+		}
+	}
 }
 
-// life is the time in which a node agent ran.
-type life struct{ from, to time.Time }
+// sample is one value in the store.
+type sample struct {
+	at    time.Time
+	value float64
+}
 
-// edges is what a life may lack at its start (loading, the first interval) and at its end (the scrape that kill -9 took
-// out of memory before it was sent or stored).
-const edges = 3 * time.Second
+// tailLoss is what kill -9 may take out of the memory of a node agent: the scrape under way, and the one before it.
+const tailLoss = 3 * time.Second
 
-// covered reports the first gap of more than two and a half intervals within a life.
-func covered(lives []life, times []time.Time) error {
-	for i, l := range lives {
-		last, end := l.from.Add(edges-time.Second), l.to.Add(-edges)
-		for _, at := range times {
-			if at.Before(l.from) || at.After(l.to) {
-				continue
+// unbroken checks that the counter that begins anew with each life of the agent has every value in each of them.
+func unbroken(ends []time.Time, scrapes []sample) error {
+	life, last := -1, sample{}
+	for _, s := range scrapes {
+		switch {
+		case s.value == 1:
+			if life >= 0 && ends[life].Sub(last.at) > tailLoss {
+				return fmt.Errorf("life %d: nothing in its last %s", life, ends[life].Sub(last.at))
 			}
-			if gap := at.Sub(last); gap > 2500*time.Millisecond {
-				return fmt.Errorf("life %d of %s: nothing for %s from %s", i, l.to.Sub(l.from), gap, last.Format(time.StampMilli))
+			if life++; life == len(ends) {
+				return fmt.Errorf("a life more than the %d there were begins at %s", len(ends), s.at)
 			}
-			last = at
+		case s.value != last.value+1:
+			return fmt.Errorf("life %d: after scrape %v at %s comes %v at %s", life, last.value, last.at.Format(time.StampMilli), s.value,
+				s.at.Format(time.StampMilli))
 		}
-		if last.Before(end) {
-			return fmt.Errorf("life %d of %s: nothing in its last %s", i, l.to.Sub(l.from), l.to.Sub(last))
-		}
+		last = s
+	}
+	if life != len(ends)-1 || ends[life].Sub(last.at) > tailLoss {
+		return fmt.Errorf("%d lives of %d, the last up to %s of %s", life+1, len(ends), last.at.Format(time.StampMilli),
+			ends[len(ends)-1].Format(time.StampMilli))
 	}
 	return nil
 }
 
-// scrapes are the times at which the store has a sample of the node's clock.
-func (f *field) scrapes(node string) ([]time.Time, error) {
+func TestUnbrokenMeetsEveryGap(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(1_764_000_000+int64(s), 0) }
+	ends := []time.Time{at(3), at(13)}
+	whole := []sample{{at(1), 1}, {at(2), 2}, {at(3), 3}, {at(11), 1}, {at(12), 2}, {at(13), 3}}
+	if err := unbroken(ends, whole); err != nil {
+		t.Fatal(err)
+	}
+	for i := range whole {
+		if i == 2 || i == 5 { // the scrape that kill -9 may take
+			continue
+		}
+		if err := unbroken(ends, slices.Delete(slices.Clone(whole), i, i+1)); err == nil {
+			t.Errorf("scrape %d is missing and nobody noticed", i)
+		}
+	}
+}
+
+// samples are the raw values of a series in the last ten minutes, by time.
+func (f *field) samples(selector string) ([]sample, error) {
 	var answer struct {
 		Data struct {
 			Result []struct{ Values [][2]any }
 		}
 	}
-	query := url.Values{"query": {`node_time_seconds{node="` + node + `"}[10m]`}}
+	query := url.Values{"query": {selector + "[10m]"}}
 	if err := f.get("/api/v1/query?"+query.Encode(), &answer); err != nil {
 		return nil, err
 	}
-	var out []time.Time
+	var out []sample
 	for _, series := range answer.Data.Result {
 		for _, v := range series.Values {
-			seconds, err := strconv.ParseFloat(fmt.Sprint(v[0]), 64)
-			if err != nil {
+			seconds, err1 := strconv.ParseFloat(fmt.Sprint(v[0]), 64)
+			value, err2 := strconv.ParseFloat(fmt.Sprint(v[1]), 64)
+			if err := errors.Join(err1, err2); err != nil {
 				return nil, err
 			}
-			out = append(out, time.UnixMilli(int64(seconds*1000)))
+			out = append(out, sample{time.UnixMilli(int64(seconds * 1000)), value})
 		}
 	}
-	slices.SortFunc(out, time.Time.Compare)
+	slices.SortFunc(out, func(a, b sample) int { return a.at.Compare(b.at) })
 	return out, nil
 }
 

@@ -1,0 +1,99 @@
+package rest
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+func TestABadBodyIsToldFieldValueAndWhatWasWanted(t *testing.T) {
+	th := open(t, &stage{})
+	const kind = "application/json"
+	deep := strings.Repeat(`{"a":`, 12) + "1" + strings.Repeat("}", 12)
+	for name, c := range map[string]struct {
+		body, kind string
+		status     int
+		code       string
+		says       []string
+		value      any
+	}{
+		"unknown field":      {`{"nodes":["n1"],"verb":"ping","deadline":"1s","dedline":"2s"}`, kind, 422, codeRequest, []string{"body.dedline", "unexpected"}, nil},
+		"wrong type":         {`{"nodes":["n1"],"verb":7,"deadline":"1s"}`, kind, 422, codeRequest, []string{"body.verb", "string"}, float64(7)},
+		"wrong type inside":  {`{"nodes":["n1",true],"verb":"ping","deadline":"1s"}`, kind, 422, codeRequest, []string{"body.nodes[1]", "string"}, true},
+		"missing":            {`{"nodes":["n1"],"deadline":"1s"}`, kind, 422, codeRequest, []string{"verb", "required"}, nil},
+		"nothing":            {"", kind, 400, codeRequest, []string{"body"}, nil},
+		"null":               {"null", kind, 400, codeRequest, []string{"body", "object"}, nil},
+		"a list":             {"[]", kind, 400, codeRequest, []string{"body", "object"}, nil},
+		"no JSON":            {`{"nodes":`, kind, 400, codeRequest, []string{"body", "JSON"}, nil},
+		"two":                {`{} {}`, kind, 400, codeRequest, []string{"body", "JSON"}, nil},
+		"a key twice":        {`{"verb":"ping","verb":"reboot"}`, kind, 400, codeRequest, []string{"verb", "twice"}, nil},
+		"no UTF-8":           {"{\"verb\":\"\xff\"}", kind, 400, codeRequest, []string{"UTF-8"}, nil},
+		"too deep":           {`{"nodes":["n1"],"verb":"ping","deadline":"1s","args":` + deep + "}", kind, 400, codeRequest, []string{"8 levels"}, nil},
+		"too large":          {`{"verb":"` + strings.Repeat("x", maxBodyBytes) + `"}`, kind, 413, codeTooLarge, []string{"1048576"}, nil},
+		"another media type": {"verb: ping", "application/yaml", 415, codeMedia, []string{"application/json"}, nil},
+		"a form":             {"verb=ping", "application/x-www-form-urlencoded", 415, codeMedia, []string{"application/json"}, nil},
+	} {
+		p := th.refused(t, request{"POST", "/v1/commands", c.body, c.kind, api.RoleOperator})
+		text := p.Error()
+		if p.Status != c.status || p.Code != c.code {
+			t.Errorf("%s: %d %s %s; wanted %d %s", name, p.Status, p.Code, text, c.status, c.code)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %.300q does not say %q", name, text, want)
+			}
+		}
+		if c.value != nil && (len(p.Errors) == 0 || p.Errors[0].Value != c.value) {
+			t.Errorf("%s: %+v; wanted the value %v", name, p.Errors, c.value)
+		}
+		if len(text) > 1000 {
+			t.Errorf("%s: %d bytes of a refusal", name, len(text))
+		}
+		if e := th.entry(t); e.Action != "command.create" || e.By != "the-operator" || e.Result != text[:min(len(text), len(e.Result))] {
+			t.Errorf("%s: audit entry %+v", name, e)
+		}
+	}
+}
+
+func TestGoodBodiesPass(t *testing.T) {
+	seven := strings.Repeat(`{"a":`, 7) + "1" + strings.Repeat("}", 7)
+	var got api.CommandRequest
+	th := open(t, &stage{orderer: func(req api.CommandRequest) ([]api.CommandRecord, error) {
+		got = req
+		return []api.CommandRecord{{ID: "c1"}}, nil
+	}})
+	for _, body := range []string{`{"nodes":["n1"],"verb":"ping","deadline":"1s"}`, `{"selector":"a=b","verb":"ping","deadline":"1s","args":` + seven + "}"} {
+		for _, kind := range []string{"application/json", "application/json; charset=utf-8", ""} {
+			resp, text := th.do(t, request{"POST", "/v1/commands", body, kind, api.RoleOperator})
+			if resp.StatusCode != http.StatusOK || !strings.Contains(text, `"c1"`) || got.Verb != "ping" {
+				t.Errorf("%q as %q: %d %s", body, kind, resp.StatusCode, text)
+			}
+			if e := th.entry(t); e.Result != "ok" {
+				t.Errorf("audit %+v", e)
+			}
+		}
+	}
+}
+
+func TestParametersAreChecked(t *testing.T) {
+	th := open(t, &stage{})
+	for path, says := range map[string]string{
+		"/v1/commands?limit=0":                            "query.limit",
+		"/v1/commands?limit=10001":                        "query.limit",
+		"/v1/commands?limit=ten":                          `"ten"`,
+		"/v1/commands?open=maybe":                         "query.open",
+		"/v1/commands?node=" + strings.Repeat("x", 64):    "query.node",
+		"/v1/events?limit=10001":                          "query.limit",
+		"/v1/audit?limit=-1":                              "query.limit",
+		"/v1/nodes?selector=" + strings.Repeat("x", 1025): "query.selector",
+		"/v1/nodes/" + strings.Repeat("x", 129):           "path.id",
+		"/v1/nodes/n1/logs?lines=many":                    "query.lines",
+		"/v1/watch?kind=moon":                             `query.kind "moon": wanted node, command or event`,
+	} {
+		if p := th.refused(t, request{"GET", path, "", "", api.RoleAdmin}); p.Status != 422 && p.Status != 400 || !strings.Contains(p.Error(), says) {
+			t.Errorf("%.60s: %d %s; wanted %q", path, p.Status, p.Error(), says)
+		}
+	}
+}

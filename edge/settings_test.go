@@ -1,0 +1,197 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/edge/command"
+	"github.com/skerry-edge/skerry/edge/identity"
+	"github.com/skerry-edge/skerry/edge/outbox"
+	"github.com/skerry-edge/skerry/edge/store"
+	"github.com/skerry-edge/skerry/mqtt"
+	"github.com/skerry-edge/skerry/test/enrolment"
+)
+
+// built returns an agent that is enrolled and built, but does not run: its link never comes up.
+func built(t *testing.T, service *enrolment.Service) *Agent {
+	t.Helper()
+	dir := t.TempDir()
+	src := configs.Source{Flags: map[string]string{"node": "pump-3", "dir": filepath.Join(dir, "state"), "runtime_dir": filepath.Join(dir, "run")}}
+	cfg, err := configs.LoadEdge(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(cfg, src, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.clock = agent.NewClock(time.Time{}, agent.ClockSource{})
+	if a.store, err = store.Open(cfg.Dir, a.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	a.keeper, err = identity.NewKeeper(identity.KeeperConfig{Dir: cfg.Dir, Node: "pump-3", Log: a.log,
+		Join: func() (api.Join, error) { return service.Join(), nil }, Client: &identity.Client{Clock: a.clock}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.keeper.Run(ctx) }()
+	<-a.keeper.Ready()
+	id := a.keeper.Current()
+	topics, err := mqtt.NewTopics(id.Root, id.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.topics.Store(&topics)
+	if err := a.build(id); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, a.outbox.Close(), a.store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+func outboxPatch(settings map[string]any) map[string]any { return map[string]any{"outbox": settings} }
+
+func TestTheOutboxFollowsItsSettingsWithoutARestart(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	defaults := a.outbox.Limits()
+	_, err := a.settings.set(t.Context(), outboxPatch(map[string]any{"max_bytes": "1MiB", "max_age": "2d", "memory_bytes": 131072.0,
+		"spill_after": "5m", "replay_bytes_per_second": "8KiB"}))
+	want := outbox.Limits{MaxBytes: 1 << 20, MaxAge: 48 * time.Hour, HotBytes: 128 << 10, SpillAfter: 5 * time.Minute, ReplayBytesPerSecond: 8 << 10}
+	if got := a.outbox.Limits(); err != nil || got != want {
+		t.Errorf("in force %+v, error %v; wanted %+v", got, err, want)
+	}
+	again, err := newSettings(a) // as at the next start
+	if err != nil || again.effective().Outbox.MaxBytes != 1<<20 {
+		t.Errorf("kept %+v, error %v", again.effective().Outbox, err)
+	}
+	if _, err := a.settings.set(t.Context(), outboxPatch(map[string]any{"max_bytes": nil})); err != nil {
+		t.Error(err)
+	}
+	want.MaxBytes = defaults.MaxBytes
+	if got := a.outbox.Limits(); got != want {
+		t.Errorf("with one taken back %+v; wanted %+v", got, want)
+	}
+}
+
+func TestASettingThatCannotBeIsRefusedWithItsReasonAndNothingChanges(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	before := a.outbox.Limits()
+	for _, c := range []struct {
+		key   string
+		value any
+		says  string
+	}{
+		{"outbox.max_bytes", "1KiB", "at least 256KiB"},
+		{"outbox.max_bytes", "many", "wanted a size"},
+		{"outbox.max_age", "1s", "at least 1m"},
+		{"outbox.max_age", 7.0, "a duration with its unit"},
+		{"outbox.memory_bytes", "1GiB", "64KiB to 256MiB"},
+		{"outbox.spill_after", "0s", "at least 1s"},
+		{"outbox.replay_bytes_per_second", 1.0, "at least 1KiB"},
+		{"outbox.thin_floor", "1m", "there is no such setting"},
+		{"outbox", "x", "there is no such setting"},
+		{"dir", "/elsewhere", "open while the agent runs; stop it, move them"},
+		{"runtime_dir", "/elsewhere", "open while the agent runs"},
+		{"node", "pump-4", "join it again"},
+		{"join", "skerry1.abc", "join it again"},
+		{"command.allow_reboot", true, "decided on the device"},
+		{"telemetry.user", []any{}, "decided on the device"},
+		{"telemetry.proc", "/p", "change the file, then run agent.restart"},
+		{"log.format", "json", "agent.restart"},
+	} {
+		patch := map[string]any{"outbox.spill_after": "2m", c.key: c.value} // a good one beside it is not applied either
+		if _, err := a.settings.set(t.Context(), patch); !errors.Is(err, command.ErrRejected) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s=%v: error %v; wanted a rejection that says %q", c.key, c.value, err, c.says)
+		}
+		if st := a.settings.report(); st.State != "rejected" || !strings.Contains(st.Reason, c.says) {
+			t.Errorf("%s=%v: reported %+v", c.key, c.value, st)
+		}
+	}
+	if got := a.outbox.Limits(); got != before {
+		t.Errorf("in force %+v; wanted %+v", got, before)
+	}
+}
+
+// TestALinkThatFailsTakesTheWholeChangeBack changes the outbox and the link at once. The link cannot connect.
+func TestALinkThatFailsTakesTheWholeChangeBack(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	before := a.outbox.Limits()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.settings.set(ctx, map[string]any{"outbox.max_bytes": "1MiB", "mqtt.servers": []any{"mqtts://127.0.0.1:1"}})
+		done <- err
+	}()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(20 * time.Second); a.outbox.Limits().MaxBytes != 1<<20; {
+		select {
+		case <-end:
+			t.Fatal("the trial never began")
+		case <-tick.C:
+		}
+	}
+	cancel() // as its deadline would
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "did not connect") {
+		t.Errorf("error %v", err)
+	}
+	if got := a.outbox.Limits(); got != before || a.settings.state() != "rolled-back" {
+		t.Errorf("in force %+v, %s; wanted %+v, rolled back", got, a.settings.state(), before)
+	}
+}
+
+func TestTheLinkFollowsTheBrokersThatARenewalNames(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	a.built.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.settings.Run(ctx) }()
+	first, replaced := a.line.current()
+	id := a.keeper.Current()
+	same, moved := *id, *id
+	moved.MQTT = append([]string{"mqtts://192.0.2.7:8883"}, slices.Clone(id.MQTT)...)
+	a.renewed(id, &same)
+	a.renewed(id, &moved)
+	select {
+	case <-replaced:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the link is still the one with the old brokers")
+	}
+	second, replaced := a.line.current()
+	if second == first {
+		t.Error("the same link again")
+	}
+	if _, err := a.settings.set(t.Context(), outboxPatch(map[string]any{"max_bytes": "1MiB"})); err != nil {
+		t.Fatal(err)
+	}
+	a.settings.mu.Lock()
+	a.settings.cfg.MQTT.Servers = []string{"mqtts://mine:8883"} // the configuration names its own
+	a.settings.mu.Unlock()
+	a.renewed(id, &moved)
+	a.settings.follow()
+	select {
+	case <-replaced:
+		t.Error("the link of the configuration's own brokers was replaced")
+	default:
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

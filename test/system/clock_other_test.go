@@ -1,0 +1,7 @@
+//go:build !amd64
+
+package system
+
+const canShift = false
+
+func runShifted(string, []string) int { return 125 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -63,8 +64,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		d.printf(d.Err, "skerry-cluster: %v; see: skerry-cluster --help\n", err)
 		return ExitConfig
 	}
-	if set.NArg() != 1 {
-		set.Usage()
+	if wrong := wrongCommand(set.Args()); wrong != "" {
+		d.printf(d.Err, "skerry-cluster: %s; see: skerry-cluster --help\n", wrong)
 		return ExitConfig
 	}
 	command := set.Arg(0)
@@ -93,15 +94,26 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		d.printf(d.Out, "configuration is valid\n")
 	case "broker-config":
 		err = d.brokerConfig(ctx, cfg, *out)
-	default:
-		set.Usage()
-		return ExitConfig
 	}
 	if err != nil {
 		d.printf(d.Err, "skerry-cluster: %v\n", err)
 		return ExitError
 	}
 	return ExitOK
+}
+
+// wrongCommand tells what is wrong with the command itself; empty: nothing.
+func wrongCommand(args []string) string {
+	const known = "run, config, broker-config or version"
+	switch {
+	case len(args) == 0:
+		return "no command; wanted " + known
+	case !slices.Contains([]string{"run", "config", "broker-config", "version"}, args[0]):
+		return fmt.Sprintf("unknown command %q; wanted %s", args[0], known)
+	case len(args) > 1:
+		return fmt.Sprintf("%s takes no argument; got %q", args[0], args[1:])
+	}
+	return ""
 }
 
 func run(ctx context.Context, cfg configs.Cluster, w io.Writer) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -78,8 +79,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		return ExitConfig
 	}
 	command := f.set.Arg(0)
-	if f.set.NArg() > 1 || command == "" || f.output != "text" && f.output != "json" {
-		f.set.Usage()
+	if wrong := f.wrong(); wrong != "" {
+		d.printf(d.Err, "skerry-edge: %s; see: skerry-edge --help\n", wrong)
 		return ExitConfig
 	}
 	switch command {
@@ -117,9 +118,6 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 		code, err = d.doctor(ctx, cfg, f.output)
 	case "config":
 		err = d.printConfig(cfg)
-	default:
-		f.set.Usage()
-		return ExitConfig
 	}
 	if err != nil {
 		d.printf(d.Err, "skerry-edge: %v\n", err)
@@ -129,6 +127,22 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 		return code
 	}
 	return ExitOK
+}
+
+// wrong tells what is wrong with the command itself; empty: nothing.
+func (f *flags) wrong() string {
+	const known = "run, status, doctor, config or version"
+	switch args := f.set.Args(); {
+	case len(args) == 0:
+		return "no command; wanted " + known
+	case !slices.Contains([]string{"run", "status", "doctor", "config", "version"}, args[0]):
+		return fmt.Sprintf("unknown command %q; wanted %s", args[0], known)
+	case len(args) > 1:
+		return fmt.Sprintf("%s takes no argument; got %q", args[0], args[1:])
+	case f.output != "text" && f.output != "json":
+		return fmt.Sprintf("-o %q: wanted text or json", f.output)
+	}
+	return ""
 }
 
 // source turns flags and environment into where the configuration comes from.

@@ -140,11 +140,14 @@ func (s *Status) write(w io.Writer) error {
 	if s.Link.Connected {
 		link = fmt.Sprintf("up for %s at %s", s.age(s.Link.Since), s.Link.Server)
 	} else if s.Link.NextTry > s.Now {
-		link += fmt.Sprintf("; next try in %s", s.Link.NextTry.Time().Sub(s.Now.Time()).Round(time.Second))
+		link += fmt.Sprintf("; next try in %s", agent.Span(s.Link.NextTry.Time().Sub(s.Now.Time())))
 	}
 	certificate := "none yet"
 	if s.Enrolled {
-		certificate = fmt.Sprintf("valid for %d more days", int(s.Certificate.NotAfter.Time().Sub(s.Now.Time()).Hours()/24))
+		certificate = "expired"
+		if left := s.Certificate.NotAfter.Time().Sub(s.Now.Time()); left > 0 {
+			certificate = "valid for " + agent.Span(left) + " more"
+		}
 	}
 	if s.Trouble != "" {
 		certificate += "; " + s.Trouble
@@ -153,15 +156,17 @@ func (s *Status) write(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `node         %s of cluster %s
 agent        %s, pid %d, up for %s
 link         %s
-             session %d, %d reconnects, %d bytes in, %d bytes out
+             session %d, %d reconnects, %s in, %s out
 certificate  %s
 clock        %s (%s)
-backlog      %d batches, %d events, %d bytes; %d bytes written to flash
+backlog      %d batches, %d events, %s; %s written to flash
 dropped      %d samples, %d events, %d alarms; %d samples down-sampled
 commands     %d open
 config       %s
-`, s.Node, s.Cluster, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, s.Link.BytesIn, s.Link.BytesOut, certificate,
-		s.Now.Time().Format(time.RFC3339), s.TimeQuality, s.Backlog.Batches, s.Backlog.Events, s.Backlog.Bytes, s.FlashBytes,
+`, s.Node, s.Cluster, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, agent.Size(float64(s.Link.BytesIn)),
+		agent.Size(float64(s.Link.BytesOut)), certificate,
+		s.Now.Time().Format(time.RFC3339), s.TimeQuality, s.Backlog.Batches, s.Backlog.Events, agent.Size(float64(s.Backlog.Bytes)),
+		agent.Size(float64(s.FlashBytes)),
 		d.Samples, d.Events, d.Alarms, d.Downsampled, len(s.Commands), s.Config)
 	if err != nil {
 		return err
@@ -176,8 +181,8 @@ config       %s
 	return nil
 }
 
-func (s *Status) age(since api.Millis) time.Duration {
-	return s.Now.Time().Sub(since.Time()).Round(time.Second)
+func (s *Status) age(since api.Millis) string {
+	return agent.Span(s.Now.Time().Sub(since.Time()))
 }
 
 // keepFloor writes the clock floor once an hour, so that a device without a battery-backed clock starts near the truth.

@@ -149,9 +149,9 @@ func (p *Patient) clock(context.Context) Finding {
 func (p *Patient) certificate(context.Context) Finding {
 	leaf := p.Identity.Leaf()
 	now := p.Clock.Now()
-	left := leaf.NotAfter.Sub(now).Round(time.Hour)
+	left := leaf.NotAfter.Sub(now)
 	if left > 0 {
-		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, left)}
+		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, agent.Span(left))}
 	}
 	return Finding{Exit: ExitCertificate, Detail: "the node's certificate has expired",
 		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),

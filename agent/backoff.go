@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"math/rand/v2"
-	"strconv"
 	"time"
 )
 
@@ -59,17 +58,6 @@ func Brief(d time.Duration) time.Duration {
 		return d.Round(100 * time.Millisecond)
 	}
 	return max(d.Round(time.Millisecond), time.Millisecond)
-}
-
-// Long writes a duration whose seconds matter to nobody once it is long: 89 days, 30h, 5m0s.
-func Long(d time.Duration) string {
-	switch {
-	case d >= 48*time.Hour:
-		return strconv.Itoa(int(d.Hours()/24)) + " days"
-	case d >= time.Hour:
-		return strconv.Itoa(int(d.Hours())) + "h"
-	}
-	return d.Round(time.Second).String()
 }
 
 // Jitter returns d spread uniformly by ±fraction, for intervals that must not align across a fleet.

@@ -82,3 +82,16 @@ type Change struct {
 	Command *CommandRecord `json:"command,omitempty"`
 	Event   *EventRecord   `json:"event,omitempty"`
 }
+
+// RunEvent is one item of the answer to POST /v1/nodes/{id}/run: the command's record as it changes, the final one last,
+// or a piece of what it prints: Data of Channel 1 (standard output) or 2 (standard error).
+type RunEvent struct {
+	Command *CommandRecord `json:"command,omitempty"`
+	Channel uint8          `json:"channel,omitempty"`
+	Data    []byte         `json:"data,omitempty"`
+}
+
+// Text is an answer that is a text: the configuration in force, or the end of a log.
+type Text struct {
+	Text string `json:"text"`
+}

@@ -12,7 +12,7 @@ import (
 
 func (a *App) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke join tokens"}
-	cmd.AddCommand(a.tokenCreate(), a.tokenList(), a.tokenRevoke())
+	cmd.AddCommand(a.tokenCreate(), a.listCommand("tokens", "List join tokens"), a.tokenRevoke())
 	return cmd
 }
 
@@ -25,7 +25,7 @@ func (a *App) tokenCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make a join token and print its join string (shown only once)", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
 			if err != nil {
@@ -59,23 +59,17 @@ func (a *App) tokenCreate() *cobra.Command {
 	return cmd
 }
 
-func (a *App) tokenList() *cobra.Command {
-	f := &getFlags{}
-	cmd := &cobra.Command{Use: "list", Short: "List join tokens", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.get(cmd.Context(), "tokens", "", f) }}
-	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, wide, json, yaml or name")
-	return cmd
-}
-
 func (a *App) tokenRevoke() *cobra.Command {
-	return a.deletion("revoke TOKEN", "Revoke a join token; nodes that joined with it stay", "/v1/tokens/", "revoked")
+	cmd := a.deletion("revoke TOKEN", "Revoke a join token; nodes that joined with it stay", "/v1/tokens/", "revoked")
+	cmd.ValidArgsFunction = a.complete("tokens", 1)
+	return cmd
 }
 
 // deletion is a command that deletes what its one argument names.
 func (a *App) deletion(use, short, path, done string) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
 			if err != nil {
@@ -93,8 +87,9 @@ func (a *App) approveCommand() *cobra.Command {
 	var deny bool
 	cmd := &cobra.Command{
 		Use: "approve ENROLLMENT", Short: "Let a waiting device in (skerry get enrollments lists them)", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.complete("enrollments", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
 			if err != nil {
@@ -122,16 +117,18 @@ func (a *App) approveCommand() *cobra.Command {
 
 func (a *App) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "Remove or label a node"}
-	cmd.AddCommand(a.deletion("remove NODE", "Decommission a node: revoke it, end its session, clear its retained topics",
-		"/v1/nodes/", "removed"), a.nodeLabel())
+	remove := a.deletion("remove NODE", "Decommission a node: revoke it, end its session, clear its retained topics", "/v1/nodes/", "removed")
+	remove.ValidArgsFunction = a.complete("nodes", 1)
+	cmd.AddCommand(remove, a.nodeLabel())
 	return cmd
 }
 
 func (a *App) nodeLabel() *cobra.Command {
 	return &cobra.Command{
 		Use: "label NODE KEY=VALUE…", Short: "Set labels of a node; KEY= removes one", Args: cobra.MinimumNArgs(2),
+		ValidArgsFunction: a.complete("nodes", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			patch := api.NodePatch{Labels: map[string]string{}}
 			for _, p := range args[1:] {

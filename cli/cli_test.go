@@ -16,8 +16,8 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// run runs the command line against a cluster agent played by routes.
-func run(t *testing.T, routes map[string]http.HandlerFunc, args ...string) (code int, stdout, stderr string) {
+// newServer plays a cluster agent by routes; the result is the environment that leads there.
+func newServer(t *testing.T, routes map[string]http.HandlerFunc) func(string) string {
 	t.Helper()
 	mux := http.NewServeMux()
 	for path, h := range routes {
@@ -29,10 +29,14 @@ func run(t *testing.T, routes map[string]http.HandlerFunc, args ...string) (code
 	if err := c.save(path); err != nil {
 		t.Fatal(err)
 	}
+	return func(k string) string { return map[string]string{"SKERRY_CONFIG": path}[k] }
+}
+
+// run runs the command line against a cluster agent played by routes.
+func run(t *testing.T, routes map[string]http.HandlerFunc, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, errs bytes.Buffer
-	app := &App{Out: &out, Err: &errs, In: strings.NewReader(""), Now: time.Now, Env: func(k string) string {
-		return map[string]string{"SKERRY_CONFIG": path}[k]
-	}}
+	app := &App{Out: &out, Err: &errs, In: strings.NewReader(""), Now: time.Now, Env: newServer(t, routes)}
 	code = app.Main(t.Context(), args)
 	return code, out.String(), errs.String()
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -25,9 +24,10 @@ const maxAnswerBytes = 256 << 20
 
 // Client speaks to the REST interface of one cluster agent. Safe for concurrent use.
 type Client struct {
-	base    *url.URL
-	context Context
-	http    *http.Client
+	base     *url.URL
+	context  Context
+	http     *http.Client
+	patience time.Duration // how long an answer may take to begin
 }
 
 // NewClient returns a client for x. It trusts nobody but the CA of x.
@@ -47,7 +47,7 @@ func NewClient(x Context) (*Client, error) {
 		ResponseHeaderTimeout: 60 * time.Second,
 		ForceAttemptHTTP2:     true,
 	}
-	return &Client{base: base, context: x, http: &http.Client{Transport: transport}}, nil
+	return &Client{base: base, context: x, http: &http.Client{Transport: transport}, patience: defaultRequestTimeout}, nil
 }
 
 // Get, Post, Patch and Delete call path (with its query) and decode the answer into out, which may be nil.
@@ -86,6 +86,9 @@ func (c *Client) call(ctx context.Context, method, path string, body, out any) e
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil {
+		if slow, ok := errors.AsType[errSlow](context.Cause(ctx)); ok {
+			err = slow
+		}
 		return c.explain(fmt.Errorf("read answer of %s: %w", path, err))
 	}
 	if out == nil || len(raw) == 0 {
@@ -117,6 +120,9 @@ func (c *Client) Do(ctx context.Context, method, path string, body io.Reader) (*
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		if slow, ok := errors.AsType[errSlow](context.Cause(ctx)); ok {
+			err = slow
+		}
 		return nil, c.explain(err)
 	}
 	if resp.StatusCode < http.StatusBadRequest {
@@ -163,52 +169,17 @@ func (c *Client) explain(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	if slow, ok := errors.AsType[errSlow](err); ok {
+		return fail(ExitUnreachable, "%s: %w; is it overloaded or stopped? --request-timeout waits longer", c.base.Host, slow)
+	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return fail(ExitUnreachable, "%s is not the cluster agent of this context (another CA); import the context again", c.base.Host)
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fail(ExitUnreachable, "%w; on the cluster add this name: advertise: [%s]", err, c.base.Hostname())
 	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		err = &dialError{err}
+	}
 	return fail(ExitUnreachable, "reach cluster agent: %w; is skerry-cluster running at %s?", err, c.base.Host)
-}
-
-// Watch follows /v1/watch (server-sent events) and hands each change to take until ctx ends, the server closes, or take
-// returns an error.
-func (c *Client) Watch(ctx context.Context, query url.Values, take func(*api.Change) error) error {
-	resp, err := c.Do(ctx, http.MethodGet, "/v1/watch?"+query.Encode(), nil)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(make([]byte, 64<<10), 4<<20)
-	failed := false
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			failed = failed || lines.Text() == "event: error"
-			continue
-		}
-		if failed {
-			problem := &api.Problem{}
-			if err := json.Unmarshal([]byte(data), problem); err != nil {
-				return fmt.Errorf("read watch: %w", err)
-			}
-			return problem
-		}
-		var change api.Change
-		if err := json.Unmarshal([]byte(data), &change); err != nil {
-			return fmt.Errorf("read watch: %w", err)
-		}
-		if err := take(&change); err != nil {
-			return err
-		}
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err := lines.Err(); err != nil {
-		return c.explain(err)
-	}
-	return fail(ExitUnreachable, "the cluster agent closed the watch")
 }

@@ -26,7 +26,7 @@ type demoFlags struct {
 type demoSummary struct {
 	NodesOnline   int                         `json:"nodes_online"`
 	SamplesStored uint64                      `json:"samples_stored"`
-	SamplesOf     map[string]int              `json:"samples_of"` // series with a sample, per node
+	SamplesOf     map[string]int              `json:"samples_of"` // stored of each node while the demo ran
 	Commands      map[api.Phase]int           `json:"commands"`
 	EdgeRSSBytes  []int64                     `json:"edge_rss_bytes"`
 	ClusterRSS    int64                       `json:"cluster_rss_bytes"`
@@ -39,13 +39,17 @@ func (a *App) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Run a cluster agent and node agents on this machine and show them", Args: cobra.NoArgs,
 		Long: `Run a cluster agent and node agents on this machine, in a temporary directory, as they run in production: own CA, real
-enrolment, mutual TLS. Shows telemetry and the life of commands; Ctrl-C ends it and leaves nothing behind.`,
+enrolment, mutual TLS. Shows telemetry and the life of commands; Ctrl-C ends it and leaves nothing behind; a second one ends it at once and
+leaves its directory.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.format != "table" && f.format != "json" {
 				return usage(fmt.Errorf("-o %q: wanted table or json", f.format))
 			}
 			if f.nodes < 1 || f.nodes > 50 {
 				return usage(fmt.Errorf("--nodes %d: wanted 1 to 50", f.nodes))
+			}
+			if f.length < 0 {
+				return usage(fmt.Errorf("--for %s: wanted a duration, or 0 to go on until Ctrl-C", f.length))
 			}
 			return a.demo(cmd.Context(), f)
 		},
@@ -96,8 +100,8 @@ func (a *App) demo(ctx context.Context, f *demoFlags) (err error) {
 	if f.format == "json" {
 		return writeJSON(a.Out, summary)
 	}
-	_, err = fmt.Fprintf(a.Out, "\n%d nodes online, %d samples stored; commands: %d succeeded, %d rejected, %d expired; %.0f s\n",
-		summary.NodesOnline, summary.SamplesStored, summary.Commands[api.PhaseSucceeded], summary.Commands[api.PhaseRejected],
+	_, err = fmt.Fprintf(a.Out, "\n%s online, %d samples stored; commands: %d succeeded, %d rejected, %d expired; %.0f s\n",
+		many(summary.NodesOnline, "node"), summary.SamplesStored, summary.Commands[api.PhaseSucceeded], summary.Commands[api.PhaseRejected],
 		summary.Commands[api.PhaseExpired], summary.Seconds)
 	return err
 }
@@ -149,14 +153,14 @@ func (a *App) demoTable(ctx context.Context, s *demoSite) (string, error) {
 
 // explainDemo shows what became of the demo's commands, and how to do the same by hand.
 func (a *App) explainDemo(s *demoSite, orders []api.CommandRecord) error {
-	t := &table{}
+	t := &table{limit: maxColumns}
 	t.add("COMMAND", "NODE", "LIFE", "OUTCOME")
 	for _, r := range orders {
 		var life []string
 		for _, h := range r.History {
 			life = append(life, string(h.Phase))
 		}
-		t.add(r.Verb, r.Node, strings.Join(life, " > "), clip(lastReason(r), 40))
+		t.add(r.Verb, r.Node, strings.Join(life, " > "), lastReason(r))
 	}
 	if err := t.write(a.Out); err != nil {
 		return err

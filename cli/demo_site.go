@@ -65,7 +65,7 @@ func (s *demoSite) start(ctx context.Context) error {
 			return err
 		}
 	}
-	s.tell("%d node agents enrol with one join token …", s.nodes)
+	s.tell("%s enrol with one join token …", many(s.nodes, "node agent"))
 	return s.until(ctx, "all nodes online", func() (bool, error) {
 		var st api.ClusterStatus
 		err := s.client.Get(ctx, "/v1/status", &st)
@@ -155,25 +155,45 @@ func lastLines(path string) string {
 	return "\n" + string(bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
 }
 
-// stop ends the children, last started first, and waits for them.
+// stopWithin is how long a child may take to end when asked to.
+const stopWithin = 15 * time.Second
+
+// stop ends the node agents, all at once, then the cluster agent, and waits for them.
 func (s *demoSite) stop() error {
 	var errs []error
+	for i := len(s.children) - 1; i >= 1; i-- {
+		errs = append(errs, s.children[i].ask())
+	}
 	for i := len(s.children) - 1; i >= 0; i-- {
-		c := s.children[i]
-		close(c.stopping)
-		if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+		if i == 0 {
+			errs = append(errs, s.children[0].ask())
 		}
-		limit := time.NewTimer(15 * time.Second)
-		select {
-		case <-c.done:
-		case <-limit.C:
-			errs = append(errs, fmt.Errorf("stop %s: still running after 15s, killed", c.name), c.cmd.Process.Kill())
-			<-c.done
-		}
-		limit.Stop()
+		errs = append(errs, s.children[i].await())
 	}
 	return errors.Join(errs...)
+}
+
+// ask asks a child to end.
+func (c *child) ask() error {
+	close(c.stopping)
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop %s: %w", c.name, err)
+	}
+	return nil
+}
+
+// await waits for the end of a child, and makes it when that takes too long.
+func (c *child) await() error {
+	limit := time.NewTimer(stopWithin)
+	defer limit.Stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-limit.C:
+	}
+	err := c.cmd.Process.Kill()
+	<-c.done
+	return errors.Join(fmt.Errorf("stop %s: still running after %s, killed", c.name, stopWithin), err)
 }
 
 // until polls ready a few times a second.
@@ -231,6 +251,7 @@ func (s *demoSite) orders(ctx context.Context) ([]api.CommandRecord, error) {
 			if err := frozen.Signal(syscall.SIGSTOP); err != nil {
 				return nil, fmt.Errorf("freeze %s: %w", last, err)
 			}
+			agent.Wait(ctx, 200*time.Millisecond) // a thread runs on until the kernel gets hold of it, and a ping takes one millisecond
 		}
 		var list api.List[api.CommandRecord]
 		err := s.client.Post(ctx, "/v1/commands", req, &list)
@@ -256,7 +277,7 @@ func (s *demoSite) orders(ctx context.Context) ([]api.CommandRecord, error) {
 }
 
 func (s *demoSite) summary(ctx context.Context, orders []api.CommandRecord) (*demoSummary, error) {
-	ctx, cancel := within(ctx)
+	ctx, cancel := context.WithTimeout(ctx, defaultRequestTimeout)
 	defer cancel()
 	var st api.ClusterStatus
 	if err := s.client.Get(ctx, "/v1/status", &st); err != nil {
@@ -264,12 +285,8 @@ func (s *demoSite) summary(ctx context.Context, orders []api.CommandRecord) (*de
 	}
 	sum := &demoSummary{NodesOnline: st.Nodes[api.PresenceOnline], SamplesStored: st.Samples, SamplesOf: map[string]int{},
 		Commands: map[api.Phase]int{}, Life: map[string][]api.Transition{}}
-	points, err := instant(ctx, s.client, `count by (node) ({__name__=~"node_.+"})`)
-	if err != nil {
+	if err := s.countSamples(ctx, sum.SamplesOf); err != nil {
 		return nil, err
-	}
-	for _, p := range points {
-		sum.SamplesOf[p.Metric["node"]] = int(p.value())
 	}
 	for _, r := range orders {
 		sum.Commands[r.Phase]++
@@ -287,6 +304,25 @@ func (s *demoSite) summary(ctx context.Context, orders []api.CommandRecord) (*de
 		}
 	}
 	return sum, nil
+}
+
+// countSamples counts what is stored of each node, name by name: PromQL drops the name when it counts over time, so that
+// all at once would be many series of the same labels.
+func (s *demoSite) countSamples(ctx context.Context, of map[string]int) error {
+	names, err := instant(ctx, s.client, `count by (__name__) ({__name__=~"node_.+"})`)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		points, err := instant(ctx, s.client, `sum by (node) (count_over_time(`+n.Metric["__name__"]+`[1d]))`)
+		if err != nil {
+			return err
+		}
+		for _, p := range points {
+			of[p.Metric["node"]] += int(p.value())
+		}
+	}
+	return nil
 }
 
 // residentBytes reads VmRSS of a process (proc(5)).

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -16,12 +17,17 @@ func (a *App) describeCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use: "describe node|command NAME", Short: "Tell all about one node or command", Args: cobra.ExactArgs(2),
-		ValidArgs: []string{"node", "command"},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return beginning([]string{"node", "command"}, word), cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.complete(args[0], 2)(cmd, args, word)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
 			if err != nil {
@@ -60,13 +66,13 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 	t.add("Key", "sha256 "+n.KeySHA256)
 	t.add("Certificate", "expires "+a.until(n.Certificate.NotAfter)+", "+clock(n.Certificate.NotAfter))
 	t.add("Labels", labels(n.Labels))
-	t.add("Agent", fmt.Sprintf("%s, started %s ago, restarted %d times", b.Version, a.since(b.Started), n.Restarts))
+	t.add("Agent", fmt.Sprintf("%s, started %s ago, restarted %s", b.Version, a.since(b.Started), many(int(n.Restarts), "time")))
 	t.add("Machine", strings.TrimPrefix(fmt.Sprintf("%s, %s, %s, %d CPUs, %s", b.Host.Model, b.Host.Arch, b.Host.OS, b.Host.CPUs,
-		size(float64(b.Host.MemoryBytes))), ", "))
+		agent.Size(float64(b.Host.MemoryBytes))), ", "))
 	t.add("Kernel", b.Host.Kernel)
-	t.add("Boot", fmt.Sprintf("%s, rebooted %d times", n.Boot, n.Reboots))
+	t.add("Boot", fmt.Sprintf("%s, rebooted %s", n.Boot, many(int(n.Reboots), "time")))
 	t.add("Clock", string(b.TimeQuality))
-	t.add("At connect", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, size(float64(b.Backlog.Bytes))))
+	t.add("At connect", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, agent.Size(float64(b.Backlog.Bytes))))
 	d := b.Backlog.Dropped
 	t.add("Dropped", fmt.Sprintf("%d samples in %d batches, %d down-sampled, %d events, %d alarms", d.Samples, d.Batches, d.Downsampled, d.Events, d.Alarms))
 	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, b.Desired.Generation))
@@ -81,15 +87,15 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 
 // describeParts tells what the node measures and can be told to do.
 func (a *App) describeParts(b api.Birth) error {
-	probes := &table{}
+	probes := &table{limit: maxColumns}
 	probes.add("PROBE", "EVERY", "ERROR")
 	for _, p := range b.Probes {
-		probes.add(p.Name, fmt.Sprintf("%gs", float64(p.IntervalMillis)/1000), clip(p.Error, 60))
+		probes.add(p.Name, fmt.Sprintf("%gs", float64(p.IntervalMillis)/1000), p.Error)
 	}
-	verbs := &table{}
+	verbs := &table{limit: maxColumns}
 	verbs.add("VERB", "ROLE", "HELP")
 	for _, v := range b.Verbs {
-		verbs.add(v.Name, string(v.Role), clip(v.Help, 70))
+		verbs.add(v.Name, string(v.Role), v.Help)
 	}
 	for _, t := range []*table{probes, verbs} {
 		if len(t.rows) == 1 {
@@ -121,11 +127,11 @@ func (a *App) describeOrder(ctx context.Context, c *Client, id, format string) e
 	t.add("Node", r.Node)
 	t.add("Verb", r.Verb)
 	t.add("Args", compact(r.Args))
-	t.add("Asked by", r.By+" at "+clock(r.Created))
+	t.add("Asked by", r.By+" at "+instantOf(r.Created))
 	t.add("Deadline", clock(r.Deadline))
 	t.add("Phase", string(r.Phase))
-	for _, h := range r.History {
-		t.add("", fmt.Sprintf("%s  %-11s %s %s", clock(h.At), h.Phase, h.Side, h.Reason))
+	for i, h := range r.History {
+		t.add(map[bool]string{true: "History", false: " "}[i == 0], fmt.Sprintf("%s  %8s  %-11s %-7s %s", instantOf(h.At), after(h.At-r.Created), h.Phase, h.Side, h.Reason))
 	}
 	if err := t.write(a.Out); err != nil {
 		return err
@@ -133,23 +139,13 @@ func (a *App) describeOrder(ctx context.Context, c *Client, id, format string) e
 	return a.printOutcome(r)
 }
 
-// printOutcome writes what a command printed or returned.
-func (a *App) printOutcome(r api.CommandRecord) error {
-	if r.Status == nil {
-		return nil
+// after writes how long after the order a step came.
+func after(ms api.Millis) string {
+	switch {
+	case ms < 0:
+		return "-" // another clock
+	case ms < 10_000:
+		return fmt.Sprintf("+%d ms", ms)
 	}
-	if r.Status.Truncated > 0 {
-		if _, err := fmt.Fprintf(a.Err, "(%d bytes of output before this were left out)\n", r.Status.Truncated); err != nil {
-			return err
-		}
-	}
-	if r.Status.Output != "" {
-		if _, err := io.WriteString(a.Out, r.Status.Output); err != nil {
-			return err
-		}
-	}
-	if len(r.Status.Result) > 0 {
-		return writeYAML(a.Out, r.Status.Result)
-	}
-	return nil
+	return fmt.Sprintf("+%.1f s", float64(ms)/1000)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -28,7 +29,7 @@ func (a *App) doctorCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			checks, err := a.examine(ctx)
 			if format == "json" || format == "yaml" {
@@ -70,10 +71,10 @@ func (a *App) examine(ctx context.Context) ([]check, error) {
 		return append(checks, check{"server", false, err.Error(), "see the message"}), err
 	}
 	checks = append(checks, check{"server", true, fmt.Sprintf("skerry-cluster %s of cluster %s, up for %s", st.Version, st.Cluster,
-		span(a.Now().Sub(st.Started.Time()))), ""})
+		agent.Span(a.Now().Sub(st.Started.Time()))), ""})
 	checks = append(checks, a.checkClock(st), checkBroker(st), checkNodes(st))
 	if st.Pending > 0 {
-		checks = append(checks, check{"approvals", false, fmt.Sprintf("%d devices wait for approval", st.Pending), "skerry get enrollments; skerry approve ID"})
+		checks = append(checks, check{"approvals", false, fmt.Sprintf("waiting for approval: %s", many(st.Pending, "device")), "skerry get enrollments; skerry approve ID"})
 	}
 	return checks, nil
 }

@@ -151,8 +151,8 @@ func against(t *testing.T, ca string, args ...string) (code int, stderr string) 
 }
 
 func TestNotFoundIsNotFoundAlsoInAList(t *testing.T) {
-	code, _, errs := run(t, map[string]http.HandlerFunc{"/v1/nodes": reply(api.List[api.Node]{Items: []api.Node{node("n1")}})}, "get", "nodes", "n2")
-	if code != ExitNotFound || !strings.Contains(errs, "n2") {
+	code, _, errs := run(t, map[string]http.HandlerFunc{"/v1/tokens": reply(api.List[api.Token]{Items: []api.Token{{ID: "t1"}}})}, "get", "tokens", "t2")
+	if code != ExitNotFound || !strings.Contains(errs, "t2") {
 		t.Errorf("exit %d, %s", code, errs)
 	}
 }

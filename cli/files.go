@@ -15,39 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
-
-func (a *App) logsCommand() *cobra.Command {
-	var source string
-	var lines int
-	var follow bool
-	cmd := &cobra.Command{
-		Use: "logs NODE", Short: "Show the log of a node's agent, or of a file it permits", Args: cobra.ExactArgs(1),
-		Example: `  skerry logs pump-3 -n 50 -f
-  skerry logs pump-3 --source /var/log/syslog`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.client()
-			if err != nil {
-				return err
-			}
-			q := url.Values{"source": {source}, "lines": {fmt.Sprint(lines)}, "follow": {fmt.Sprint(follow)}}
-			resp, err := c.Do(cmd.Context(), http.MethodGet, "/v1/nodes/"+url.PathEscape(args[0])+"/logs?"+q.Encode(), nil)
-			if err != nil {
-				return err
-			}
-			defer resp.Body.Close()
-			if _, err := io.Copy(a.Out, resp.Body); err != nil {
-				return c.explain(fmt.Errorf("read log of %s: %w", args[0], err))
-			}
-			return trailerError(resp)
-		},
-	}
-	cmd.Flags().StringVar(&source, "source", "agent", "agent, or the path of a file that command.logs permits")
-	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "last lines to begin with")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the log grows")
-	return cmd
-}
 
 // trailerError is what went wrong after the answer had begun. As before it, that is the node's doing.
 func trailerError(resp *http.Response) error {
@@ -61,6 +31,7 @@ func (a *App) cpCommand() *cobra.Command {
 	var mode string
 	cmd := &cobra.Command{
 		Use: "cp SOURCE TARGET", Short: "Copy a file from or to a node: NODE:/path on one side", Args: cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeCopy,
 		Example: `  skerry cp pump-3:/var/lib/app/data.csv .
   skerry cp app.conf pump-3:/etc/app/app.conf`,
 		Long: `Copy a file from or to a node. The node permits only the directories in its command.read and command.write, and the
@@ -117,7 +88,7 @@ func (a *App) download(ctx context.Context, node, path, local string) (err error
 	if err := os.Rename(tmp, local); err != nil {
 		return fmt.Errorf("copy to %s: %w", local, err)
 	}
-	_, err = fmt.Fprintf(a.Err, "%s:%s -> %s (%s, checked)\n", node, path, local, size(float64(n)))
+	_, err = fmt.Fprintf(a.Err, "%s:%s -> %s (%s, checked)\n", node, path, local, agent.Size(float64(n)))
 	return err
 }
 
@@ -151,6 +122,6 @@ func (a *App) upload(ctx context.Context, source string, to target) error {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return fmt.Errorf("copy %s: %w", source, err)
 	}
-	_, err = fmt.Fprintf(a.Err, "%s -> %s:%s (%s, checked)\n", source, to.node, to.path, size(float64(n)))
+	_, err = fmt.Fprintf(a.Err, "%s -> %s:%s (%s, checked)\n", source, to.node, to.path, agent.Size(float64(n)))
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -25,63 +26,70 @@ type getFlags struct {
 
 func (a *App) getCommand() *cobra.Command {
 	f := &getFlags{}
+	plurals, singulars := a.plurals()
 	cmd := &cobra.Command{
-		Use:   "get nodes|commands|tokens|events|enrollments|operators|access|audit [NAME]",
+		Use:   "get " + strings.Join(plurals, "|") + " [NAME]",
 		Short: "List what the cluster agent knows",
+		Long: `List what the cluster agent knows. Singular names do as well: ` + strings.Join(singulars, ", ") + `.
+
+-o json and -o yaml give the one object when NAME is given, and otherwise a list {"items":[…]}. With -w they give one
+object at a time (-o json: one a line), each with the field "change": added, modified or deleted. Instants are
+milliseconds since 1970. Tables take at most 100 columns, and cut what does not fit; -o wide cuts nothing.`,
 		Example: `  skerry get nodes -l site=harbour -w
+  skerry get node pump-3 -o json
   skerry get commands --node pump-3 --open
-  skerry get events -o json`,
-		Args:      cobra.RangeArgs(1, 2),
-		ValidArgs: []string{"nodes", "commands", "tokens", "events", "enrollments", "operators", "access", "audit"},
+  skerry get events -w -o json`,
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completeGet,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(f.format); err != nil {
 				return err
 			}
-			name := ""
-			if len(args) == 2 {
-				name = args[1]
+			k, err := a.kind(args[0])
+			if err == nil {
+				err = k.check(cmd.Flags().Changed, f.watch)
 			}
-			return a.get(cmd.Context(), args[0], name, f)
+			if err != nil {
+				return err
+			}
+			return a.get(cmd.Context(), k, strings.Join(args[1:], ""), f)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.format, "output", "o", "table", "table, wide, json, yaml or name")
+	a.formatFlag(cmd, &f.format)
 	flags.BoolVarP(&f.watch, "watch", "w", false, "after listing, print changes as they happen (nodes, commands, events)")
 	flags.StringVarP(&f.selector, "selector", "l", "", "only nodes with these labels: key=value,key2=value2")
 	flags.StringVar(&f.node, "node", "", "only what concerns this node (commands, events)")
 	flags.BoolVar(&f.open, "open", false, "only commands without a final state")
-	flags.IntVar(&f.limit, "limit", 0, "at most so many, the newest (0: the server's default)")
+	flags.IntVar(&f.limit, "limit", 0, "at most so many, the newest (commands, events, audit; 0: the server's default)")
+	a.completeFlag(cmd, "node", "nodes")
 	return cmd
 }
 
-func (a *App) get(ctx context.Context, kind, name string, f *getFlags) error {
+func (a *App) get(ctx context.Context, k kind, name string, f *getFlags) error {
 	c, _, err := a.client()
 	if err != nil {
 		return err
 	}
-	q := f.query()
-	switch strings.TrimSuffix(kind, "s") {
-	case "node":
-		return getAndWatch(ctx, c, a, listing[api.Node]{"/v1/nodes", name, q, nodeName, a.nodeColumns(),
-			func(ch *api.Change) *api.Node { return ch.Node }}, f)
-	case "command":
-		return getAndWatch(ctx, c, a, listing[api.CommandRecord]{"/v1/commands", name, q, commandName, a.commandColumns(),
-			func(ch *api.Change) *api.CommandRecord { return ch.Command }}, f)
-	case "event":
-		return getAndWatch(ctx, c, a, listing[api.EventRecord]{"/v1/events", name, q, eventName, a.eventColumns(),
-			func(ch *api.Change) *api.EventRecord { return ch.Event }}, f)
-	case "token":
-		return getAndWatch(ctx, c, a, listing[api.Token]{"/v1/tokens", name, q, tokenName, a.tokenColumns(), nil}, f)
-	case "enrollment":
-		return getAndWatch(ctx, c, a, listing[api.Enrollment]{"/v1/enrollments", name, q, enrollmentName, a.enrollmentColumns(), nil}, f)
-	case "operator":
-		return getAndWatch(ctx, c, a, listing[api.Operator]{"/v1/operators", name, q, operatorName, a.operatorColumns(), nil}, f)
-	case "access":
-		return getAndWatch(ctx, c, a, listing[api.AccessToken]{"/v1/access-tokens", name, q, accessName, a.accessColumns(), nil}, f)
-	case "audit":
-		return getAndWatch(ctx, c, a, listing[api.AuditEntry]{"/v1/audit", name, q, auditName, a.auditColumns(), nil}, f)
-	}
-	return usage(fmt.Errorf("get %q: wanted nodes, commands, tokens, events, enrollments, operators, access or audit", kind))
+	return k.get(ctx, c, name, f)
+}
+
+// listCommand is `GROUP list`: the same as `get`.
+func (a *App) listCommand(plural, short string) *cobra.Command {
+	f := &getFlags{}
+	cmd := &cobra.Command{Use: "list", Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFormat(f.format); err != nil {
+				return err
+			}
+			k, err := a.kind(plural)
+			if err != nil {
+				return err
+			}
+			return a.get(cmd.Context(), k, "", f)
+		}}
+	a.formatFlag(cmd, &f.format)
+	return cmd
 }
 
 func (f *getFlags) query() url.Values {
@@ -101,74 +109,50 @@ func (f *getFlags) query() url.Values {
 	return q
 }
 
-// listing is one kind that `get` lists. changed takes the item out of a watch's change; nil when it cannot be watched.
+// listing is one call of `get`.
 type listing[T any] struct {
-	path    string
-	name    string // only this one
-	query   url.Values
-	nameOf  func(T) string
-	columns []column[T]
-	changed func(*api.Change) *T
+	kind     kind
+	resource resource[T]
+	name     string // only this one
+	query    url.Values
+	format   string
+	watch    bool
 }
 
-func getAndWatch[T any](ctx context.Context, c *Client, a *App, l listing[T], f *getFlags) error {
-	if f.watch && l.changed == nil {
-		return usage(fmt.Errorf("%s cannot be watched; nodes, commands and events can", strings.TrimPrefix(l.path, "/v1/")))
+// list asks for what is there.
+func (l *listing[T]) list(ctx context.Context, c *Client) ([]T, error) {
+	if l.name != "" && l.resource.each && !l.watch {
+		var one T
+		err := c.Get(ctx, l.resource.pathOf(l.name), &one)
+		return []T{one}, err
 	}
-	short, cancel := within(ctx)
-	defer cancel()
 	var list api.List[T]
-	if err := c.Get(short, l.path+"?"+l.query.Encode(), &list); err != nil {
-		return err
+	if err := c.Get(ctx, l.resource.path+"?"+l.query.Encode(), &list); err != nil {
+		return nil, err
 	}
 	if l.name != "" {
-		list.Items = slices.DeleteFunc(list.Items, func(it T) bool { return l.nameOf(it) != l.name })
-		if len(list.Items) == 0 && !f.watch {
-			return fail(ExitNotFound, "no %s in %s", l.name, strings.TrimPrefix(l.path, "/v1/"))
+		list.Items = slices.DeleteFunc(list.Items, func(it T) bool { return l.resource.nameOf(it) != l.name })
+		if len(list.Items) == 0 && !l.watch {
+			return nil, fail(ExitNotFound, "no %s %q; skerry get %s lists them", l.kind.singular, l.name, l.kind.plural)
 		}
 	}
-	if err := show(a.Out, f.format, list.Items, l.nameOf, l.columns); err != nil || !f.watch {
-		return err
-	}
-	kind := strings.TrimSuffix(strings.TrimPrefix(l.path, "/v1/"), "s")
-	l.query.Set("kind", kind)
-	return c.Watch(ctx, l.query, func(ch *api.Change) error {
-		it := l.changed(ch)
-		if it == nil || l.name != "" && l.nameOf(*it) != l.name {
-			return nil
-		}
-		if f.format == "json" {
-			return writeJSON(a.Out, ch)
-		}
-		return showRow(a, f.format, ch.Type, *it, l)
-	})
+	return list.Items, nil
 }
 
-// showRow prints one changed item without the heading.
-func showRow[T any](a *App, format, change string, it T, l listing[T]) error {
-	if format == "yaml" {
-		if err := writeYAML(a.Out, it); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(a.Out, "---")
+func getAndWatch[T any](ctx context.Context, c *Client, a *App, l *listing[T]) error {
+	short, cancel := a.within(ctx)
+	items, err := l.list(short, c)
+	cancel()
+	if err != nil {
 		return err
 	}
-	if format == "name" {
-		_, err := fmt.Fprintln(a.Out, l.nameOf(it))
-		return err
+	if l.watch {
+		return l.follow(ctx, c, a, items)
 	}
-	t := &table{}
-	var cells []string
-	for _, col := range l.columns {
-		if !col.wide || format == "wide" {
-			cells = append(cells, col.cell(it))
-		}
+	if l.name != "" {
+		return showOne(a.Out, l.format, items[0], l.resource.nameOf, l.resource.columns)
 	}
-	if change == "deleted" {
-		cells = append(cells, "(deleted)")
-	}
-	t.add(cells...)
-	return t.write(a.Out)
+	return show(a.Out, l.format, items, l.resource.nameOf, l.resource.columns)
 }
 
 func nodeName(n api.Node) string             { return n.ID }
@@ -188,7 +172,7 @@ func (a *App) until(m api.Millis) string {
 		return "never"
 	}
 	if left := m.Time().Sub(a.Now()); left > 0 {
-		return "in " + span(left)
+		return "in " + agent.Span(left)
 	}
 	return "expired"
 }
@@ -198,4 +182,12 @@ func clock(m api.Millis) string {
 		return "-"
 	}
 	return m.Time().Local().Format(time.DateTime)
+}
+
+// instantOf is clock with milliseconds, for what happens within a second.
+func instantOf(m api.Millis) string {
+	if m == 0 {
+		return "-"
+	}
+	return m.Time().Local().Format("2006-01-02 15:04:05.000")
 }

@@ -28,8 +28,10 @@ func label(s string) (key, value string, err error) {
 }
 
 func (a *App) operatorCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "operator", Short: "Make and revoke certificates for people and systems that speak MQTT"}
-	cmd.AddCommand(a.operatorCreate(), a.deletion("revoke NAME", "Revoke an operator's certificate", "/v1/operators/", "revoked"))
+	cmd := &cobra.Command{Use: "operator", Short: "Make, list and revoke certificates for people and systems that speak MQTT"}
+	revoke := a.deletion("revoke NAME", "Revoke an operator's certificate", "/v1/operators/", "revoked")
+	revoke.ValidArgsFunction = a.complete("operators", 1)
+	cmd.AddCommand(a.operatorCreate(), a.listCommand("operators", "List operators' certificates"), revoke)
 	return cmd
 }
 
@@ -39,7 +41,7 @@ func (a *App) operatorCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a key here, have it certified, and write NAME.key, NAME.crt and ca.crt", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
 			if err != nil {
@@ -110,13 +112,13 @@ func writeFiles(files map[string]string) error {
 }
 
 func (a *App) accessCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "access", Short: "Make and revoke access tokens of the REST interface"}
+	cmd := &cobra.Command{Use: "access", Short: "Make, list and revoke access tokens of the REST interface"}
 	var role string
 	var ttl time.Duration
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make an access token and print a context file that holds it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, x, err := a.client()
 			if err != nil {
@@ -130,13 +132,19 @@ func (a *App) accessCommand() *cobra.Command {
 			if err := c.Post(ctx, "/v1/access-tokens", body, &t); err != nil {
 				return err
 			}
+			if _, err := fmt.Fprintf(a.Err, "access token %s, role %s, expires %s; to take it back: skerry access revoke %s\n", t.ID, t.Role,
+				a.until(t.Expires), t.ID); err != nil {
+				return err
+			}
 			return writeYAML(a.Out, map[string]any{"current": x.Name + "-" + args[0],
 				"contexts": []map[string]string{{"name": x.Name + "-" + args[0], "server": x.Server, "ca": x.CA, "token": t.Secret}}})
 		},
 	}
 	create.Flags().StringVar(&role, "role", string(api.RoleViewer), "viewer, operator or admin")
 	create.Flags().DurationVar(&ttl, "ttl", 0, "how long it lives (0: until revoked)")
-	cmd.AddCommand(create, a.deletion("revoke ID", "Revoke an access token", "/v1/access-tokens/", "revoked"))
+	revoke := a.deletion("revoke ID", "Revoke an access token", "/v1/access-tokens/", "revoked")
+	revoke.ValidArgsFunction = a.complete("access", 1)
+	cmd.AddCommand(create, a.listCommand("access", "List access tokens, without their secrets"), revoke)
 	return cmd
 }
 
@@ -158,6 +166,7 @@ func (a *App) contextCommand() *cobra.Command {
 			})
 		}}
 	use := &cobra.Command{Use: "use NAME", Short: "Make a context the current one", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeContext,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.withContexts(func(all *Contexts) (bool, error) {
 				_, err := all.pick(args[0])

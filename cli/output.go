@@ -4,30 +4,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
 // formats lists what -o takes.
-var formats = []string{"table", "wide", "json", "yaml", "name"}
+func formats() []string { return []string{"table", "wide", "json", "yaml", "name"} }
 
 func checkFormat(format string) error {
-	if !slices.Contains(formats, format) {
-		return usage(fmt.Errorf("-o %q: wanted one of %s", format, strings.Join(formats, ", ")))
+	if !slices.Contains(formats(), format) {
+		return usage(fmt.Errorf("-o %q: wanted one of %s", format, strings.Join(formats(), ", ")))
 	}
 	return nil
-}
-
-// column is one column of a table of T.
-type column[T any] struct {
-	title string
-	wide  bool // only with -o wide
-	cell  func(T) string
 }
 
 // show writes items as format says. name gives the line of -o name.
@@ -45,24 +40,18 @@ func show[T any](w io.Writer, format string, items []T, name func(T) string, col
 		}
 		return nil
 	}
-	t := &table{}
-	var heads []string
-	for _, c := range columns {
-		if !c.wide || format == "wide" {
-			heads = append(heads, c.title)
-		}
+	return newGrid(w, format, columns).page(items)
+}
+
+// showOne writes what a name was given for: in JSON and YAML the item itself, as kubectl does.
+func showOne[T any](w io.Writer, format string, item T, name func(T) string, columns []column[T]) error {
+	switch format {
+	case "json":
+		return writeJSON(w, item)
+	case "yaml":
+		return writeYAML(w, item)
 	}
-	t.add(heads...)
-	for _, it := range items {
-		var cells []string
-		for _, c := range columns {
-			if !c.wide || format == "wide" {
-				cells = append(cells, c.cell(it))
-			}
-		}
-		t.add(cells...)
-	}
-	return t.write(w)
+	return show(w, format, []T{item}, name, columns)
 }
 
 func writeJSON(w io.Writer, v any) error {
@@ -71,7 +60,8 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// writeYAML goes by way of JSON, so that both have the same field names.
+// writeYAML goes by way of JSON, so that both have the same field names. Instants are milliseconds, as everywhere; a
+// comment beside each tells it in words.
 func writeYAML(w io.Writer, v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -82,6 +72,9 @@ func writeYAML(w io.Writer, v any) error {
 		return err
 	}
 	plain(&node)
+	if len(node.Content) == 1 {
+		comment(node.Content[0], reflect.ValueOf(v))
+	}
 	enc := yaml.NewEncoder(w)
 	enc.SetIndent(2)
 	if err := enc.Encode(&node); err != nil {
@@ -98,42 +91,34 @@ func plain(n *yaml.Node) {
 	}
 }
 
-// table lines up cells with two spaces between columns; a cell is never wrapped, and tabs cannot come in.
-type table struct{ rows [][]string }
-
-func (t *table) add(cells ...string) {
-	for i, c := range cells {
-		if c == "" {
-			c = "-"
-		}
-		cells[i] = printable(c)
+// comment walks v beside the YAML it became and writes instants out.
+func comment(n *yaml.Node, v reflect.Value) {
+	for v.IsValid() && (v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface) && !v.IsNil() {
+		v = v.Elem()
 	}
-	t.rows = append(t.rows, cells)
-}
-
-func (t *table) write(w io.Writer) error {
-	var width []int
-	for _, r := range t.rows {
-		for i, c := range r {
-			if i == len(width) {
-				width = append(width, 0)
-			}
-			width[i] = max(width[i], len([]rune(c)))
-		}
+	if !v.IsValid() {
+		return
 	}
-	for _, r := range t.rows {
-		var b strings.Builder
-		for i, c := range r {
-			b.WriteString(c)
-			if i < len(r)-1 {
-				b.WriteString(strings.Repeat(" ", width[i]-len([]rune(c))+2))
+	if m, ok := v.Interface().(api.Millis); ok {
+		if m != 0 {
+			n.LineComment = m.Time().Format("2006-01-02T15:04:05.000Z07:00")
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := 0; n.Kind == yaml.SequenceNode && i < min(v.Len(), len(n.Content)); i++ {
+			comment(n.Content[i], v.Index(i))
+		}
+	case reflect.Struct:
+		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			for f, field := range v.Fields() {
+				if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name == n.Content[i].Value {
+					comment(n.Content[i+1], field)
+				}
 			}
 		}
-		if _, err := fmt.Fprintln(w, b.String()); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // printable replaces control characters: what a node says must not move the reader's cursor.
@@ -149,7 +134,7 @@ func printable(s string) string {
 // clip shortens s to n characters.
 func clip(s string, n int) string {
 	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
+		return string(r[:max(n-1, 0)]) + "…"
 	}
 	return s
 }
@@ -159,33 +144,13 @@ func age(now time.Time, m api.Millis) string {
 	if m == 0 {
 		return "-"
 	}
-	return span(now.Sub(m.Time()))
+	return agent.Span(now.Sub(m.Time()))
 }
 
-func span(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0s"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
+// many writes a number with its noun.
+func many(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
-
-// size writes bytes with a binary unit.
-func size(n float64) string {
-	for _, u := range []string{"B", "KiB", "MiB", "GiB"} {
-		if n < 1024 {
-			if u == "B" {
-				return fmt.Sprintf("%.0f B", n)
-			}
-			return fmt.Sprintf("%.1f %s", n, u)
-		}
-		n /= 1024
-	}
-	return fmt.Sprintf("%.1f TiB", n)
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -70,7 +71,7 @@ func (a *App) queryCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
 			if err != nil {
@@ -89,7 +90,7 @@ func (a *App) queryCommand() *cobra.Command {
 			return a.printAnswer(ans, format)
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, wide, json or yaml")
 	cmd.Flags().DurationVar(&span, "range", 0, "a range of this length until now, in place of an instant")
 	cmd.Flags().DurationVar(&step, "step", time.Minute, "distance of two points of a range")
 	return cmd
@@ -113,7 +114,10 @@ func (a *App) printAnswer(ans answer, format string) error {
 		_, err := fmt.Fprintln(a.Err, "no series")
 		return err
 	}
-	t := &table{}
+	t := &table{limit: maxColumns}
+	if format == "wide" {
+		t.limit = 0
+	}
 	for _, p := range points {
 		if ans.Data.ResultType == "vector" {
 			t.add(fmt.Sprint(p.Value[1]), metric(p.Metric))
@@ -178,7 +182,7 @@ func (a *App) topCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			ctx, cancel := within(cmd.Context())
+			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
 			if err != nil {
@@ -258,28 +262,28 @@ func usageColumns() []column[usageRow] {
 		return fmt.Sprintf("%.0f%%", v*100)
 	}
 	return []column[usageRow]{
-		{"NODE", false, func(r usageRow) string { return r.Node }},
-		{"STATE", false, func(r usageRow) string { return r.State }},
-		{"CPU", false, func(r usageRow) string { return percent(r.CPUFraction) }},
-		{"LOAD1", false, func(r usageRow) string {
+		{"NODE", always, func(r usageRow) string { return r.Node }},
+		{"STATE", always, func(r usageRow) string { return r.State }},
+		{"CPU", always, func(r usageRow) string { return percent(r.CPUFraction) }},
+		{"LOAD1", always, func(r usageRow) string {
 			if r.Load1 < 0 {
 				return "-"
 			}
 			return fmt.Sprintf("%.2f", r.Load1)
 		}},
-		{"MEMORY", false, func(r usageRow) string { return percent(r.MemoryUsed) }},
-		{"DISK", false, func(r usageRow) string { return percent(r.DiskUsed) }},
-		{"AGENT", false, func(r usageRow) string {
+		{"MEMORY", always, func(r usageRow) string { return percent(r.MemoryUsed) }},
+		{"DISK", always, func(r usageRow) string { return percent(r.DiskUsed) }},
+		{"AGENT", always, func(r usageRow) string {
 			if r.AgentRSS < 0 {
 				return "-"
 			}
-			return size(r.AgentRSS)
+			return agent.Size(r.AgentRSS)
 		}},
-		{"SEEN", false, func(r usageRow) string {
+		{"SEEN", always, func(r usageRow) string {
 			if r.SeenSeconds < 0 {
 				return "-"
 			}
-			return span(time.Duration(r.SeenSeconds * float64(time.Second)))
+			return agent.Span(time.Duration(r.SeenSeconds * float64(time.Second)))
 		}},
 	}
 }

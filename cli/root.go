@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 )
 
+// defaultRequestTimeout is long for a person, and enough for a large fleet's list over a slow link.
+const defaultRequestTimeout = 30 * time.Second
+
 // App is one run of the command line.
 type App struct {
 	Out, Err io.Writer
@@ -18,9 +22,10 @@ type App struct {
 	Env      func(string) string
 	Now      func() time.Time
 
-	context   string // --context
-	server    string // --server, in place of the context's
-	tokenFile string // --token-file, in place of the context's token
+	context   string        // --context
+	server    string        // --server, in place of the context's
+	timeout   time.Duration // --request-timeout
+	tokenFile string        // --token-file, in place of the context's token
 }
 
 // Main runs the command line args (without the program's name) and returns the exit code.
@@ -37,7 +42,7 @@ func (a *App) root() *cobra.Command {
 		Long: `Look after far-edge nodes: watch them, command them, admit and remove them.
 
 Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster agent unreachable, 6 conflict,
-7 a command ended otherwise than succeeded, 8 not finished within --timeout.`,
+7 a command ended otherwise than succeeded, 8 not finished within --timeout, 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs, // an unknown command is ours to refuse, with our exit code
@@ -50,6 +55,14 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 	flags.StringVar(&a.context, "context", "", "context to use, in place of the current one")
 	flags.StringVar(&a.server, "server", "", "https://host:port of the cluster agent, in place of the context's")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token, read for every request, in place of the context's")
+	flags.DurationVar(&a.timeout, "request-timeout", defaultRequestTimeout, "give up on an answer of the cluster agent after this")
+	_ = root.RegisterFlagCompletionFunc("context", a.completeContext) // the flag is there
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if a.timeout <= 0 {
+			return usage(fmt.Errorf("--request-timeout %s: wanted a duration above zero", a.timeout))
+		}
+		return nil
+	}
 	root.AddCommand(a.getCommand(), a.describeCommand(), a.runCommand(), a.cancelCommand(), a.topCommand(), a.queryCommand(),
 		a.logsCommand(), a.cpCommand(), a.tokenCommand(), a.approveCommand(), a.nodeCommand(), a.operatorCommand(),
 		a.accessCommand(), a.contextCommand(), a.doctorCommand(), a.bundleCommand(), a.demoCommand(), a.versionCommand())
@@ -106,12 +119,23 @@ func (a *App) client() (*Client, Context, error) {
 		x.TokenFile = a.tokenFile
 	}
 	c, err := NewClient(x)
+	if err == nil {
+		c.patience = a.patience()
+	}
 	return c, x, err
 }
 
 // within gives a command that should answer at once a deadline.
-func within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, time.Minute)
+func (a *App) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, a.patience(), errSlow{a.patience()})
+}
+
+// patience is --request-timeout; of an App that parsed no flags, its default.
+func (a *App) patience() time.Duration {
+	if a.timeout <= 0 {
+		return defaultRequestTimeout
+	}
+	return a.timeout
 }
 
 func (a *App) versionCommand() *cobra.Command {

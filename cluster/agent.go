@@ -31,6 +31,7 @@ import (
 type Agent struct {
 	cfg     configs.Cluster
 	log     *slog.Logger
+	own     *ownLog
 	started time.Time
 	topics  mqtt.Topics
 	codec   *mqtt.Codec
@@ -79,11 +80,12 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
-	log, err := agent.NewLogger(w, &level, cfg.Log.Format)
+	own := &ownLog{}
+	log, err := agent.NewLogger(io.MultiWriter(own, w), &level, cfg.Log.Format)
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, started: time.Now(), strangers: rate.NewLimiter(1, strangersBurst)}
+	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now(), strangers: rate.NewLimiter(1, strangersBurst)}
 	if a.topics, err = mqtt.NewTopics(cfg.MQTT.Root, cfg.Cluster); err != nil {
 		return nil, err
 	}

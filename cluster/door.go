@@ -60,8 +60,7 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		return ExitConfig
 	}
 	if wrong := wrongCommand(set.Args()); wrong != "" {
-		d.printf(d.Err, "skerry-cluster: %s\n\n", wrong)
-		set.Usage()
+		d.printf(d.Err, "skerry-cluster: %s; see: skerry-cluster --help\n", wrong)
 		return ExitConfig
 	}
 	command := set.Arg(0)
@@ -102,16 +101,16 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	return ExitOK
 }
 
-// wrongCommand tells what is wrong with the arguments that are no flags; empty for nothing.
+// wrongCommand tells what is wrong with the command itself; empty: nothing.
 func wrongCommand(args []string) string {
-	commands := []string{"run", "config", "broker-config", "version"}
+	const known = "run, config, broker-config or version"
 	switch {
 	case len(args) == 0:
-		return "no command; wanted " + strings.Join(commands, ", ")
-	case !slices.Contains(commands, args[0]):
-		return fmt.Sprintf("unknown command %q; wanted %s", args[0], strings.Join(commands, ", "))
+		return "no command; wanted " + known
+	case !slices.Contains([]string{"run", "config", "broker-config", "version"}, args[0]):
+		return fmt.Sprintf("unknown command %q; wanted %s", args[0], known)
 	case len(args) > 1:
-		return fmt.Sprintf("%s takes no argument, but %q is one", args[0], args[1])
+		return fmt.Sprintf("%s takes no argument; got %q", args[0], args[1:])
 	}
 	return ""
 }

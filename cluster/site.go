@@ -159,7 +159,7 @@ func (a fleet) Watch(ctx context.Context, q rest.WatchQuery, take func(api.Chang
 			if !ok {
 				return commands.Err()
 			}
-			if wants("command") && !ch.Deleted && (q.Node == "" || q.Node == ch.Item.Node) {
+			if wants("command") && !ch.Deleted && (q.Node == "" || q.Node == ch.Item.Node) && (len(q.IDs) == 0 || slices.Contains(q.IDs, ch.Item.ID)) {
 				c = api.Change{Kind: "command", Type: changeType(ch.Deleted), Command: &ch.Item}
 			}
 		case ch, ok := <-events.Changes():
@@ -196,9 +196,7 @@ func (a fleet) initial(q rest.WatchQuery, nodes []api.Node, take func(api.Change
 		}
 	}
 	if len(q.Kinds) == 0 || slices.Contains(q.Kinds, "command") {
-		f := openCommands(q.Node)
-		f.Open = false
-		all, err := a.journal.List(f)
+		all, err := a.commandsOf(q)
 		if err != nil {
 			return err
 		}
@@ -209,6 +207,26 @@ func (a fleet) initial(q rest.WatchQuery, nodes []api.Node, take func(api.Change
 		}
 	}
 	return nil
+}
+
+// commandsOf lists the commands that a watch is about.
+func (a fleet) commandsOf(q rest.WatchQuery) ([]api.CommandRecord, error) {
+	if len(q.IDs) == 0 {
+		f := openCommands(q.Node)
+		f.Open = false
+		return a.journal.List(f)
+	}
+	var out []api.CommandRecord
+	for _, id := range q.IDs {
+		rec, found, err := a.journal.Get(id)
+		if err != nil {
+			return nil, err
+		}
+		if found && (q.Node == "" || q.Node == rec.Node) {
+			out = append(out, rec)
+		}
+	}
+	return out, nil
 }
 
 // admission is the REST side of enrolment and access.

@@ -56,6 +56,7 @@ func (s *streams) deliver(node, sid string, f *api.Frame) error {
 	owner := s.nodes[sid]
 	s.mu.Unlock()
 	if owner != node {
+		s.hangUp(node, sid, f)
 		return fmt.Errorf("stream %s of node %s: %w: %w", sid, node, mqtt.ErrNoStream, mqtt.ErrDiscard)
 	}
 	if err := s.mux.Deliver(sid, f); err != nil {

@@ -78,8 +78,7 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	}
 	command := f.set.Arg(0)
 	if wrong := f.wrong(); wrong != "" {
-		d.printf(d.Err, "skerry-edge: %s\n\n", wrong)
-		f.set.Usage()
+		d.printf(d.Err, "skerry-edge: %s; see: skerry-edge --help\n", wrong)
 		return ExitConfig
 	}
 	switch command {
@@ -131,18 +130,18 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 	return ExitOK
 }
 
-// wrong tells what is wrong with the command line; empty for nothing.
+// wrong tells what is wrong with the command itself; empty: nothing.
 func (f *flags) wrong() string {
-	commands := []string{"run", "status", "doctor", "config", "version"}
-	switch command := f.set.Arg(0); {
-	case command == "":
-		return "no command; wanted " + strings.Join(commands, ", ")
-	case !slices.Contains(commands, command):
-		return fmt.Sprintf("unknown command %q; wanted %s", command, strings.Join(commands, ", "))
-	case f.set.NArg() > 1:
-		return fmt.Sprintf("%s takes no argument, but %q is one", command, f.set.Arg(1))
+	const known = "run, status, doctor, config or version"
+	switch args := f.set.Args(); {
+	case len(args) == 0:
+		return "no command; wanted " + known
+	case !slices.Contains([]string{"run", "status", "doctor", "config", "version"}, args[0]):
+		return fmt.Sprintf("unknown command %q; wanted %s", args[0], known)
+	case len(args) > 1:
+		return fmt.Sprintf("%s takes no argument; got %q", args[0], args[1:])
 	case f.output != "text" && f.output != "json":
-		return fmt.Sprintf("--output %q; wanted text or json", f.output)
+		return fmt.Sprintf("-o %q: wanted text or json", f.output)
 	}
 	return ""
 }

@@ -45,25 +45,6 @@ func TestAJoinThatCanNeverWorkIsAFaultOfTheConfiguration(t *testing.T) {
 	}
 }
 
-func TestACommandLineThatIsWrongSaysWhatIs(t *testing.T) {
-	for _, c := range []struct {
-		args []string
-		says string
-	}{
-		{nil, "no command; wanted run, status"},
-		{[]string{"rum"}, `unknown command "rum"`},
-		{[]string{"status", "now"}, `status takes no argument, but "now" is one`},
-		{[]string{"status", "-o", "yaml"}, `--output "yaml"; wanted text or json`},
-		{[]string{"status", "--bogus"}, "unknown flag: --bogus"},
-	} {
-		exit, out, errs := door(t, t.TempDir(), c.args...)
-		first, _, _ := strings.Cut(errs, "\n")
-		if exit != ExitConfig || !strings.Contains(first, c.says) || out != "" {
-			t.Errorf("%q: exit %d, says %q; wanted 2 and %q", c.args, exit, first, c.says)
-		}
-	}
-}
-
 // TestTheDoctorKnowsThatADeviceWaits has a device that was given its join string on the command line of an earlier start.
 func TestTheDoctorKnowsThatADeviceWaits(t *testing.T) {
 	s := &enrolment.Service{}

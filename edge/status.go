@@ -140,14 +140,13 @@ func (s *Status) write(w io.Writer) error {
 	if s.Link.Connected {
 		link = fmt.Sprintf("up for %s at %s", s.age(s.Link.Since), s.Link.Server)
 	} else if s.Link.NextTry > s.Now {
-		link += fmt.Sprintf("; next try in %s", s.Link.NextTry.Time().Sub(s.Now.Time()).Round(time.Second))
+		link += fmt.Sprintf("; next try in %s", agent.Span(s.Link.NextTry.Time().Sub(s.Now.Time())))
 	}
 	certificate := "none yet"
 	if s.Enrolled {
-		left := s.Certificate.NotAfter.Time().Sub(s.Now.Time())
-		certificate = "valid for " + agent.Long(left) + " more"
-		if left <= 0 {
-			certificate = "expired " + agent.Long(-left) + " ago"
+		certificate = "expired"
+		if left := s.Certificate.NotAfter.Time().Sub(s.Now.Time()); left > 0 {
+			certificate = "valid for " + agent.Span(left) + " more"
 		}
 	}
 	if s.Trouble != "" {
@@ -164,8 +163,10 @@ backlog      %d batches, %d events, %s; %s written to flash
 dropped      %d samples, %d events, %d alarms; %d samples down-sampled
 commands     %d open
 config       %s
-`, s.Node, s.Cluster, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, size(s.Link.BytesIn), size(s.Link.BytesOut), certificate,
-		s.Now.Time().Format(time.RFC3339), s.TimeQuality, s.Backlog.Batches, s.Backlog.Events, size(uint64(s.Backlog.Bytes)), size(uint64(s.FlashBytes)),
+`, s.Node, s.Cluster, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, agent.Size(float64(s.Link.BytesIn)),
+		agent.Size(float64(s.Link.BytesOut)), certificate,
+		s.Now.Time().Format(time.RFC3339), s.TimeQuality, s.Backlog.Batches, s.Backlog.Events, agent.Size(float64(s.Backlog.Bytes)),
+		agent.Size(float64(s.FlashBytes)),
 		d.Samples, d.Events, d.Alarms, d.Downsampled, len(s.Commands), s.Config)
 	if err != nil {
 		return err
@@ -180,21 +181,8 @@ config       %s
 	return nil
 }
 
-// size writes a number of bytes as people read it.
-func size(n uint64) string {
-	for _, unit := range []struct {
-		name  string
-		bytes float64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if float64(n) >= unit.bytes {
-			return fmt.Sprintf("%.1f %s", float64(n)/unit.bytes, unit.name)
-		}
-	}
-	return fmt.Sprintf("%d B", n)
-}
-
-func (s *Status) age(since api.Millis) time.Duration {
-	return s.Now.Time().Sub(since.Time()).Round(time.Second)
+func (s *Status) age(since api.Millis) string {
+	return agent.Span(s.Now.Time().Sub(since.Time()))
 }
 
 // keepFloor writes the clock floor once an hour, so that a device without a battery-backed clock starts near the truth.

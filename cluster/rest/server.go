@@ -48,6 +48,8 @@ func New(site Site, version string) *Server {
 	s.admission()
 	s.observation()
 	s.streams()
+	s.live()
+	s.self()
 	s.plain()
 	return s
 }

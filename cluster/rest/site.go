@@ -46,6 +46,7 @@ type WatchQuery struct {
 	Node     string
 	Selector string
 	Initial  bool
+	IDs      []string // of commands; none asks for all. Nodes and events are not told by it
 }
 
 // Orders is the one door for commands.
@@ -102,11 +103,14 @@ type Site struct {
 	Orders    Orders
 	Admission Admission
 	Files     Files
+	Live      Live
 	Status    func() api.ClusterStatus
 	PromQL    http.Handler // /api/v1/…
 	Enroll    http.Handler // /v1/enroll, /v1/renew, /v1/ca, /v1/time; for devices, which authenticate themselves
 	Metrics   http.Handler
-	Ready     func() error // nil when the agent can do its work
+	Ready     func() error           // nil when the agent can do its work
+	Log       func() []byte          // the end of the agent's own log; nil when it keeps none
+	Config    func() (string, error) // what is in force, without secrets
 	// Closing ends answers that would go on for ever, ahead of the server's own stop; nil never does.
 	Closing context.Context
 }

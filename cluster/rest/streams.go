@@ -28,7 +28,7 @@ const (
 func (s *Server) streams() {
 	s.stream(route{http.MethodGet, "/v1/watch", "watch", "Follow changes of nodes, commands and events", "site", api.RoleViewer, "", ""}, s.watch,
 		&huma.Operation{Description: "Server-sent events; the data of each is a Change. Query: kind (node, command, event; may repeat), node, " +
-			"selector, initial=true to begin with what is there.", Responses: described("text/event-stream")})
+			"selector, id (of a command; may repeat), initial=true to begin with what is there.", Responses: described("text/event-stream")})
 	s.stream(route{http.MethodGet, "/v1/nodes/{id}/logs", "node-logs", "Read a node's log", "nodes", api.RoleOperator, "log.read", "id"}, s.logs,
 		&huma.Operation{Description: "Query: source (agent, or a path that the node permits), lines, follow. A fault after the beginning is in " +
 			"the trailer Skerry-Error.", Responses: described("text/plain")})
@@ -91,7 +91,7 @@ const keepWatch = 20 * time.Second
 
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ Principal) error {
 	q := r.URL.Query()
-	query := WatchQuery{Kinds: q["kind"], Node: q.Get("node"), Selector: q.Get("selector"), Initial: q.Get("initial") == "true"}
+	query := WatchQuery{Kinds: q["kind"], Node: q.Get("node"), Selector: q.Get("selector"), Initial: q.Get("initial") == "true", IDs: q["id"]}
 	for _, k := range query.Kinds {
 		if k != "node" && k != "command" && k != "event" {
 			return invalid("kind", k, "node, command or event")

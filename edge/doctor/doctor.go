@@ -128,7 +128,7 @@ func (p *Patient) join(context.Context) Finding {
 	f := Finding{Detail: fmt.Sprintf("token %s for %s, until %s", p.Join.ID, strings.Join(p.Join.Endpoints, ", "),
 		p.Join.Expires.Time().UTC().Format(time.RFC3339))}
 	if late := p.Clock.Now().Sub(p.Join.Expires.Time()); late > 0 {
-		f.Detail += fmt.Sprintf(": expired %s ago, if this device's clock is right", agent.Long(late))
+		f.Detail += fmt.Sprintf(": expired %s ago, if this device's clock is right", agent.Span(late))
 	}
 	return f
 }
@@ -154,7 +154,7 @@ func (p *Patient) certificate(context.Context) Finding {
 	now := p.Clock.Now()
 	left := leaf.NotAfter.Sub(now)
 	if left > 0 {
-		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, agent.Long(left))}
+		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, agent.Span(left))}
 	}
 	return Finding{Exit: ExitCertificate, Detail: "the node's certificate has expired",
 		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),

@@ -154,7 +154,7 @@ func TestAHealthyNodeIsTakenThroughEveryStep(t *testing.T) {
 		"after it":                 {enrolled(t, s, at127), []string{"clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},
 		"while the agent runs":     {silentBroker, []string{"clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},
 		"clock in 1970":            {behind, []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "behind what is surely past"},
-		"expired by its own clock": {joining(late), []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "expired 1h ago, if this device's clock is right"},
+		"expired by its own clock": {joining(late), []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "expired 60m ago, if this device's clock is right"},
 		"the last endpoint serves": {joining(wrongFirst), []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "but not with " + strings.TrimPrefix(other.URL, "https://")},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,11 +25,8 @@ type goPackage struct {
 	Dir        string
 	GoFiles    []string
 	Imports    []string
-
-	TestImports, XTestImports []string
-
-	Standard bool
-	Module   *struct{ Path string }
+	Standard   bool
+	Module     *struct{ Path string }
 }
 
 func list(t *testing.T, args ...string) []goPackage {
@@ -96,10 +93,11 @@ func TestEachPartImportsOnlyWhatItMay(t *testing.T) {
 	}
 }
 
-func TestNothingButTestsImportsTests(t *testing.T) {
+// TestWhatIsShippedHoldsNoTestCode lets _test files have their helpers there, and nothing else.
+func TestWhatIsShippedHoldsNoTestCode(t *testing.T) {
 	for from, allowed := range arrows {
 		if slices.Contains(allowed, "test") {
-			t.Errorf("%s may import test/; what a product links must not hold test code", from)
+			t.Errorf("%s may import test/; wanted no such arrow", from)
 		}
 	}
 	for _, p := range list(t, "./...") {

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -187,7 +186,7 @@ func (s *site) enroll(ctx context.Context, prefix string, n int) ([]client, erro
 		request := &api.EnrollRequest{Node: id.Node, CSR: csr}
 		reply, err := service.Enroll(ctx, join, request)
 		// The service takes only so many from one address, and all of them come from this one.
-		for p := (*api.Problem)(nil); errors.As(err, &p) && p.Status == http.StatusTooManyRequests && agent.Wait(ctx, time.Second); {
+		for busy := (*identity.BusyError)(nil); errors.As(err, &busy) && agent.Wait(ctx, max(busy.Wait, time.Second)); {
 			reply, err = service.Enroll(ctx, join, request)
 		}
 		if err != nil {

@@ -15,6 +15,33 @@ import (
 // random and the cluster agent is killed. Afterwards every sample is stored or reported as given up, and every command has
 // one end, the same on its node, in REST and over MQTT, and was done at most once.
 func TestEverythingIsAccountedForWhenTheClusterAgentIsKilled(t *testing.T) {
+	profile := swarm.DefaultProfile()
+	profile.Nodes, profile.Cadence, profile.Series, profile.BatchRows = 200, time.Second, 5, 2
+	profile.Churn = swarm.Churn{PerMinute: 1, Reset: 0.5, Away: 2 * time.Second}
+	profile.Slow.Share = 0.05
+	profile.Sleep = swarm.Sleep{Share: 0.05, Awake: 8 * time.Second, Asleep: 4 * time.Second}
+	profile.Handlers = []swarm.Handler{{Verb: "work", Duration: 500 * time.Millisecond, Fail: 0.2}}
+	judgeSwarm(t, play(t, profile, killed))
+}
+
+// TestGapsAreExactlyWhatTheOutboxesGaveUp cuts nodes off whose outboxes hold a few seconds only.
+func TestGapsAreExactlyWhatTheOutboxesGaveUp(t *testing.T) {
+	profile := swarm.DefaultProfile()
+	profile.Nodes, profile.Cadence, profile.Series, profile.Outbox.MemoryBytes = 40, 200*time.Millisecond, 5, 8<<10
+	a := play(t, profile, overflowing).Account
+	t.Logf("%+v", a.Samples)
+	if a.Samples.Reported == 0 || a.Samples.Missing == 0 || a.Samples.Missing > a.Samples.Reported {
+		t.Errorf("samples %+v; wanted some to be given up, and no more missing", a.Samples)
+	}
+}
+
+// play runs a swarm of profile against a cluster agent of its own, and wants that everything is accounted for.
+func play(t *testing.T, profile swarm.Profile, script string) *swarm.Result {
+	t.Helper()
+	sc, err := swarm.ParseScenario([]byte(script))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	program, err := Program("skerry-cluster")
@@ -36,12 +63,6 @@ func TestEverythingIsAccountedForWhenTheClusterAgentIsKilled(t *testing.T) {
 	if err := tier.Await(ctx); err != nil {
 		t.Fatal(err)
 	}
-	profile := swarm.DefaultProfile()
-	profile.Nodes, profile.Cadence, profile.Series, profile.BatchRows = 200, time.Second, 5, 2
-	profile.Churn = swarm.Churn{PerMinute: 1, Reset: 0.5, Away: 2 * time.Second}
-	profile.Slow.Share = 0.05
-	profile.Sleep = swarm.Sleep{Share: 0.05, Awake: 8 * time.Second, Asleep: 4 * time.Second}
-	profile.Handlers = []swarm.Handler{{Verb: "work", Duration: 500 * time.Millisecond, Fail: 0.2}}
 	profile.Link.BackoffMax, profile.Link.StableAfter, profile.Outbox.AckTimeout = 2*time.Second, 5*time.Second, 5*time.Second
 	site, err := swarm.NewSite(ctx, tier.Access)
 	if err != nil {
@@ -63,7 +84,7 @@ func TestEverythingIsAccountedForWhenTheClusterAgentIsKilled(t *testing.T) {
 			return err
 		}
 		defer end()
-		err = p.Play(ctx, killed(t))
+		err = p.Play(ctx, sc)
 		result = p.Result()
 		return err
 	})
@@ -73,12 +94,10 @@ func TestEverythingIsAccountedForWhenTheClusterAgentIsKilled(t *testing.T) {
 	if result == nil || result.Account == nil {
 		t.Fatal("there is no account")
 	}
-	judgeSwarm(t, result)
+	return result
 }
 
-func killed(t *testing.T) swarm.Scenario {
-	t.Helper()
-	sc, err := swarm.ParseScenario([]byte(`
+const killed = `
 name: killed
 limit: 2m
 steps:
@@ -94,12 +113,23 @@ steps:
   - {do: hold, for: 10s}
   - {do: drain, within: 40s}
   - {do: account}
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sc
-}
+`
+
+const overflowing = `
+name: overflowing
+limit: 2m
+steps:
+  - {do: ramp, rate: 100}
+  - {do: await, share: 1, within: 20s}
+  - {do: hold, for: 2s}
+  - {do: reset, share: 1}
+  - {do: cut, share: 0.7}
+  - {do: hold, for: 12s}
+  - {do: back}
+  - {do: await, share: 1, within: 30s}
+  - {do: drain, within: 40s}
+  - {do: account}
+`
 
 // judgeSwarm wants that what was to be shown was there to be seen.
 func judgeSwarm(t *testing.T, r *swarm.Result) {

@@ -39,7 +39,9 @@ func mqttPage(c comments) string {
 ## Who may do what
 
 A node publishes what goes up and receives what comes down, under its own id. A viewer subscribes, for one node or with
-` + "`+`" + ` for all, to ` + readable() + `. An operator also publishes ` + "`request/{id}`" + `. Nobody writes to a device but the cluster agent.
+` + "`+`" + ` for all, to ` + kindNames(mqtt.Readable(api.RoleViewer)) + `. An operator also reads what becomes of commands, their output included
+(` + kindNames(mqtt.Readable(api.RoleOperator)[len(mqtt.Readable(api.RoleViewer)):]) + `), and publishes ` + "`request/{id}`" + `. Nobody reads what is ordered,
+or streams, and nobody writes to a device but the cluster agent.
 
 Ask for a command as an operator and follow it:
 
@@ -54,9 +56,9 @@ Ask for a command as an operator and follow it:
 	return b.String()
 }
 
-func readable() string {
+func kindNames(kinds []mqtt.Kind) string {
 	var names []string
-	for _, k := range mqtt.Readable() {
+	for _, k := range kinds {
 		e, _ := mqtt.EntryOf(k)
 		names = append(names, "`"+e.Suffix+"`")
 	}

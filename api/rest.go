@@ -1,8 +1,9 @@
 package api
 
-// List is the body of every REST answer that lists.
+// List is the body of every REST answer that lists. Continue, when it is there, asks for the page that follows.
 type List[T any] struct {
-	Items []T `json:"items"`
+	Items    []T    `json:"items"`
+	Continue string `json:"continue,omitempty"`
 }
 
 // CommandRequest is the body of POST /v1/commands: one command to each of Nodes, or to every node that Selector matches
@@ -21,7 +22,7 @@ type CommandRequest struct {
 type TokenRequest struct {
 	TTL      string            `json:"ttl"`
 	MaxUses  int               `json:"maxUses"`
-	Approval bool              `json:"approval"`
+	Approval bool              `json:"approval,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,10 +58,28 @@ func (a gate) Audit(who rest.Principal, action, object, result string) {
 	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: access.ViaREST, From: who.From, Action: action, Object: object, Result: result})
 }
 
-func (a gate) AuditLog(limit int) ([]api.AuditEntry, error) {
-	list, err := a.audit.List(time.Time{}, limit)
-	slices.Reverse(list)
-	return list, err
+func (a gate) AuditLog(p rest.Page) ([]api.AuditEntry, string, error) {
+	before, err := readNumber(p.Continue)
+	if err != nil {
+		return nil, "", err
+	}
+	list, err := a.audit.List(access.AuditQuery{Before: before, Limit: p.Limit})
+	if len(list) == 0 || len(list) < p.Limit || err != nil {
+		return list, "", err
+	}
+	return list, strconv.FormatUint(list[len(list)-1].ID, 10), nil
+}
+
+// readNumber reads where a page of numbered items goes on; empty is 0, which is above all.
+func readNumber(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n == 0 {
+		return 0, badRequest("continue", fmt.Errorf("%.40q; wanted what the page before said", text))
+	}
+	return n, nil
 }
 
 // record appends to the audit log. A full disk must not keep an administrator from freeing it, so it only shouts.
@@ -111,10 +130,16 @@ func (a fleet) Remove(ctx context.Context, node, by string) error {
 	return a.telemetry.DeleteNode(ctx, node)
 }
 
-func (a fleet) Events(node string, limit int) ([]api.EventRecord, error) {
-	list, err := a.registry.Events().List(registry.EventFilter{Node: node, Limit: limit})
-	slices.Reverse(list)
-	return list, err
+func (a fleet) Events(p rest.Page) ([]api.EventRecord, string, error) {
+	before, err := readNumber(p.Continue)
+	if err != nil {
+		return nil, "", err
+	}
+	list, err := a.registry.Events().List(registry.EventFilter{Node: p.Node, Before: before, Limit: p.Limit})
+	if len(list) == 0 || len(list) < p.Limit || err != nil {
+		return list, "", err
+	}
+	return list, strconv.FormatUint(list[len(list)-1].ID, 10), nil
 }
 
 func nodeProblem(node string, err error) error {
@@ -237,7 +262,7 @@ func (a admission) Deny(_ context.Context, id, by string) error {
 	return err
 }
 
-func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest) (api.Operator, error) {
+func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest, by string) (api.Operator, error) {
 	var ttl time.Duration
 	if req.TTL != "" {
 		var err error
@@ -245,7 +270,7 @@ func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest) (a
 			return api.Operator{}, badRequest("ttl", err)
 		}
 	}
-	return a.enroll.IssueOperator(enroll.OperatorSpec{Name: req.Name, Role: req.Role, CSR: req.CSR, TTL: ttl})
+	return a.enroll.IssueOperator(enroll.OperatorSpec{Name: req.Name, Role: req.Role, CSR: req.CSR, TTL: ttl, By: by})
 }
 
 func (a admission) Operators() ([]api.Operator, error) { return a.enroll.ListOperators() }

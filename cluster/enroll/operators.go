@@ -74,7 +74,7 @@ func (s *Service) IssueOperator(spec OperatorSpec) (api.Operator, error) {
 	if err != nil {
 		return api.Operator{}, fmt.Errorf("issue operator certificate: %w", err)
 	}
-	s.cfg.Log.Info("operator certificate issued", agent.KeyBy, spec.By)
+	s.cfg.Log.Info("operator certificate issued", agent.KeyOperator, spec.Name, agent.KeyBy, spec.By)
 	op.PEM, op.CA = string(certPEM(cert.Raw)), string(s.cfg.Authority.BundlePEM())
 	return op, nil
 }

@@ -189,10 +189,17 @@ func listOf[T any](items []T, err error) (*list[T], error) {
 	if err != nil {
 		return nil, problemOf(err)
 	}
+	return pageOf(items, "", nil)
+}
+
+func pageOf[T any](items []T, next string, err error) (*list[T], error) {
+	if err != nil {
+		return nil, problemOf(err)
+	}
 	if items == nil {
 		items = []T{} // [] in JSON, not null
 	}
-	return &list[T]{Body: api.List[T]{Items: items}}, nil
+	return &list[T]{Body: api.List[T]{Items: items, Continue: next}}, nil
 }
 
 // one is an answer with one item.

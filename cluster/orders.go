@@ -155,7 +155,7 @@ func (a orders) targets(req api.CommandRequest) ([]string, error) {
 	}
 	if len(out) == 0 {
 		return nil, &api.Problem{Status: http.StatusNotFound, Title: "no node matches", Code: "selector_empty",
-			Detail: fmt.Sprintf("no node has the labels %q", req.Selector), Cure: "skerry get nodes -o wide shows labels"}
+			Detail: fmt.Sprintf("no node has the labels %.80q", req.Selector), Cure: "skerry get nodes -o wide shows labels"}
 	}
 	return out, nil
 }
@@ -192,7 +192,7 @@ func (a orders) Cancel(ctx context.Context, id string, who rest.Principal) (api.
 }
 
 func badRequest(field string, err error) error {
-	return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Detail: field + ": " + err.Error(), Code: "bad_request",
+	return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Detail: clip(field + ": " + err.Error()), Code: "bad_request",
 		Cure: "/openapi.yaml describes every request"}
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -240,11 +241,19 @@ func (a fleet) initial(q rest.WatchQuery, nodes []api.Node, take func(api.Change
 type admission struct{ *Agent }
 
 func (a admission) CreateToken(_ context.Context, req api.TokenRequest, by string) (api.Token, error) {
-	ttl, err := time.ParseDuration(req.TTL)
+	ttl, err := readTTL(req.TTL)
 	if err != nil {
-		return api.Token{}, badRequest("ttl", err)
+		return api.Token{}, err
 	}
 	return a.enroll.CreateToken(enroll.TokenSpec{TTL: ttl, MaxUses: req.MaxUses, Approval: req.Approval, Labels: req.Labels, By: by})
+}
+
+func readTTL(text string) (time.Duration, error) {
+	ttl, err := time.ParseDuration(text)
+	if err != nil {
+		err = badRequest("ttl", fmt.Errorf("%.40q; wanted a duration such as 24h", text))
+	}
+	return ttl, err
 }
 
 func (a admission) Tokens() ([]api.Token, error) { return a.enroll.Tokens() }
@@ -263,12 +272,9 @@ func (a admission) Deny(_ context.Context, id, by string) error {
 }
 
 func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest, by string) (api.Operator, error) {
-	var ttl time.Duration
-	if req.TTL != "" {
-		var err error
-		if ttl, err = time.ParseDuration(req.TTL); err != nil {
-			return api.Operator{}, badRequest("ttl", err)
-		}
+	ttl, err := readTTL(cmp.Or(req.TTL, "0s"))
+	if err != nil {
+		return api.Operator{}, err
 	}
 	return a.enroll.IssueOperator(enroll.OperatorSpec{Name: req.Name, Role: req.Role, CSR: req.CSR, TTL: ttl, By: by})
 }
@@ -281,12 +287,9 @@ func (a admission) RevokeOperator(_ context.Context, name, by string) error {
 }
 
 func (a admission) CreateAccess(_ context.Context, req api.AccessRequest) (api.AccessToken, error) {
-	var ttl time.Duration
-	if req.TTL != "" {
-		var err error
-		if ttl, err = time.ParseDuration(req.TTL); err != nil {
-			return api.AccessToken{}, badRequest("ttl", err)
-		}
+	ttl, err := readTTL(cmp.Or(req.TTL, "0s"))
+	if err != nil {
+		return api.AccessToken{}, err
 	}
 	return a.tokens.Create(req.Name, req.Role, ttl)
 }

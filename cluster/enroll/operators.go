@@ -46,7 +46,7 @@ func (s *Service) IssueOperator(spec OperatorSpec) (api.Operator, error) {
 		return bad("%v", err)
 	}
 	if !api.RoleAdmin.Includes(spec.Role) {
-		return bad("role %q: wanted viewer, operator or admin", spec.Role)
+		return bad("role %.40q: wanted viewer, operator or admin", spec.Role)
 	}
 	if spec.TTL < time.Minute || spec.TTL > maxOperatorTTL {
 		return bad("ttl %s: wanted 1m to %s", spec.TTL, maxOperatorTTL)

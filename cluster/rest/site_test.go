@@ -204,8 +204,8 @@ func (th *theatre) refused(t *testing.T, q request) api.Problem {
 	resp, text := th.do(t, q)
 	var p api.Problem
 	if err := json.Unmarshal([]byte(text), &p); err != nil || resp.Header.Get("Content-Type") != "application/problem+json" ||
-		p.Status != resp.StatusCode || p.Status < 400 || p.Title == "" || p.Code == "" {
-		t.Errorf("%s %s: %s, %s, %s; wanted a problem with title and code", q.method, q.path, resp.Status, resp.Header.Get("Content-Type"), text)
+		p.Status != resp.StatusCode || p.Status < 400 || p.Title == "" || p.Code == "" || p.Cure == "" {
+		t.Errorf("%s %s: %s, %s, %s; wanted a problem with title, code and cure", q.method, q.path, resp.Status, resp.Header.Get("Content-Type"), text)
 	}
 	return p
 }

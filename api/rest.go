@@ -71,7 +71,7 @@ type ClusterStatus struct {
 	Open     int              `json:"open"`    // commands without a final state
 	Samples  uint64           `json:"samples"` // stored since start
 	Rejected uint64           `json:"rejected"`
-	Trouble  []string         `json:"trouble,omitempty"` // what the agent cannot do at present, and why
+	Trouble  []string         `json:"trouble,omitempty"` // what the agent cannot do, or soon cannot, why, and the cure
 }
 
 // Change is one item of GET /v1/watch. Kind is node, command or event; Type is added, modified or deleted; exactly one

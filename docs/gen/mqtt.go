@@ -48,6 +48,14 @@ Ask for a command as an operator and follow it:
     mosquitto_sub … -t 'skerry/v1/harbour/pump-3/request/try1/status' &
     mosquitto_pub … -q 1 -t 'skerry/v1/harbour/pump-3/request/try1' -m '{"verb":"ping","deadline":"10s"}'
 
+The id is the command's: the same request again, by the same person, is the same command, and its status is told again. All
+requests with one id on one node have the same status topic, so choose one that nobody else does, such as your name and a
+counter. Where somebody's command has the id already, another request with it, be it of somebody else or one that cannot be
+read, is refused and audited, and ends nothing: the status topic then repeats the phase of the command that has the id, and
+` + "`reason`" + ` says whose request was refused, and why. ` + "`rejected`" + ` is published only where no request with the id became a command.
+
+What a certificate may not publish ends the connection and is in the audit log.
+
 `)
 	seen := map[reflect.Type]bool{}
 	for _, e := range mqtt.Contract() {

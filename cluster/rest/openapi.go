@@ -27,6 +27,9 @@ func (s *Server) describeErrors() {
 			if op == nil {
 				continue
 			}
+			if op.Responses == nil {
+				op.Responses = map[string]*huma.Response{}
+			}
 			for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 				if key := strconv.Itoa(status); op.Responses[key] == nil {
 					op.Responses[key] = &huma.Response{Description: http.StatusText(status)}

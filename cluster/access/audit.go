@@ -13,12 +13,13 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// The log is two: what was done, and what was refused or failed. Anybody can be refused as often as he likes, and that must
-// not push out what was done. The keys of both are numbers of their own, big endian and without gaps; the ids of the
-// entries come from one sequence and so tell the order of all.
+// The log is three: what was done, what people were refused or failed to do, and what strangers and devices were refused.
+// Anybody can be refused as often as he likes, and that must not push out what counts more. The keys of each are numbers of
+// its own, big endian and without gaps; the ids of the entries come from one sequence and so tell the order of all.
 const (
 	bucketAudit   = "access.audit"
 	bucketRefused = "access.audit.refused"
+	bucketStrange = "access.audit.strange"
 	bucketIDs     = "access.audit.ids" // only its sequence counts
 	maxList       = 10_000
 	// trimStep bounds how many old entries one append deletes, so that a smaller bound after a restart does not make
@@ -26,11 +27,12 @@ const (
 	trimStep = 64
 )
 
-// Bounds limit the audit log; the oldest entries go first. Zero means 100,000 entries of what was done, 20,000 of what was
-// refused or failed, and no limit of age.
+// Bounds limit the audit log; the oldest entries go first. Zero means 100,000 entries of what was done, 20,000 of what
+// people were refused, 10,000 of what strangers and devices were, and no limit of age.
 type Bounds struct {
 	Entries int
 	Refused int
+	Strange int
 	Age     time.Duration
 }
 
@@ -49,20 +51,23 @@ func OpenAudit(db *bbolt.DB, bounds Bounds, now func() time.Time) (*Audit, error
 	if bounds.Refused == 0 {
 		bounds.Refused = 20_000
 	}
-	if db == nil || bounds.Entries < 0 || bounds.Refused < 0 || bounds.Age < 0 {
+	if bounds.Strange == 0 {
+		bounds.Strange = 10_000
+	}
+	if db == nil || bounds.Entries < 0 || bounds.Refused < 0 || bounds.Strange < 0 || bounds.Age < 0 {
 		return nil, errors.New("open audit log: wanted a store and no negative bound")
 	}
 	if now == nil {
 		now = time.Now
 	}
 	err := db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{bucketAudit, bucketRefused, bucketIDs} {
+		for _, name := range []string{bucketAudit, bucketRefused, bucketStrange, bucketIDs} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
 		ids, done := tx.Bucket([]byte(bucketIDs)), tx.Bucket([]byte(bucketAudit)).Sequence()
-		if ids.Sequence() < done { // a log of before there were two
+		if ids.Sequence() < done { // a log of before there were three
 			return ids.SetSequence(done)
 		}
 		return nil
@@ -91,10 +96,8 @@ func (a *Audit) Append(e api.AuditEntry) (api.AuditEntry, error) {
 // AppendTx is Append within a transaction of the caller: the entry and what it tells of are stored together or not at
 // all.
 func (a *Audit) AppendTx(tx *bbolt.Tx, e api.AuditEntry) (api.AuditEntry, error) {
-	b, bound := tx.Bucket([]byte(bucketAudit)), a.bounds.Entries
-	if e.Result != "" && e.Result != ResultOK {
-		b, bound = tx.Bucket([]byte(bucketRefused)), a.bounds.Refused
-	}
+	name, bound := a.place(&e)
+	b := tx.Bucket([]byte(name))
 	number, err := b.NextSequence()
 	if err != nil {
 		return e, err
@@ -118,6 +121,17 @@ func (a *Audit) AppendTx(tx *bbolt.Tx, e api.AuditEntry) (api.AuditEntry, error)
 		return e, err
 	}
 	return e, a.trim(b, number, bound)
+}
+
+// place is which of the logs an entry belongs to.
+func (a *Audit) place(e *api.AuditEntry) (bucket string, bound int) {
+	switch {
+	case e.Result == "" || e.Result == ResultOK:
+		return bucketAudit, a.bounds.Entries
+	case e.Role == "":
+		return bucketStrange, a.bounds.Strange
+	}
+	return bucketRefused, a.bounds.Refused
 }
 
 // trim deletes from the old end. Numbers have no gaps, as only this end is ever cut, so the count is a difference.

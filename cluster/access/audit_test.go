@@ -136,42 +136,50 @@ func TestConcurrentWritersGetDistinctNumbers(t *testing.T) {
 }
 
 func TestWhatIsRefusedDoesNotPushOutWhatWasDone(t *testing.T) {
-	a, _, _ := openAudit(t, Bounds{Entries: 4, Refused: 3})
-	say := func(by, result string) {
-		if _, err := a.Append(api.AuditEntry{By: by, Result: result}); err != nil {
+	a, _, _ := openAudit(t, Bounds{Entries: 4, Refused: 3, Strange: 2})
+	say := func(by string, role api.Role, result string) {
+		if _, err := a.Append(api.AuditEntry{By: by, Role: role, Result: result}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	say("ann", "ok")
+	say("ann", api.RoleAdmin, "ok")
 	for range 50 {
-		say("mallory", "not permitted")
+		say("mallory", api.RoleViewer, "not permitted")
 	}
-	say("bob", "ok")
+	for range 50 {
+		say("node:n1", "", "not permitted")
+	}
+	say("bob", api.RoleOperator, "ok")
 	list, err := a.List(AuditQuery{})
-	if err != nil || len(list) != 5 || list[0].By != "bob" || list[1].By != "mallory" || list[4].By != "ann" {
-		t.Fatalf("%+v, %v", list, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if list[0].ID != 52 || list[1].ID != 51 || list[4].ID != 1 {
-		t.Errorf("ids %d, %d, %d; wanted one order of both", list[0].ID, list[1].ID, list[4].ID)
+	got := ""
+	for _, e := range list {
+		got += fmt.Sprintf("%d %s, ", e.ID, e.By)
+	}
+	if want := "102 bob, 101 node:n1, 100 node:n1, 51 mallory, 50 mallory, 49 mallory, 1 ann, "; got != want {
+		t.Errorf("%s; wanted %s", got, want)
 	}
 }
 
 func TestTheLogIsWalkedPageByPage(t *testing.T) {
-	a, _, db := openAudit(t, Bounds{Entries: 60, Refused: 20})
+	a, _, db := openAudit(t, Bounds{Entries: 60, Refused: 20, Strange: 10})
 	for i := range 200 {
-		if _, err := a.Append(api.AuditEntry{By: "ann", Result: map[bool]string{true: "no", false: "ok"}[i%3 == 0]}); err != nil {
+		e := api.AuditEntry{By: "ann", Role: []api.Role{"", api.RoleViewer}[i%2], Result: map[bool]string{true: "no", false: "ok"}[i%3 == 0]}
+		if _, err := a.Append(e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	again, err := OpenAudit(db, Bounds{Entries: 60, Refused: 20}, nil)
+	again, err := OpenAudit(db, Bounds{Entries: 60, Refused: 20, Strange: 10}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all, err := again.List(AuditQuery{})
-	if err != nil || len(all) != 80 {
+	if err != nil || len(all) != 90 {
 		t.Fatalf("%d entries, %v", len(all), err)
 	}
-	for _, limit := range []int{1, 7, 79, 80, 81} {
+	for _, limit := range []int{1, 7, 89, 90, 91} {
 		var walked []api.AuditEntry
 		for before := uint64(0); ; {
 			page, err := again.List(AuditQuery{Before: before, Limit: limit})
@@ -189,7 +197,7 @@ func TestTheLogIsWalkedPageByPage(t *testing.T) {
 	}
 }
 
-func TestALogOfBeforeThereWereTwoGoesOn(t *testing.T) {
+func TestALogOfBeforeThereWereThreeGoesOn(t *testing.T) {
 	_, _, db := openAudit(t, Bounds{})
 	err := db.Update(func(tx *bbolt.Tx) error { // as an older version left it
 		b := tx.Bucket([]byte(bucketAudit))

@@ -1,10 +1,12 @@
 package access
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -27,22 +29,27 @@ func (a *Audit) List(q AuditQuery) ([]api.AuditEntry, error) {
 	}
 	var out []api.AuditEntry
 	err := a.db.View(func(tx *bbolt.Tx) error {
-		done, err := walkBack(tx.Bucket([]byte(bucketAudit)), q.Before)
-		if err != nil {
-			return err
-		}
-		refused, err := walkBack(tx.Bucket([]byte(bucketRefused)), q.Before)
-		for err == nil && (done.more || refused.more) && len(out) < q.Limit {
-			newer := done
-			if !done.more || refused.more && refused.entry.ID > done.entry.ID {
-				newer = refused
+		var logs []*walk
+		for _, name := range []string{bucketAudit, bucketRefused, bucketStrange} {
+			w, err := walkBack(tx.Bucket([]byte(name)), q.Before)
+			if err != nil {
+				return err
 			}
-			if newer.entry.At >= api.At(q.Since) { // an earlier one is not the end: the clock may have been set back
-				out = append(out, newer.entry)
-			}
-			err = newer.read(newer.cursor.Prev())
+			logs = append(logs, w)
 		}
-		return err
+		for len(out) < q.Limit {
+			newest := slices.MaxFunc(logs, func(a, b *walk) int { return cmp.Compare(a.entry.ID, b.entry.ID) })
+			if !newest.more { // whose entry has no id, so neither has any other
+				return nil
+			}
+			if newest.entry.At >= api.At(q.Since) { // an earlier one is not the end: the clock may have been set back
+				out = append(out, newest.entry)
+			}
+			if err := newest.read(newest.cursor.Prev()); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list audit log: %w", err)
@@ -50,7 +57,7 @@ func (a *Audit) List(q AuditQuery) ([]api.AuditEntry, error) {
 	return out, nil
 }
 
-// walk goes through one of the two logs, from the newest on.
+// walk goes through one of the logs, from the newest on.
 type walk struct {
 	cursor *bbolt.Cursor
 	entry  api.AuditEntry
@@ -74,8 +81,7 @@ func walkBack(b *bbolt.Bucket, before uint64) (*walk, error) {
 		return w.entry.ID >= before
 	})
 	if err != nil || n == 0 {
-		w.more = false
-		return w, err
+		return w, errors.Join(err, w.read(nil, nil))
 	}
 	return w, w.read(w.cursor.Seek(key(first + uint64(n) - 1)))
 }

@@ -16,11 +16,12 @@ ARGS     ?=
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## build skerry, skerry-edge (lite) and skerry-cluster into bin/
+build: ## build skerry, skerry-edge (lite), skerry-cluster and skerry-swarm into bin/
 	@mkdir -p bin
 	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-swarm ./test/swarm/skerry-swarm
 
 demo: build ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@bin/skerry demo $(ARGS)
@@ -31,7 +32,7 @@ deps: ## install what the tests need from Debian (root; nothing is started)
 test: deps lint test-unit test-peer test-system fuzz size ## everything
 
 test-unit: ## unit and component tests, with the race detector
-	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/')
+	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/...
 	$(GO) test -shuffle=on ./test/arch
 
 test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -15,16 +16,20 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 )
 
-// trimAfter is when start-up is over for good; trimEvery gives back what rare work (a renewal, a large command) left.
+// trimAfter is when start-up is over for good. trimEvery is rare enough to cost nothing that can be measured (a
+// collection takes 3 ms, and pages that are needed come back from the page cache), often enough that what rare work such
+// as a renewal or a collection touched does not stay: without it the agent grows by 1.5 MiB within minutes.
 const (
 	trimAfter = 20 * time.Second
-	trimEvery = time.Hour
+	trimEvery = time.Minute
 )
 
-// trim lets go of the program's own code that start-up used and steady work does not: configuration, enrolment, TLS set-up,
-// decoders. Go's linker lays code out by package, not by use, so without this nearly the whole binary stays mapped.
+// trim gives back heap that is free, and lets go of the program's own code that start-up used and steady work does not:
+// configuration, enrolment, TLS set-up, decoders. Go's linker lays code out by package, not by use, and the kernel maps
+// 64 KiB around each page that is touched, so without this nearly the whole binary stays mapped.
 func (a *Agent) trim(ctx context.Context) error {
 	for wait := trimAfter; agent.Wait(ctx, wait); wait = trimEvery {
+		debug.FreeOSMemory()
 		if err := dropCode(); err != nil {
 			a.log.Debug("code pages not given back", agent.KeyErr, err)
 		}

@@ -18,7 +18,7 @@ const (
 	cborSimple   = 7
 )
 
-// readBatchCBOR is readBatch for CBOR.
+// readBatchCBOR is ReadBatch for CBOR.
 func readBatchCBOR(data []byte) (*api.Batch, bool) {
 	r := cborReader{data: data}
 	fields, ok := r.head(cborMap)

@@ -8,10 +8,10 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// readBatch reads the JSON of a batch as every node writes it, without reflection: batches are nearly all of what a
+// ReadBatch reads the JSON of a batch as every node writes it, without reflection: batches are nearly all of what a
 // cluster agent decodes. Whatever is in any way unusual, faults included, it leaves to the strict path by returning
 // false; what it takes, the strict path takes with the same result (FuzzBatchIsReadAsTheStrictPathReadsIt).
-func readBatch(data []byte) (*api.Batch, bool) {
+func ReadBatch(data []byte) (*api.Batch, bool) {
 	if !utf8.Valid(data) {
 		return nil, false
 	}

@@ -71,7 +71,7 @@ func TestBatchOfANodeTakesTheFastPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, ok := readBatch(data)
+	got, ok := ReadBatch(data)
 	if !ok || !equalBatches(got, b) {
 		t.Errorf("taken %v, %+v; wanted %+v", ok, got, b)
 	}
@@ -170,7 +170,7 @@ func FuzzBatchIsReadAsTheStrictPathReadsIt(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		fast, ok := readBatch(data)
+		fast, ok := ReadBatch(data)
 		if !ok {
 			return
 		}

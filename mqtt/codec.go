@@ -131,7 +131,7 @@ func decodeText(data []byte, v any, closed bool) error {
 	if !ok {
 		return decodeJSON(data, v, closed)
 	}
-	if fast, ok := readBatch(data); ok {
+	if fast, ok := ReadBatch(data); ok {
 		*b = *fast
 		return nil
 	}

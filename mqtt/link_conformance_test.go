@@ -136,10 +136,14 @@ func conformWill(t *testing.T, b *brokerEnd) {
 			return s.Publish(ctx, "t/state", fmt.Appendf(nil, "online %d", epoch), true)
 		}
 	})
+	last := ""
 	for i := 1; i <= 3; i++ {
 		link.awaitUp(t)
 		for _, want := range []string{"online", "lost"} {
-			if m := watch.next(t); string(m.Payload) != fmt.Sprintf("%s %d", want, i) {
+			m := watch.next(t)
+			for ; last != "" && string(m.Payload) == last; m = watch.next(t) { // QoS 1: the broker may say it twice
+			}
+			if last = string(m.Payload); last != fmt.Sprintf("%s %d", want, i) {
 				t.Fatalf("state %q; wanted %s %d", m.Payload, want, i)
 			}
 			if want == "online" {
@@ -168,7 +172,10 @@ func conformGoodbye(t *testing.T, b *brokerEnd) {
 	if err := again.Publish(t.Context(), "t/marker", nil, false); err != nil {
 		t.Fatal(err)
 	}
-	if m := watch.next(t); m.Topic != "t/marker" {
+	m := watch.next(t)
+	for ; string(m.Payload) == "offline"; m = watch.next(t) { // QoS 1: the broker may say it twice
+	}
+	if m.Topic != "t/marker" {
 		t.Errorf("%q on %s after the goodbye; wanted nothing", m.Payload, m.Topic)
 	}
 }

@@ -16,17 +16,21 @@ import (
 // refuse one costs the connection, so it is generous: the codec refuses the payload by itself.
 const maxPacket = 256 << 10
 
-// wire is the connection that the MQTT library sees. The library trusts it to be healthy; wire is what makes that so:
-// every write has a deadline, silence is an end, no packet is longer than maxPacket, and once dropped every call
+// readBuffer holds the small pieces of a packet's header, and most packets of ours whole; what is longer is read past it.
+const readBuffer = 512
+
+// wire is the connection below the packets. It sees to its health: every write has a deadline, silence is an end, no packet is longer than maxPacket, and once dropped every call
 // returns the reason.
 type wire struct {
 	net.Conn                // TLS or plain
 	raw       net.Conn      // the socket below
-	in        *bufio.Reader // the library reads a packet in four small pieces
+	in        *bufio.Reader // a packet is read in four small pieces
 	guard     guard
 	idle      time.Duration // longest silence of the broker
 	connected atomic.Bool   // the CONNACK is in: from now on idle applies
 	cause     atomic.Pointer[error]
+	born      time.Time
+	sent, got atomic.Int64 // when something last was, nanoseconds after born: a clock that is set does not matter
 }
 
 // counted counts what passes a socket.
@@ -69,7 +73,7 @@ func (l *Link) dial(ctx context.Context, srv server) (*wire, error) {
 		conn = secure
 	}
 	return &wire{
-		Conn: conn, raw: raw, in: bufio.NewReader(conn), idle: silence(l.cfg.KeepAlive),
+		Conn: conn, raw: raw, born: time.Now(), in: bufio.NewReaderSize(conn, readBuffer), idle: silence(l.cfg.KeepAlive),
 		guard: guard{subscriptions: len(l.cfg.Subscriptions)},
 	}, nil
 }
@@ -93,8 +97,8 @@ func (l *Link) handshake(ctx context.Context, srv server, conn net.Conn) (net.Co
 	return secure, nil
 }
 
-// silence is how long a broker may say nothing. The library pings after one keepalive and looks only every quarter of
-// it (at most every 5 s), so 1.5 of short ones is stretched to leave an answer 5 s.
+// silence is how long a broker may say nothing. It is asked after one keepalive, so 1.5 of short ones is stretched to leave
+// an answer 10 s.
 func silence(keepAlive time.Duration) time.Duration {
 	longest := keepAlive + keepAlive/2
 	if keepAlive > 10*time.Second {
@@ -111,6 +115,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := w.in.Read(p)
+	w.got.Store(int64(time.Since(w.born)))
 	if fault := w.guard.feed(p[:n]); fault != nil {
 		w.drop(fault)
 		return 0, fault
@@ -125,18 +130,15 @@ func (w *wire) Write(p []byte) (int, error) {
 			return 0, w.why(err)
 		}
 	}
+	w.sent.Store(int64(time.Since(w.born)))
 	n, err := w.Conn.Write(p)
 	return n, w.why(err)
 }
 
-// SetDeadline is what the library calls with a time before it sends CONNECT, and with none after a good CONNACK.
-func (w *wire) SetDeadline(t time.Time) error {
-	w.connected.Store(t.IsZero())
-	return w.Conn.SetDeadline(t)
+// silent is how long one of the two sides has said nothing.
+func (w *wire) silent() time.Duration {
+	return time.Since(w.born) - time.Duration(min(w.sent.Load(), w.got.Load()))
 }
-
-// SetWriteDeadline ignores the library, whose write timeout is too short for slow links: Write has its own.
-func (w *wire) SetWriteDeadline(time.Time) error { return nil }
 
 // drop ends the connection at once, without a word to the broker: it will publish the will.
 func (w *wire) drop(cause error) {
@@ -144,7 +146,7 @@ func (w *wire) drop(cause error) {
 	w.raw.Close() // not the TLS layer, which would wait to say goodbye
 }
 
-// why tells what err means. It never returns net.ErrClosed, which the library would swallow.
+// why tells what err means.
 func (w *wire) why(err error) error {
 	if err == nil {
 		return nil
@@ -161,8 +163,8 @@ func (w *wire) why(err error) error {
 	return err
 }
 
-// guard follows the packets of the broker and refuses what would hurt the library: it allocates whatever length a
-// header claims, and indexes its subscriptions by the length of a SUBACK.
+// guard follows the packets of the broker and refuses what would hurt: the decoder allocates whatever length a header
+// claims, and a SUBACK has to have a code for each subscription.
 type guard struct {
 	subscriptions int
 	kind          byte // packet type and flags, 0 before a packet

@@ -6,15 +6,14 @@ import (
 	"strings"
 	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Receipt is the outcome of one publish.
 type Receipt struct {
 	session *Session
 	message Outbound
-	sent    chan struct{} // closed when token is set
-	token   paho.Token
+	acked   chan struct{} // closed by its PUBACK
 	done    chan struct{} // closed when err is set
 	err     error
 }
@@ -43,14 +42,21 @@ func (s *Session) PublishAsync(ctx context.Context, topic string, payload []byte
 	case <-ctx.Done():
 		return nil, fmt.Errorf("publish %s: %w", topic, ctx.Err())
 	}
-	r := &Receipt{session: s, message: Outbound{topic, payload, retain}, sent: make(chan struct{}), done: make(chan struct{})}
+	r := &Receipt{session: s, message: Outbound{topic, payload, retain}, acked: make(chan struct{}), done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.ctx.Err() != nil {
 		return nil, s.down(topic)
 	}
-	s.out <- r // neither blocks: there are as many places as slots
-	s.waiting <- r
+	s.out, s.waiting = append(s.out, r), append(s.waiting, r) // never more than there are slots
+	if !s.sending {
+		s.sending = true
+		s.work.Go(s.send)
+	}
+	if !s.collecting {
+		s.collecting = true
+		s.work.Go(s.collect)
+	}
 	return r, nil
 }
 
@@ -80,90 +86,97 @@ func (r *Receipt) complete(err error) {
 	<-r.session.slots
 }
 
-// send hands publishes to the library, in order.
+// send writes publishes, in order, until there is none.
 func (s *Session) send() {
 	for {
-		select {
-		case <-s.ctx.Done():
+		r := s.next(&s.out, &s.sending)
+		if r == nil || s.ctx.Err() != nil {
 			return
-		case r := <-s.out:
-			if !s.handOver(r) {
-				return
-			}
+		}
+		m := &r.message
+		p := &packets.PublishPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Publish, Qos: QoS, Retain: m.Retain},
+			TopicName: m.Topic, MessageID: s.number(r), Payload: m.Payload}
+		if err := s.write(p); err != nil {
+			s.end(err)
+			return
 		}
 	}
 }
 
-// handOver gives r to the library. Its Publish fails at once without a connection, and after a while when its writer is
-// busy; then nothing was sent, and it is asked again. It reports false when the session is over.
-func (s *Session) handOver(r *Receipt) bool {
-	for s.ctx.Err() == nil {
-		m := &r.message
-		token := s.client.Publish(m.Topic, QoS, m.Retain, m.Payload)
-		select {
-		case <-token.Done():
-			if token.Error() != nil && s.client.IsConnectionOpen() {
-				continue
-			}
-		default:
+// number gives r a packet id of its own: there are far more than a window holds, and they are used in turn [MQTT-2.3.1-2].
+func (s *Session) number(r *Receipt) uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		s.lastID++
+		if s.lastID != 0 && s.pending[s.lastID] == nil {
+			s.pending[s.lastID] = r
+			return s.lastID
 		}
-		r.token = token
-		close(r.sent)
-		return true
 	}
-	return false
+}
+
+// acked takes a PUBACK. One for an id that is not in use says nothing.
+func (s *Session) acked(id uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.pending[id]; r != nil {
+		delete(s.pending, id)
+		close(r.acked)
+	}
+}
+
+// next takes the first receipt out of list. Without one it notes that nobody works on the list any more, and the caller's
+// goroutine has to end.
+func (s *Session) next(list *[]*Receipt, working *bool) *Receipt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(*list) == 0 {
+		*working, *list = false, nil
+		return nil
+	}
+	r := (*list)[0]
+	(*list)[0] = nil
+	*list = (*list)[1:]
+	return r
 }
 
 // collect completes receipts in the order of their publishes; a broker acknowledges in that order too [MQTT-4.6.0-2].
-// At the end of the session it fails the rest at once.
+// At the end of the session it fails the rest at once. It ends when nothing waits.
 func (s *Session) collect() {
 	late := time.NewTimer(s.link.cfg.AckTimeout)
 	defer late.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			s.failAll()
-			return
-		case r := <-s.waiting:
-			late.Reset(s.link.cfg.AckTimeout)
-			if err := s.outcome(r, late.C); err != nil {
-				s.end(err)
-				r.complete(s.down(r.message.Topic))
-				continue
-			}
-			s.link.count.published.Add(1)
-			r.complete(nil)
+	for r := s.next(&s.waiting, &s.collecting); r != nil; r = s.next(&s.waiting, &s.collecting) {
+		late.Reset(s.link.cfg.AckTimeout)
+		if err := s.outcome(r, late.C); err != nil {
+			s.end(err)
+			r.complete(s.down(r.message.Topic))
+			continue // the others fail for the same reason, at once
 		}
+		s.link.count.published.Add(1)
+		r.complete(nil)
 	}
 }
 
 // outcome waits for the PUBACK of r, or why there will be none.
 func (s *Session) outcome(r *Receipt, late <-chan time.Time) error {
-	sent, acked := (<-chan struct{})(r.sent), (<-chan struct{})(nil)
-	for {
-		select {
-		case <-sent:
-			sent, acked = nil, r.token.Done()
-		case <-acked:
-			return r.token.Error()
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
-		case <-late:
-			return fmt.Errorf("no PUBACK for %s within %s", r.message.Topic, s.link.cfg.AckTimeout)
-		}
+	select {
+	case <-r.acked:
+		return nil
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case <-late:
+		return fmt.Errorf("no PUBACK for %s within %s", r.message.Topic, s.link.cfg.AckTimeout)
 	}
 }
 
 func (s *Session) failAll() {
 	s.mu.Lock()
 	s.closed = true
+	left := s.waiting
+	s.out, s.waiting = nil, nil
 	s.mu.Unlock()
-	for {
-		select {
-		case r := <-s.waiting:
-			r.complete(s.down(r.message.Topic))
-		default:
-			return
-		}
+	for _, r := range left {
+		r.complete(s.down(r.message.Topic))
 	}
 }

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"github.com/skerry-edge/skerry/agent"
 )
@@ -15,43 +16,42 @@ import (
 // Session is one connection of a link, from CONNACK to its end. Safe for concurrent use.
 type Session struct {
 	link   *Link
-	client paho.Client
 	wire   *wire
+	ping   *time.Timer
+	suback chan []byte     // holds one
+	over   chan struct{}   // closed when nothing is read any more
 	ctx    context.Context // its cause is why the session ended
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup
 
-	queues []chan paho.Message // inbound, one per shard
+	shards []shard // inbound
 
-	slots   chan struct{} // one per publish without its PUBACK
-	mu      sync.Mutex    // keeps out and waiting in the same order
-	closed  bool
-	out     chan *Receipt // to be handed to the library
-	waiting chan *Receipt // to be completed
+	writing sync.Mutex // one packet after the other
+
+	slots chan struct{} // one per publish without its PUBACK
+	mu    sync.Mutex
+	// A link is idle most of the time, and there may be thousands of them: who works on these two runs only while there is
+	// something in them. Both are in the order of the publishes.
+	out, waiting        []*Receipt // to be written, to be completed
+	sending, collecting bool
+	closed              bool
+	pending             map[uint16]*Receipt // sent, by packet id
+	lastID              uint16
+}
+
+// shard is a queue whose messages are handled one after the other, by a goroutine that ends when it is empty.
+type shard struct {
+	mu    sync.Mutex
+	queue []*packets.PublishPacket
+	busy  bool
 }
 
 // newSession outlives ctx: on stop it still carries the goodbye.
 func newSession(ctx context.Context, l *Link) *Session {
-	s := &Session{
-		link:    l,
-		queues:  make([]chan paho.Message, l.cfg.Shards),
-		slots:   make(chan struct{}, l.cfg.Window),
-		out:     make(chan *Receipt, l.cfg.Window),
-		waiting: make(chan *Receipt, l.cfg.Window),
-	}
+	s := &Session{link: l, shards: make([]shard, l.cfg.Shards), slots: make(chan struct{}, l.cfg.Window),
+		suback: make(chan []byte, 1), over: make(chan struct{}), pending: map[uint16]*Receipt{}}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	for i := range s.queues {
-		s.queues[i] = make(chan paho.Message, l.cfg.Queue)
-	}
 	return s
-}
-
-func (s *Session) start() {
-	for _, q := range s.queues {
-		s.work.Go(func() { s.handle(q) })
-	}
-	s.work.Go(s.send)
-	s.work.Go(s.collect)
 }
 
 // end ends the session, once, for cause. It does not wait.
@@ -66,7 +66,9 @@ func (s *Session) close(cause error) {
 		cause = errStopped
 	}
 	s.end(cause)
-	s.join()
+	<-s.over    // nothing comes in any more
+	s.failAll() // nothing is begun any more
+	s.ping.Stop()
 	s.work.Wait()
 }
 
@@ -78,55 +80,76 @@ func (s *Session) because(err error) error {
 	return err
 }
 
-// receive queues a message. The library calls it from the goroutine that also carries its acknowledgements, so it never
-// blocks.
-func (s *Session) receive(m paho.Message) {
+// receive queues a message. Reading goes on meanwhile, for it also carries acknowledgements, so it never blocks.
+func (s *Session) receive(m *packets.PublishPacket) {
 	s.link.count.received.Add(1)
-	q := s.queues[0]
-	if len(s.queues) > 1 {
-		q = s.queues[s.link.cfg.Shard(m.Topic())%uint32(len(s.queues))]
+	q := &s.shards[0]
+	if len(s.shards) > 1 {
+		q = &s.shards[s.link.cfg.Shard(m.TopicName)%uint32(len(s.shards))]
 	}
-	select {
-	case q <- m:
-	default: // everything inbound is sent again or level-triggered, so a fresh session loses nothing
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return
+	}
+	if len(q.queue) == s.link.cfg.Queue { // everything inbound is sent again or level-triggered, so a fresh session loses nothing
 		s.link.count.overflows.Add(1)
-		s.end(fmt.Errorf("inbound queue is full with %d messages", cap(q)))
+		s.end(fmt.Errorf("inbound queue is full with %d messages", len(q.queue)))
+		return
+	}
+	q.queue = append(q.queue, m)
+	if !q.busy {
+		q.busy = true
+		s.work.Go(func() { s.handle(q) })
 	}
 }
 
-// handle runs the handlers of one shard.
-func (s *Session) handle(q <-chan paho.Message) {
+// handle runs the handlers of one shard until it is empty or the session is over.
+func (s *Session) handle(q *shard) {
 	for {
-		select {
-		case <-s.ctx.Done():
+		m := q.take()
+		if m == nil || s.ctx.Err() != nil || !s.handleOne(m) {
 			return
-		case m := <-q:
-			if !s.handleOne(m) {
-				return
-			}
 		}
 	}
 }
 
-func (s *Session) handleOne(m paho.Message) bool {
+// take returns the next message. Without one the caller's goroutine has to end.
+func (q *shard) take() *packets.PublishPacket {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 {
+		q.busy, q.queue = false, nil
+		return nil
+	}
+	m := q.queue[0]
+	q.queue[0] = nil
+	q.queue = q.queue[1:]
+	return m
+}
+
+func (s *Session) handleOne(m *packets.PublishPacket) bool {
 	log := s.link.cfg.Log
 	err := fmt.Errorf("no subscription matches: %w", ErrDiscard)
-	if h := s.link.handlerOf(m.Topic()); h != nil {
-		err = h(s.ctx, Inbound{m.Topic(), m.Payload(), m.Retained(), m.Duplicate()})
+	if h := s.link.handlerOf(m.TopicName); h != nil {
+		err = h(s.ctx, Inbound{m.TopicName, m.Payload, m.Retain, m.Dup})
 	}
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrDiscard):
 		s.link.count.discarded.Add(1)
-		log.Warn("message discarded", agent.KeyTopic, m.Topic(), agent.KeyErr, err)
+		log.Warn("message discarded", agent.KeyTopic, m.TopicName, agent.KeyErr, err)
 	case s.ctx.Err() != nil:
 		return false // interrupted, not refused
 	default:
 		s.link.count.refused.Add(1)
-		s.end(fmt.Errorf("handle %s: %w", m.Topic(), err))
+		s.end(fmt.Errorf("handle %s: %w", m.TopicName, err))
 		return false
 	}
-	m.Ack()
+	if err := s.acknowledge(m); err != nil {
+		s.end(err)
+		return false
+	}
 	return true
 }
 

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Builds skerry-edge for the seven targets, lite and full, stripped, and compares lite on linux/amd64 with its budget.
-# The budget (8 MiB) is not met yet: docs/sizing.md says where the bytes are. Beyond the ceiling the build fails, so that
+# The budget (8 MiB) is not met: docs/adr/0007 says where the bytes are. Beyond the ceiling the build fails, so that
 # the distance only shrinks.
 set -eu
 budget_mib=8
-ceiling_kib=9600
+ceiling_kib=8960 # 8.75 MiB: docs/adr/0007
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT INT TERM
 printf '%-22s %10s %10s\n' target 'lite MiB' 'full MiB'

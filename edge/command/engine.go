@@ -17,11 +17,13 @@ import (
 
 // Config says what an engine works with.
 type Config struct {
-	Node  string
-	DB    *bbolt.DB // two buckets of it are the engine's
-	Clock *agent.Clock
-	Verbs []Verb // cancel is the engine's own and is added
-	Log   *slog.Logger
+	Node string
+	DB   *bbolt.DB // two buckets of it are the engine's
+	// Bucket begins the names of the two: engines of different nodes may share a DB. Empty: command
+	Bucket string
+	Clock  *agent.Clock
+	Verbs  []Verb // cancel is the engine's own and is added
+	Log    *slog.Logger
 
 	Concurrency int           // 0: 4; commands that run at once; urgent ones have as many places of their own
 	QueueLen    int           // 0: 64; commands that wait; one more is rejected as busy; urgent ones wait in a queue of their own
@@ -109,12 +111,15 @@ func New(cfg Config, out Out) (*Engine, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	e.journal = newJournal(cfg.DB)
+	e.journal = newJournal(cfg.DB, cfg.Bucket)
 	e.sender = newSender(out, cfg.Log, e.final)
 	return e, nil
 }
 
 func (c *Config) defaults() {
+	if c.Bucket == "" {
+		c.Bucket = "command"
+	}
 	if c.Concurrency == 0 {
 		c.Concurrency = 4
 	}
@@ -172,17 +177,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSending()
-	var out sync.WaitGroup
-	for range senders {
-		out.Go(func() { e.sender.run(sending) })
-	}
+	e.sender.open(sending)
 	close(e.ready)
 	e.pump()
 	e.loop(ctx)
 	err := e.stop()
-	e.sender.close()
 	limit := time.AfterFunc(lastWords, stopSending)
-	out.Wait()
+	e.sender.close()
 	limit.Stop()
 	e.mend() // what nobody has acknowledged
 	return errors.Join(err, e.journal.flush())

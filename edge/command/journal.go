@@ -50,9 +50,8 @@ type entry struct {
 	dirty    bool // the ack is not written yet
 }
 
-func newJournal(db *bbolt.DB) *journal {
-	return &journal{db: db, byID: map[string]*entry{},
-		records: []byte("command-records"), bodies: []byte("command-statuses")}
+func newJournal(db *bbolt.DB, bucket string) *journal {
+	return &journal{db: db, byID: map[string]*entry{}, records: []byte(bucket + "-records"), bodies: []byte(bucket + "-statuses")}
 }
 
 func key(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }

@@ -44,15 +44,17 @@ type sender struct {
 	busy     map[string]bool // ids under way
 	passing  int             // how many in queue are not final
 	failures int             // in a row
-	closing  bool            // run returns when nothing is left
+	ctx      context.Context // of the sends; nil before open
+	active   int             // goroutines that send: none while there is nothing to send
+	closing  bool            // nothing is begun any more once they have ended
+	idle     chan struct{}   // closed when closing and none is active
 
-	wake    chan struct{}
 	dropped atomic.Uint64
 }
 
 func newSender(out Out, log *slog.Logger, stored func(string) (*api.Status, error)) *sender {
 	return &sender{out: out, log: log, stored: stored, finals: map[string]bool{}, busy: map[string]bool{},
-		wake: make(chan struct{}, senders)}
+		idle: make(chan struct{})}
 }
 
 // pass queues a status that is not final, in place of one of the same phase that still waits.
@@ -90,51 +92,56 @@ func (s *sender) final(id string) {
 	s.poke()
 }
 
+// poke has one more goroutine send, unless enough do. mu is held.
 func (s *sender) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // all senders are awake
+	if s.ctx == nil || s.active == senders || s.closing && s.active == 0 {
+		return
 	}
+	s.active++
+	go s.run(s.ctx) // close waits for it
 }
 
-// run sends until ctx ends. Several run at once.
-func (s *sender) run(ctx context.Context) {
-	for {
-		it, ok, last := s.take()
-		if last {
-			return
-		}
-		if !ok {
-			select {
-			case <-ctx.Done():
-				return
-			case <-s.wake:
-			}
-			continue
-		}
-		err := s.send(ctx, it)
-		s.done(it, err)
-		if ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-// close lets run return once the queue is empty.
-func (s *sender) close() {
+// open begins to send, until ctx ends.
+func (s *sender) open(ctx context.Context) {
 	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
-	for range senders {
+	defer s.mu.Unlock()
+	s.ctx = ctx
+	for range min(senders, len(s.queue)) {
 		s.poke()
 	}
 }
 
-// take returns the first item whose command has nothing under way, if there is one. last says that there will be none.
-func (s *sender) take() (it item, ok, last bool) {
+// run sends until there is nothing that it could send, or ctx ends.
+func (s *sender) run(ctx context.Context) {
+	for {
+		it, ok := s.take(ctx)
+		if !ok {
+			return
+		}
+		s.done(it, s.send(ctx, it))
+	}
+}
+
+// close waits until all is sent that can be, or the context of open has ended. Nothing is sent after it.
+func (s *sender) close() {
+	s.mu.Lock()
+	s.closing = true
+	if s.active == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+	<-s.idle
+}
+
+// take returns the first item whose command has nothing under way. Without one the caller's goroutine ends: whoever adds
+// an item, or is done with the command that it waits for, sees to the rest.
+func (s *sender) take(ctx context.Context) (it item, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, it := range s.queue {
+		if ctx.Err() != nil {
+			break
+		}
 		if s.busy[it.id] {
 			continue
 		}
@@ -145,9 +152,12 @@ func (s *sender) take() (it item, ok, last bool) {
 		} else {
 			delete(s.finals, it.id)
 		}
-		return it, true, false
+		return it, true
 	}
-	return item{}, false, s.closing
+	if s.active--; s.active == 0 && s.closing {
+		close(s.idle)
+	}
+	return item{}, false
 }
 
 func (s *sender) send(ctx context.Context, it item) error {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -22,6 +23,28 @@ const maxReplyBytes = 256 << 10
 
 // callTimeout bounds one call, from dialling to the last byte.
 const callTimeout = 30 * time.Second
+
+// BusyError says that the enrolment service cannot answer now: too many requests, or trouble of its own. Wait is what it
+// asks to wait, 0 when it does not say.
+type BusyError struct {
+	Problem *api.Problem
+	Wait    time.Duration
+}
+
+// Error tells what the service said.
+func (e *BusyError) Error() string { return "enrolment service: " + e.Problem.Error() }
+
+// maxBusyWait bounds what a service can make a device wait.
+const maxBusyWait = 10 * time.Minute
+
+// retryAfter reads the header as seconds (RFC 9110 §10.2.3); a date, or nothing, is 0.
+func retryAfter(h http.Header) time.Duration {
+	seconds, err := strconv.ParseUint(h.Get("Retry-After"), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, maxBusyWait)
+}
 
 // Client talks to the enrolment service. Safe for concurrent use.
 type Client struct {
@@ -119,7 +142,7 @@ func readReply(resp *http.Response) (*api.EnrollReply, error) {
 			return nil, fmt.Errorf("enrolment service answers %s, and not as skerry-cluster does", resp.Status)
 		}
 		if problem.Status >= http.StatusInternalServerError || problem.Status == http.StatusTooManyRequests {
-			return nil, fmt.Errorf("enrolment service: %s", problem.Error()) // passing: try the next, try again
+			return nil, &BusyError{problem, retryAfter(resp.Header)} // passing: try the next, try again
 		}
 		return nil, problem
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -116,13 +117,21 @@ func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
 			return next, next.Save(k.cfg.Dir)
 		}
 		if err != nil {
-			wait = backoff.Next()
+			wait = atLeast(backoff.Next(), err)
 			k.fail(ctx, "enrolment failed", err, wait)
 		}
 		if !agent.Wait(ctx, wait) {
 			return nil, nil
 		}
 	}
+}
+
+// atLeast lengthens a wait to what a busy service asks for, spread so that those it told the same do not return as one.
+func atLeast(wait time.Duration, err error) time.Duration {
+	if busy, ok := errors.AsType[*BusyError](err); ok && wait < busy.Wait {
+		return busy.Wait + rand.N(busy.Wait/2+1)
+	}
+	return wait
 }
 
 // attempt asks once. A nil identity without an error means: pending, ask again after the wait.
@@ -183,7 +192,7 @@ func (k *Keeper) try(ctx context.Context, failure string, do func(context.Contex
 		if err == nil {
 			return true
 		}
-		wait := k.retry.Next()
+		wait := atLeast(k.retry.Next(), err)
 		k.fail(ctx, failure, err, wait)
 		if !agent.Wait(ctx, wait) {
 			return false

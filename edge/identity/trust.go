@@ -95,8 +95,14 @@ func latest(a, b time.Time) time.Time {
 // BrokerTLS returns the client configuration of the MQTT link: the node's certificate, the cluster's CA, ALPN "mqtt".
 // ServerName is left to the dialler.
 func (id *Identity) BrokerTLS(host string, clock *agent.Clock) *tls.Config {
-	cfg := trusted(host, id.pool, clock)
-	cfg.Certificates = []tls.Certificate{id.TLSCertificate()}
+	return BrokerTLS(id.TLSCertificate(), id.pool, host, clock)
+}
+
+// BrokerTLS is Identity.BrokerTLS for who keeps only the certificate and a pool that may be shared: an Identity takes
+// some ten KiB, which counts when there are ten thousand in one process.
+func BrokerTLS(cert tls.Certificate, pool *x509.CertPool, host string, clock *agent.Clock) *tls.Config {
+	cfg := trusted(host, pool, clock)
+	cfg.Certificates = []tls.Certificate{cert}
 	cfg.NextProtos = []string{"mqtt"}
 	return cfg
 }

@@ -3,7 +3,6 @@ package outbox
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 )
 
@@ -11,7 +10,8 @@ import (
 // write(2) returned, so a kill -9 loses nothing and no fsync is needed. Not for concurrent use.
 type hot struct {
 	path  string
-	file  *os.File
+	file  medium
+	idle  int64           // how much of it may be dead before it is rewritten
 	size  int64           // of the file
 	live  int64           // bytes of the records in index
 	index [streams][]slot // ordered by key

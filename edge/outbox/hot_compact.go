@@ -45,9 +45,11 @@ func (h *hot) compact(st *state, acks map[lane]uint64) error {
 			buf = appendRecord(buf, &r)
 		}
 	}
-	f, err := replaceFile(h.path, buf)
-	if err != nil {
-		return err
+	var f medium = &memory{buf}
+	if !h.volatile() {
+		if f, err = replaceFile(h.path, buf); err != nil {
+			return err
+		}
 	}
 	old := h.file
 	h.file, h.size, h.index = f, int64(len(buf)), index

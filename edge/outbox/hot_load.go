@@ -27,29 +27,29 @@ func openHot(path string) (*hot, *found, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	h := &hot{path: path, file: f}
-	fd, err := h.restore()
+	h := &hot{path: path, file: f, idle: idleHotBytes}
+	fd, err := h.restore(f)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read %s: %w", path, err), f.Close())
 	}
 	return h, fd, nil
 }
 
-func (h *hot) restore() (*found, error) {
-	info, err := h.file.Stat()
+func (h *hot) restore(f *os.File) (*found, error) {
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	fd := &found{fresh: info.Size() == 0, acks: map[lane]uint64{}}
 	limit := min(info.Size(), maxHotFile)
 	raw := make([]byte, limit)
-	if _, err := io.ReadFull(h.file, raw); err != nil {
+	if _, err := io.ReadFull(f, raw); err != nil {
 		return nil, err
 	}
 	h.size = decodeHot(raw, fd, h.replay)
 	fd.unknown += info.Size() - limit
 	if h.size < info.Size() {
-		if err := h.file.Truncate(h.size); err != nil {
+		if err := f.Truncate(h.size); err != nil {
 			return nil, err
 		}
 	}

@@ -43,6 +43,9 @@ func (o *Outbox) recovered() {
 
 // flush moves everything in the hot tier to flash, in one transaction for each txBytes of it.
 func (o *Outbox) flush() {
+	if o.cfg.Volatile {
+		return // there is no flash
+	}
 	for o.hot.live > 0 || len(o.hot.index[tele])+len(o.hot.index[events]) > 0 {
 		var e edit
 		size := int64(0)
@@ -142,7 +145,7 @@ func (o *Outbox) maintain(now time.Time) {
 	if o.unsaved {
 		o.saveState()
 	}
-	if dead := o.hot.size - o.hot.live; dead > max(o.hot.live, idleHotBytes) {
+	if dead := o.hot.size - o.hot.live; dead > max(o.hot.live, o.hot.idle) {
 		o.compact()
 	}
 	if o.cold.tally.empty() || !o.up {
@@ -199,7 +202,7 @@ func (o *Outbox) drained() {
 }
 
 // Close moves what is unacknowledged to flash, so that it outlives a reboot. It is for after Run has returned. An error
-// means that something is still only in RuntimeDir.
+// means that something is still only in RuntimeDir, or, of a volatile outbox, that it ends unacknowledged.
 func (o *Outbox) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -212,7 +215,7 @@ func (o *Outbox) Close() error {
 	if o.cold.known && !o.cold.phys.empty() && o.cold.tally.empty() {
 		o.drained()
 	}
-	if o.st.worthKeeping() && o.st.Dropped != o.inFlash || len(o.cold.acked) > 0 {
+	if !o.cfg.Volatile && (o.st.worthKeeping() && o.st.Dropped != o.inFlash || len(o.cold.acked) > 0) {
 		if err := o.changeCold(&edit{}); err != nil {
 			o.cfg.Log.Warn("outbox counters are not in flash", agent.KeyErr, err)
 		}
@@ -224,5 +227,9 @@ func (o *Outbox) Close() error {
 	if n := len(o.hot.index[tele]) + len(o.hot.index[events]); n > 0 {
 		err = fmt.Errorf("close outbox: %d records are not in flash", n)
 	}
-	return errors.Join(err, o.cold.rest(), o.hot.file.Close(), o.lock.Close())
+	err = errors.Join(err, o.cold.rest(), o.hot.file.Close())
+	if o.lock != nil {
+		err = errors.Join(err, o.lock.Close())
+	}
+	return err
 }

@@ -23,19 +23,9 @@ func Open(cfg Config) (*Outbox, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.RuntimeDir, 0o700); err != nil {
-		return nil, fmt.Errorf("create runtime directory: %w", err)
-	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		cfg.Log.Warn("outbox directory not created", agent.KeyErr, err) // as with a full flash: go on without
-	}
-	lock, err := lockDir(cfg.RuntimeDir)
+	h, fd, lock, err := openTiers(&cfg)
 	if err != nil {
 		return nil, err
-	}
-	h, fd, err := openHot(filepath.Join(cfg.RuntimeDir, "outbox.hot"))
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
 	}
 	now := time.Now()
 	o := &Outbox{cfg: cfg, boot: bootDigest(cfg.Boot), lock: lock, kick: make(chan struct{}, 1), hot: h,
@@ -44,13 +34,40 @@ func Open(cfg Config) (*Outbox, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.st.Opens++
-	o.takeUpCold()
+	if cfg.Volatile {
+		o.cold.known = true // and empty for good
+	} else {
+		o.takeUpCold()
+	}
 	o.takeUpHot(fd)
 	o.number(fd)
 	o.tell()
 	o.compact()
 	o.restCold()
 	return o, nil
+}
+
+// openTiers opens the hot tier, and takes the lock that keeps others from it and from flash.
+func openTiers(cfg *Config) (*hot, *found, *os.File, error) {
+	if cfg.Volatile {
+		h, fd := volatileHot()
+		return h, fd, nil, nil
+	}
+	if err := os.MkdirAll(cfg.RuntimeDir, 0o700); err != nil {
+		return nil, nil, nil, fmt.Errorf("create runtime directory: %w", err)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		cfg.Log.Warn("outbox directory not created", agent.KeyErr, err) // as with a full flash: go on without
+	}
+	lock, err := lockDir(cfg.RuntimeDir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	h, fd, err := openHot(filepath.Join(cfg.RuntimeDir, "outbox.hot"))
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, lock.Close())
+	}
+	return h, fd, lock, nil
 }
 
 // takeUpCold reads the flash tier, if there is one, and counts what damage took. It is called again before flash is

@@ -43,6 +43,10 @@ var ErrClosed = errors.New("outbox is closed")
 type Config struct {
 	Dir        string // in flash: outbox.db
 	RuntimeDir string // on a tmpfs: outbox.hot and a lock
+	// Volatile keeps everything in this process's memory and touches no directory: HotBytes is the only bound, nothing
+	// outlives the Outbox, and there is no flash to spill to. For devices without any writable storage, and for thousands
+	// of outboxes in one process.
+	Volatile bool
 
 	// Epoch numbers what is put before the first session: one that was handed out for this start alone, above every
 	// earlier and below every later session's epoch. Required.
@@ -90,7 +94,8 @@ func (cfg *Config) check() error {
 		ok   bool
 		want string
 	}{
-		{"Dir", cfg.Dir != "", "a directory"}, {"RuntimeDir", cfg.RuntimeDir != "", "a directory on a tmpfs"},
+		{"Dir", cfg.Volatile || cfg.Dir != "", "a directory"},
+		{"RuntimeDir", cfg.Volatile || cfg.RuntimeDir != "", "a directory on a tmpfs"},
 		{"Epoch", cfg.Epoch > 0, "an epoch of its own"}, {"Boot", cfg.Boot != "", "the kernel's boot id"},
 		{"MaxBytes", cfg.MaxBytes > 0, "above zero"}, {"HotBytes", cfg.HotBytes > 0, "above zero"},
 		{"ReplayBytesPerSecond", cfg.ReplayBytesPerSecond > 0, "above zero"},
@@ -111,7 +116,7 @@ func (cfg *Config) check() error {
 type Outbox struct {
 	cfg  Config
 	boot uint64
-	lock *os.File
+	lock *os.File      // nil when volatile
 	kick chan struct{} // holds one: there may be something to do
 
 	mu      sync.Mutex

@@ -55,13 +55,22 @@ func (o *Outbox) jobOf(r *record, historical bool) (*job, error) {
 		e.At, e.TimeQuality = o.restamp(e.Boot, e.At, e.Mono, e.TimeQuality)
 		return &job{kind: mqtt.KindEvent, message: e}, nil
 	}
-	b := &api.Batch{}
-	if err := json.Unmarshal(r.payload, b); err != nil {
+	b, err := decodeBatch(r.payload)
+	if err != nil {
 		return nil, fmt.Errorf("%w: batch %d of epoch %d: %w", errDamaged, r.seq, r.epoch, err)
 	}
 	b.Prev, b.Historical = prev, historical
 	b.T0, b.TimeQuality = o.restamp(b.Boot, b.T0, b.Mono, b.TimeQuality)
 	return &job{kind: mqtt.KindTele, message: b}, nil
+}
+
+// decodeBatch reads what PutBatch has written.
+func decodeBatch(payload []byte) (*api.Batch, error) {
+	if b, ok := mqtt.ReadBatch(payload); ok {
+		return b, nil
+	}
+	b := &api.Batch{}
+	return b, json.Unmarshal(payload, b)
 }
 
 // restampTolerance is what a wrong clock may be off without its stamps being replaced: a batch that was sent before must

@@ -25,8 +25,11 @@ type goPackage struct {
 	Dir        string
 	GoFiles    []string
 	Imports    []string
-	Standard   bool
-	Module     *struct{ Path string }
+
+	TestImports, XTestImports []string
+
+	Standard bool
+	Module   *struct{ Path string }
 }
 
 func list(t *testing.T, args ...string) []goPackage {
@@ -63,6 +66,7 @@ var arrows = map[string][]string{
 	"cli":       {"api", "agent", "configs", "mqtt"},
 	"cmd":       {"agent", "configs", "edge", "cluster", "continuum", "cli"},
 	"docs":      {"api", "agent", "configs", "mqtt", "cluster", "cli", "edge"},
+	"test":      {"api", "agent", "configs", "mqtt", "cluster", "continuum", "cli", "edge"}, // and nothing imports test
 }
 
 func part(importPath string) string {
@@ -74,9 +78,6 @@ func part(importPath string) string {
 func TestEachPartImportsOnlyWhatItMay(t *testing.T) {
 	for _, p := range list(t, "./...") {
 		from := part(p.ImportPath)
-		if from == "test" {
-			continue
-		}
 		allowed, known := arrows[from]
 		if !known {
 			t.Errorf("%s: no arrow says what it may import; add one to test/arch", p.ImportPath)
@@ -90,6 +91,21 @@ func TestEachPartImportsOnlyWhatItMay(t *testing.T) {
 			}
 			if to := part(imp); to != from && !slices.Contains(allowed, to) {
 				t.Errorf("%s imports %s; %s may import only %v", p.ImportPath, imp, from, allowed)
+			}
+		}
+	}
+}
+
+func TestNothingButTestsImportsTests(t *testing.T) {
+	for from, allowed := range arrows {
+		if slices.Contains(allowed, "test") {
+			t.Errorf("%s may import test/; what a product links must not hold test code", from)
+		}
+	}
+	for _, p := range list(t, "./...") {
+		for _, imp := range p.Imports { // _test files may
+			if part(imp) == "test" && strings.HasPrefix(imp, module+"/") && part(p.ImportPath) != "test" {
+				t.Errorf("%s imports %s", p.ImportPath, imp)
 			}
 		}
 	}

@@ -98,6 +98,16 @@ type site struct {
 	bin    string
 	rest   *cli.Client
 	status api.ClusterStatus
+
+	temporary []string // directories to remove at the stop
+}
+
+// stop ends the cluster agent. The nodes have been stopped.
+func (s *site) stop() {
+	s.process.stop()
+	for _, dir := range s.temporary {
+		_ = os.RemoveAll(dir) // in memory; the next boot takes it
+	}
 }
 
 // newSite starts skerry-cluster without the limits that protect it from a load generator.
@@ -232,8 +242,12 @@ func (s *site) node(ctx context.Context, name, interval string) (*process, strin
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, "", fmt.Errorf("make directory of %s: %w", name, err)
 	}
-	config := fmt.Sprintf("node: %s\njoin: %q\ndir: %s\nruntime_dir: %s\ntelemetry:\n  interval: %s\n", name, text, dir,
-		filepath.Join(dir, "run"), interval)
+	run, err := os.MkdirTemp(inMemory, "skerry-bench-") // as /run is
+	if err != nil {
+		return nil, "", fmt.Errorf("make runtime directory of %s: %w", name, err)
+	}
+	s.temporary = append(s.temporary, run)
+	config := fmt.Sprintf("node: %s\njoin: %q\ndir: %s\nruntime_dir: %s\ntelemetry:\n  interval: %s\n", name, text, dir, run, interval)
 	path := filepath.Join(dir, "edge.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, "", fmt.Errorf("write configuration of %s: %w", name, err)

@@ -28,6 +28,7 @@ const (
 	KeyWait     = "wait"
 	KeyTook     = "took"
 	KeyBy       = "by"
+	KeyOperator = "operator"
 	KeyVersion  = "version"
 	KeyNotAfter = "not_after"
 )

@@ -142,7 +142,7 @@ func (d *Deadline) UnmarshalText(text []byte) error {
 	after, err := time.ParseDuration(string(text))
 	if err == nil {
 		if after <= 0 {
-			return fmt.Errorf("deadline %q: wanted a duration above zero", text)
+			return fmt.Errorf("deadline %.40q: wanted a duration above zero", text)
 		}
 		*d = Deadline{After: after}
 		return nil

@@ -42,13 +42,14 @@ func maxLen(field, value string, limit int) error {
 	return nil
 }
 
+// validLabels only bounds what arrives: what is wrong with the form of a label is not worth a whole message.
 func validLabels(field string, labels map[string]string) error {
 	if len(labels) > MaxLabels {
 		return fmt.Errorf("%s has %d entries; wanted at most %d", field, len(labels), MaxLabels)
 	}
 	for k, v := range labels {
-		if k == "" || len(k) > MaxLabelBytes || len(v) > MaxLabelBytes {
-			return fmt.Errorf("%s[%.20q]: key and value take 1 to %d bytes", field, k, MaxLabelBytes)
+		if k == "" || len(k) > maxLabelKey || len(v) > MaxLabelBytes {
+			return fmt.Errorf("%s[%.20q]: wanted a key of 1 to %d bytes and a value of at most %d", field, k, maxLabelKey, MaxLabelBytes)
 		}
 	}
 	return nil

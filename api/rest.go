@@ -1,8 +1,9 @@
 package api
 
-// List is the body of every REST answer that lists.
+// List is the body of every REST answer that lists. Continue, when it is there, asks for the page that follows.
 type List[T any] struct {
-	Items []T `json:"items"`
+	Items    []T    `json:"items"`
+	Continue string `json:"continue,omitempty"`
 }
 
 // CommandRequest is the body of POST /v1/commands: one command to each of Nodes, or to every node that Selector matches
@@ -21,7 +22,7 @@ type CommandRequest struct {
 type TokenRequest struct {
 	TTL      string            `json:"ttl"`
 	MaxUses  int               `json:"maxUses"`
-	Approval bool              `json:"approval"`
+	Approval bool              `json:"approval,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
 }
 
@@ -70,7 +71,7 @@ type ClusterStatus struct {
 	Open     int              `json:"open"`    // commands without a final state
 	Samples  uint64           `json:"samples"` // stored since start
 	Rejected uint64           `json:"rejected"`
-	Trouble  []string         `json:"trouble,omitempty"` // what the agent cannot do at present, and why
+	Trouble  []string         `json:"trouble,omitempty"` // what the agent cannot do, or soon cannot, why, and the cure
 }
 
 // Change is one item of GET /v1/watch. Kind is node, command or event; Type is added, modified or deleted; exactly one

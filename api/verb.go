@@ -5,7 +5,7 @@ type Verb struct {
 	Name   string `json:"name"`
 	Help   string `json:"help"`
 	Args   Schema `json:"args"`
-	Role   Role   `json:"role"`   // least role that may ask for it
+	Role   Role   `json:"role"`   // least role that may ask for it; the cluster agent raises it where it asks for more
 	Stream bool   `json:"stream"` // opens a stream when args.stream names one
 	// Safe says that it changes nothing and cannot harm the agent (as in RFC 9110 §9.2.1), so that it may run again after
 	// a crash and need not be on disk before it runs.

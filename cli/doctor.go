@@ -73,6 +73,9 @@ func (a *App) examine(ctx context.Context) ([]check, error) {
 	checks = append(checks, check{"server", true, fmt.Sprintf("skerry-cluster %s of cluster %s, up for %s", st.Version, st.Cluster,
 		agent.Span(a.Now().Sub(st.Started.Time()))), ""})
 	checks = append(checks, a.checkClock(st), checkBroker(st), checkNodes(st))
+	for _, trouble := range st.Trouble { // each line names its cure
+		checks = append(checks, check{"trouble", false, trouble, ""})
+	}
 	if st.Pending > 0 {
 		checks = append(checks, check{"approvals", false, fmt.Sprintf("waiting for approval: %s", many(st.Pending, "device")), "skerry get enrollments; skerry approve ID"})
 	}

@@ -252,3 +252,14 @@ func TestStepsWithinASecondAreToldApart(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDoctorTellsTheAgentsTrouble(t *testing.T) {
+	routes := map[string]http.HandlerFunc{"/v1/status": func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"cluster":"c","version":"v","broker":"up","trouble":["disk is nearly full: free some"]}`)
+	}}
+	_, out, _ := run(t, routes, "doctor")
+	if !strings.Contains(out, "FAIL  trouble      disk is nearly full: free some") {
+		t.Errorf("%s: wanted the trouble", out)
+	}
+}

@@ -43,7 +43,8 @@ type Agent struct {
 	audit      *access.Audit
 	oidc       *access.OIDC // nil: no identity provider
 	strangers  *rate.Limiter
-	unwritten  atomic.Uint64 // refusals of nobody in particular that the audit log was spared
+	unwritten  atomic.Uint64 // refusals that the audit log was spared
+	forgers    *forgers
 	registry   *registry.Registry
 	journal    *command.Journal
 	telemetry  *telemetry.Store
@@ -55,6 +56,7 @@ type Agent struct {
 	life       context.Context // Run's, for calls that bring no context of their own
 	samples    atomic.Uint64
 	deferral   deferral
+	badLabels  badLabels
 
 	https net.Listener
 }
@@ -85,7 +87,7 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now(), strangers: rate.NewLimiter(1, strangersBurst)}
+	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now(), strangers: rate.NewLimiter(1, strangersBurst), forgers: newForgers()}
 	if a.topics, err = mqtt.NewTopics(cfg.MQTT.Root, cfg.Cluster); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -180,5 +181,58 @@ func TestARequesterIsNeverToldBackwards(t *testing.T) {
 	r.requesters.again(t.Context(), "x")   // and what comes after is told
 	if phases, _ := op.statuses(status); slices.Contains(phases[slices.Index(phases, api.PhaseDelivered):], api.PhaseQueued) {
 		t.Errorf("%v", phases)
+	}
+}
+
+func TestNoRefusalSendsMuchOfTheRequestBack(t *testing.T) {
+	r := newRig(t, nil)
+	r.online("n1", r.enrol("n1"), 1, false)
+	long := strings.Repeat("x", 40_000)
+	_, csr := keyAndCSR(t)
+	for _, c := range []struct {
+		method, path string
+		body         any
+	}{
+		{"POST", "/v1/commands", api.CommandRequest{Nodes: []string{long}, Verb: "ping", Deadline: "1s"}},
+		{"POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: long, Deadline: "1s"}},
+		{"POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "ping", Deadline: long}},
+		{"POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "ping", Deadline: "-" + strings.Repeat("0", 40_000) + "s"}},
+		{"POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, ID: long, Verb: "ping", Deadline: "1s"}},
+		{"POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "log.tail", Args: map[string]any{long: long}, Deadline: "1s"}},
+		{"POST", "/v1/commands", api.CommandRequest{Selector: long[:4000], Verb: "ping", Deadline: "1s"}},
+		{"POST", "/v1/commands", api.CommandRequest{Selector: long + "(", Verb: "ping", Deadline: "1s"}},
+		{"PATCH", "/v1/nodes/n1", api.NodePatch{Labels: map[string]string{long: "x"}}},
+		{"PATCH", "/v1/nodes/n1", api.NodePatch{Labels: map[string]string{"x": long}}},
+		{"POST", "/v1/tokens", api.TokenRequest{TTL: long}},
+		{"POST", "/v1/tokens", api.TokenRequest{TTL: "1h", Labels: map[string]string{long: long}}},
+		{"POST", "/v1/access-tokens", api.AccessRequest{Name: long, Role: "viewer"}},
+		{"POST", "/v1/access-tokens", api.AccessRequest{Name: "x", Role: api.Role(long)}},
+		{"POST", "/v1/access-tokens", api.AccessRequest{Name: "x", Role: "viewer", TTL: long}},
+		{"POST", "/v1/operators", api.OperatorRequest{Name: "x", Role: api.Role(long), CSR: csr}},
+		{"POST", "/v1/operators", api.OperatorRequest{Name: "x", Role: "viewer", CSR: long}},
+		{"POST", "/v1/enroll", api.EnrollRequest{TokenID: long, Node: long, Secret: long, CSR: csr}},
+		{"POST", "/v1/enroll", api.EnrollRequest{TokenID: "x", Node: "x", Secret: "x", CSR: csr}},
+		{"POST", "/v1/renew", api.RenewRequest{}},
+		{"GET", "/v1/enroll", nil},
+		{"GET", "/v1/commands/" + long[:100], nil},
+		{"DELETE", "/v1/tokens/nothing", nil},
+		{"DELETE", "/v1/operators/nothing", nil},
+		{"DELETE", "/v1/access-tokens/nothing", nil},
+		{"DELETE", "/v1/enrollments/nothing", nil},
+		{"DELETE", "/v1/nodes/nothing", nil},
+		{"POST", "/v1/enrollments/nothing/approve", nil},
+	} {
+		raw, err := json.Marshal(c.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, text := r.call(r.root(), c.method, c.path, string(raw))
+		var p api.Problem
+		if err := json.Unmarshal([]byte(text), &p); err != nil || p.Status != status || status < 400 || p.Title == "" || p.Code == "" || p.Cure == "" {
+			t.Errorf("%s %.40s %.60s: %d %.600s; wanted a problem with code and cure", c.method, c.path, raw, status, text)
+		}
+		if strings.Contains(text, long[:201]) || strings.Contains(text, strings.Repeat("0", 201)) {
+			t.Errorf("%s %.40s %.60s: %d bytes sent back: %.300s", c.method, c.path, raw, len(text), text)
+		}
 	}
 }

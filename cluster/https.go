@@ -146,9 +146,8 @@ func (a *Agent) status() api.ClusterStatus {
 	st := api.ClusterStatus{Cluster: a.cfg.Cluster, Version: agent.Version(), Started: api.At(a.started), Now: api.At(time.Now()),
 		Broker: "down", MQTT: a.urls("mqtts", net.JoinHostPort("", a.wire.Port())), Root: a.topics.Root, Nodes: a.registry.Stats().ByPresence,
 		Open: a.journal.Stats().Open, Samples: a.samples.Load()}
-	if why := a.deferral.trouble(); why != "" {
-		st.Trouble = append(st.Trouble, "telemetry is put off: "+why)
-	}
+	h := a.health()
+	st.Trouble = h.trouble()
 	if a.cfg.MQTT.External != "" {
 		st.MQTT = []string{a.cfg.MQTT.External}
 	}

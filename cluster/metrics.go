@@ -54,7 +54,11 @@ func (m *meter) Collect(out chan<- prometheus.Metric) {
 	for outcome, n := range a.enroll.Counts() {
 		count(outcomes, float64(n), outcome)
 	}
-	count(desc("audit_unwritten_total", "Refusals of callers without credentials that were too many for the audit log."), float64(a.unwritten.Load()))
+	count(desc("audit_unwritten_total", "Refusals, of callers without credentials and of forged publishes, that were too many for the audit log."), float64(a.unwritten.Load()))
+	if d, err := a.telemetry.Disk(); err == nil {
+		gauge(desc("disk_free_bytes", "Free space on the disk of the telemetry store."), float64(d.Free))
+		gauge(desc("disk_reserve_bytes", "Free space below which telemetry is put off."), float64(d.Reserve))
+	}
 	m.expiries(gauge)
 	if e, ok := a.wire.(*embedded); ok {
 		m.broker(e, gauge, count)

@@ -70,7 +70,7 @@ func TestSingleSignOn(t *testing.T) {
 		}
 	}
 	list := r.audited()
-	if last := list[len(list)-1]; last.By != "oidc:alice" || last.Role != "admin" || last.Action != "node.remove" {
+	if last := list[0]; last.By != "oidc:alice" || last.Role != "admin" || last.Action != "node.remove" {
 		t.Errorf("audit %+v", last)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/access"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/cluster/rest"
@@ -39,8 +40,8 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errRequest, err)
 	}
-	entry := api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Object: node + " " + req.Verb + " " + id,
-		Result: "ok"}
+	entry := api.AuditEntry{By: who.Name, Role: who.Role, Via: "mqtt", Action: "command.create", Result: access.ResultOK,
+		Object: strings.TrimSpace(fmt.Sprintf("%.63s %s %s", req.Verb, node, id))}
 	var rec api.CommandRecord
 	fresh := false
 	if err == nil {
@@ -57,7 +58,7 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 		if _, final := errors.AsType[*api.Problem](err); !final && !errors.Is(err, errRequest) {
 			return err // a fault of ours, such as a full disk: not acknowledged, so the request comes again
 		}
-		a.requesters.answer(ctx, node, &api.Status{ID: id, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(err.Error())})
+		a.requesters.refuse(ctx, m.Topic, who.Name, err)
 		return nil
 	}
 	if !fresh { // of a new one, mirror tells every step
@@ -79,28 +80,6 @@ func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) 
 	}
 	rec, err := a.journal.Submit(ctx, o)
 	return rec, orderProblem(err)
-}
-
-// roleFor is the least role that may ask for a verb: what this agent knows of it, or what the node says when that is
-// stricter. A node's word alone never makes a verb cheaper, and a verb that nobody has announced takes an administrator.
-func roleFor(verb string, announced []api.Verb) api.Role {
-	least := api.RoleAdmin
-	switch verb {
-	case "ping", "info", "telemetry.now", "exec", "log.tail", "file.get", "file.put", "cancel":
-		least = api.RoleOperator
-	case "config.set", "agent.restart", "reboot":
-		return api.RoleAdmin
-	}
-	for _, v := range announced {
-		if v.Name != verb {
-			continue
-		}
-		least = api.RoleOperator
-		if v.Role.Includes(least) {
-			least = v.Role
-		}
-	}
-	return least
 }
 
 // orderProblem tells callers what is wrong in their own terms.
@@ -160,11 +139,11 @@ func (a orders) targets(req api.CommandRequest) ([]string, error) {
 	if (len(req.Nodes) == 0) == (req.Selector == "") {
 		return nil, badRequest("nodes", errors.New("wanted either nodes or a selector"))
 	}
-	if req.ID != "" && len(req.Nodes) != 1 {
+	if req.ID != "" && len(distinct(req.Nodes)) != 1 {
 		return nil, badRequest("id", errors.New("an id goes with exactly one node"))
 	}
 	if req.Selector == "" {
-		return req.Nodes, nil
+		return distinct(req.Nodes), nil
 	}
 	selector, err := parseSelector(req.Selector)
 	if err != nil {
@@ -176,9 +155,22 @@ func (a orders) targets(req api.CommandRequest) ([]string, error) {
 	}
 	if len(out) == 0 {
 		return nil, &api.Problem{Status: http.StatusNotFound, Title: "no node matches", Code: "selector_empty",
-			Detail: fmt.Sprintf("no node has the labels %q", req.Selector), Cure: "skerry get nodes -o wide shows labels"}
+			Detail: fmt.Sprintf("no node has the labels %.80q", req.Selector), Cure: "skerry get nodes -o wide shows labels"}
 	}
 	return out, nil
+}
+
+// distinct drops repeated names: a node that is named twice is commanded once.
+func distinct(names []string) []string {
+	seen := make(map[string]bool, len(names))
+	out := make([]string, 0, len(names))
+	for _, n := range names {
+		if !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func (a orders) Command(id string) (api.CommandRecord, error) {
@@ -189,9 +181,9 @@ func (a orders) Command(id string) (api.CommandRecord, error) {
 	return rec, orderProblem(err)
 }
 
-func (a orders) Commands(node string, openOnly bool, limit int) ([]api.CommandRecord, error) {
-	out, err := a.journal.List(command.Filter{Node: node, Open: openOnly, Limit: limit})
-	return out, orderProblem(err)
+func (a orders) Commands(p rest.Page) ([]api.CommandRecord, string, error) {
+	out, next, err := a.journal.Page(command.Filter{Node: p.Node, Open: p.Open, Limit: p.Limit, After: p.Continue})
+	return out, next, orderProblem(err)
 }
 
 func (a orders) Cancel(ctx context.Context, id string, who rest.Principal) (api.CommandRecord, error) {
@@ -200,7 +192,8 @@ func (a orders) Cancel(ctx context.Context, id string, who rest.Principal) (api.
 }
 
 func badRequest(field string, err error) error {
-	return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Detail: field + ": " + err.Error(), Code: "bad_request"}
+	return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Detail: clip(field + ": " + err.Error()), Code: "bad_request",
+		Cure: "/openapi.yaml describes every request"}
 }
 
 // parseSelector reads a selector as kubectl takes it; empty, or "=" alone, matches every node.

@@ -81,10 +81,17 @@ func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) err
 	if b.Node != node || b.Cluster != a.cfg.Cluster {
 		return fmt.Errorf("birth of %s of cluster %s on the topic of %s: %w", b.Node, b.Cluster, node, mqtt.ErrDiscard)
 	}
+	assignRoles(b.Verbs)
+	var bad error
+	b.Labels, bad = api.GoodLabels("labels", b.Labels)
 	before, ok := a.registry.Get(node)
 	greeted := ok && before.Birth != nil && before.Birth.Epoch == b.Epoch && !a.repeated(m)
-	if err := a.registry.OnBirth(node, b, a.repeated(m)); err != nil || greeted { // it has changed since, that is all
+	if err := a.registry.OnBirth(node, b, a.repeated(m)); err != nil {
 		return err
+	}
+	a.badLabels.tell(a, node, bad)
+	if greeted { // it has changed since, that is all
+		return nil
 	}
 	n, ok := a.registry.Get(node)
 	if !ok || n.Epoch != b.Epoch || a.repeated(m) && n.Presence != api.PresenceOnline && n.Presence != api.PresenceDraining {

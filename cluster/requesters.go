@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -79,6 +80,30 @@ func (q *requesters) tell(ctx context.Context, p *toldPart, rec *api.CommandReco
 		}
 	}
 	q.answer(ctx, rec.Node, &st)
+}
+
+// refuse tells that a request is refused. The contract gives all requests with one id on one node the same status topic, so
+// when there is a command of that id its own requester listens there too, and must not read that it was rejected: then its
+// phase stays, and the reason alone tells of the other request.
+func (q *requesters) refuse(ctx context.Context, t mqtt.Topic, by string, why error) {
+	p := q.part(t.ID)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := api.Status{ID: t.ID, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(why.Error())}
+	rec, found, err := q.agent.journal.Get(t.ID)
+	if err != nil {
+		q.agent.log.Warn("requester not told", agent.KeyCommand, t.ID, agent.KeyErr, err)
+		return
+	}
+	if found && rec.Node == t.Node && isRequest(&rec) {
+		q.tell(ctx, p, &rec)
+		st.Phase = rec.Phase
+		st.Reason = clip(fmt.Sprintf("this command goes on; another request with its id, by %s, was refused: %s", by, why))
+		if rec.Final {
+			st.Reason = clip(fmt.Sprintf("this command has ended; another request with its id, by %s, was refused: %s", by, why))
+		}
+	}
+	q.answer(ctx, t.Node, &st)
 }
 
 // answer publishes a status. A requester who is away misses it, as with any live subscription.

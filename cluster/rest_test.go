@@ -56,19 +56,19 @@ func (r *rig) audited() []api.AuditEntry {
 	return must[api.List[api.AuditEntry]](r, "GET", "/v1/audit", nil).Items
 }
 
-func TestTheAuditLogTellsWhoWroteWhatNewestLast(t *testing.T) {
+func TestTheAuditLogTellsWhoWroteWhatNewestFirst(t *testing.T) {
 	r := newRig(t, nil)
 	viewer := r.access(api.RoleViewer)
 	r.call(viewer, "DELETE", "/v1/nodes/n9", "")
 	r.call(caller{cert: r.operator("carol", api.RoleAdmin)}, "DELETE", "/v1/nodes/n9", "")
 	list := r.audited()
-	last := list[len(list)-1]
+	last := list[0]
 	if last.By != "carol" || last.Role != api.RoleAdmin || last.Via != "rest" || last.From != "127.0.0.1" || last.Action != "node.remove" ||
 		last.Object != "n9" || !strings.Contains(last.Result, "n9") {
 		t.Errorf("newest entry %+v", last)
 	}
-	if !slices.IsSortedFunc(list, func(a, b api.AuditEntry) int { return int(a.ID) - int(b.ID) }) {
-		t.Error("the newest is not last")
+	if !slices.IsSortedFunc(list, func(a, b api.AuditEntry) int { return int(b.ID) - int(a.ID) }) {
+		t.Error("the newest is not first")
 	}
 	i := slices.IndexFunc(list, func(e api.AuditEntry) bool { return e.By == "t-viewer" })
 	if i < 0 || !strings.Contains(list[i].Result, "takes admin") {
@@ -88,7 +88,7 @@ func TestNobodyInParticularCannotFloodTheAuditLog(t *testing.T) {
 	}
 	g.Audit(restPrincipal("t", api.RoleViewer), "node.remove", "n1", "not permitted")
 	list := r.audited()
-	if list[len(list)-1].By != "t" {
+	if list[0].By != "t" {
 		t.Error("somebody who is known was not written down")
 	}
 	if _, text := r.call(r.root(), "GET", "/metrics", ""); !strings.Contains(text, "skerry_cluster_audit_unwritten_total 8") &&

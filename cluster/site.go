@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,10 +59,28 @@ func (a gate) Audit(who rest.Principal, action, object, result string) {
 	a.record(api.AuditEntry{By: who.Name, Role: who.Role, Via: access.ViaREST, From: who.From, Action: action, Object: object, Result: result})
 }
 
-func (a gate) AuditLog(limit int) ([]api.AuditEntry, error) {
-	list, err := a.audit.List(time.Time{}, limit)
-	slices.Reverse(list)
-	return list, err
+func (a gate) AuditLog(p rest.Page) ([]api.AuditEntry, string, error) {
+	before, err := readNumber(p.Continue)
+	if err != nil {
+		return nil, "", err
+	}
+	list, err := a.audit.List(access.AuditQuery{Before: before, Limit: p.Limit})
+	if len(list) == 0 || len(list) < p.Limit || err != nil {
+		return list, "", err
+	}
+	return list, strconv.FormatUint(list[len(list)-1].ID, 10), nil
+}
+
+// readNumber reads where a page of numbered items goes on; empty is 0, which is above all.
+func readNumber(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n == 0 {
+		return 0, badRequest("continue", fmt.Errorf("%.40q; wanted what the page before said", text))
+	}
+	return n, nil
 }
 
 // record appends to the audit log. A full disk must not keep an administrator from freeing it, so it only shouts.
@@ -111,10 +131,16 @@ func (a fleet) Remove(ctx context.Context, node, by string) error {
 	return a.telemetry.DeleteNode(ctx, node)
 }
 
-func (a fleet) Events(node string, limit int) ([]api.EventRecord, error) {
-	list, err := a.registry.Events().List(registry.EventFilter{Node: node, Limit: limit})
-	slices.Reverse(list)
-	return list, err
+func (a fleet) Events(p rest.Page) ([]api.EventRecord, string, error) {
+	before, err := readNumber(p.Continue)
+	if err != nil {
+		return nil, "", err
+	}
+	list, err := a.registry.Events().List(registry.EventFilter{Node: p.Node, Before: before, Limit: p.Limit})
+	if len(list) == 0 || len(list) < p.Limit || err != nil {
+		return list, "", err
+	}
+	return list, strconv.FormatUint(list[len(list)-1].ID, 10), nil
 }
 
 func nodeProblem(node string, err error) error {
@@ -233,11 +259,19 @@ func (a fleet) commandsOf(q rest.WatchQuery) ([]api.CommandRecord, error) {
 type admission struct{ *Agent }
 
 func (a admission) CreateToken(_ context.Context, req api.TokenRequest, by string) (api.Token, error) {
-	ttl, err := time.ParseDuration(req.TTL)
+	ttl, err := readTTL(req.TTL)
 	if err != nil {
-		return api.Token{}, badRequest("ttl", err)
+		return api.Token{}, err
 	}
 	return a.enroll.CreateToken(enroll.TokenSpec{TTL: ttl, MaxUses: req.MaxUses, Approval: req.Approval, Labels: req.Labels, By: by})
+}
+
+func readTTL(text string) (time.Duration, error) {
+	ttl, err := time.ParseDuration(text)
+	if err != nil {
+		err = badRequest("ttl", fmt.Errorf("%.40q; wanted a duration such as 24h", text))
+	}
+	return ttl, err
 }
 
 func (a admission) Tokens() ([]api.Token, error) { return a.enroll.Tokens() }
@@ -255,15 +289,12 @@ func (a admission) Deny(_ context.Context, id, by string) error {
 	return err
 }
 
-func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest) (api.Operator, error) {
-	var ttl time.Duration
-	if req.TTL != "" {
-		var err error
-		if ttl, err = time.ParseDuration(req.TTL); err != nil {
-			return api.Operator{}, badRequest("ttl", err)
-		}
+func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest, by string) (api.Operator, error) {
+	ttl, err := readTTL(cmp.Or(req.TTL, "0s"))
+	if err != nil {
+		return api.Operator{}, err
 	}
-	return a.enroll.IssueOperator(enroll.OperatorSpec{Name: req.Name, Role: req.Role, CSR: req.CSR, TTL: ttl})
+	return a.enroll.IssueOperator(enroll.OperatorSpec{Name: req.Name, Role: req.Role, CSR: req.CSR, TTL: ttl, By: by})
 }
 
 func (a admission) Operators() ([]api.Operator, error) { return a.enroll.ListOperators() }
@@ -274,12 +305,9 @@ func (a admission) RevokeOperator(_ context.Context, name, by string) error {
 }
 
 func (a admission) CreateAccess(_ context.Context, req api.AccessRequest) (api.AccessToken, error) {
-	var ttl time.Duration
-	if req.TTL != "" {
-		var err error
-		if ttl, err = time.ParseDuration(req.TTL); err != nil {
-			return api.AccessToken{}, badRequest("ttl", err)
-		}
+	ttl, err := readTTL(cmp.Or(req.TTL, "0s"))
+	if err != nil {
+		return api.AccessToken{}, err
 	}
 	return a.tokens.Create(req.Name, req.Role, ttl)
 }

@@ -12,11 +12,11 @@ import (
 //
 //   - a node publishes what goes up, under its own id, and subscribes to what comes down to it, with "+" nowhere but in
 //     the place of a command or stream id;
-//   - a viewer reads what Readable lists, of any node: what nodes say, and the fate of commands and requests. Not what
-//     is ordered (desired and commands may hold secrets), not streams (they carry files and terminals). A filter with
-//     wildcards is granted when it is under the cluster and can match something readable; a broker therefore asks again
-//     for each message it delivers;
-//   - an operator and an admin also publish requests;
+//   - a viewer reads what Readable lists, of any node: what nodes say of themselves. Not what becomes of commands (their
+//     output and results may hold secrets). A filter with wildcards is granted when it is under the cluster and can match
+//     something readable; a broker therefore asks again for each message it delivers;
+//   - an operator and an admin also publish requests, and read what becomes of requests and commands. Nobody reads what
+//     is ordered (desired and commands) and streams (they carry files and terminals);
 //   - the cluster agent has everything under its cluster, and reads the broker's own figures ($SYS);
 //   - shared subscriptions are nobody's: they would take messages away from other readers.
 func (t Topics) May(id Identity, topic string, write bool) bool {
@@ -35,20 +35,30 @@ func (t Topics) May(id Identity, topic string, write bool) bool {
 	return t.mayRead(id, topic)
 }
 
-// Readable lists what a viewer may read.
-func Readable() []Kind {
-	return []Kind{KindState, KindBirth, KindTele, KindEvent, KindReported, KindCmdStatus, KindRequestStatus}
+// Readable lists what somebody with a role may read.
+func Readable(role api.Role) []Kind {
+	switch {
+	case role.Includes(api.RoleOperator):
+		return []Kind{KindState, KindBirth, KindTele, KindEvent, KindReported, KindCmdStatus, KindRequestStatus}
+	case role.Includes(api.RoleViewer):
+		return []Kind{KindState, KindBirth, KindTele, KindEvent, KindReported}
+	}
+	return nil
 }
 
 // granted is what May needs of the contract, by kind. It is read only, and spares building the table for each message.
 var granted = func() (g [KindRequestStatus + 1]struct {
-	dir      Direction
-	readable bool
-	levels   []string // of the suffix, "+" for an id
+	dir     Direction
+	readers api.Role // least role that may read it; empty: nobody
+	levels  []string // of the suffix, "+" for an id
 }) {
 	for _, e := range Contract() {
 		g[e.Kind].dir = e.Dir
-		g[e.Kind].readable = slices.Contains(Readable(), e.Kind)
+		for _, role := range []api.Role{api.RoleAdmin, api.RoleOperator, api.RoleViewer} {
+			if slices.Contains(Readable(role), e.Kind) {
+				g[e.Kind].readers = role
+			}
+		}
 		g[e.Kind].levels = strings.Split(strings.Replace(e.Suffix, "{id}", "+", 1), "/")
 	}
 	return g
@@ -78,7 +88,7 @@ func (t Topics) mayRead(id Identity, topic string) bool {
 	case NodeIdentity:
 		return granted[parsed.Kind].dir == Down && parsed.Node == id.Name
 	case OperatorIdentity:
-		return granted[parsed.Kind].readable && id.Role.Includes(api.RoleViewer)
+		return id.Role.Includes(granted[parsed.Kind].readers)
 	}
 	return false
 }
@@ -98,7 +108,7 @@ func (t Topics) maySubscribe(id Identity, filter string) bool {
 				return true
 			}
 		case OperatorIdentity:
-			if g.readable && id.Role.Includes(api.RoleViewer) && overlap(levels, g.levels) {
+			if id.Role.Includes(g.readers) && overlap(levels, g.levels) {
 				return true
 			}
 		}

@@ -21,12 +21,13 @@ func aclTopics(t testing.TB) mqtt.Topics {
 // TestTheContractDecidesWhoPublishesAndReadsWhat states the rule anew, kind by kind, rather than by direction.
 func TestTheContractDecidesWhoPublishesAndReadsWhat(t *testing.T) {
 	topics := aclTopics(t)
-	type rule struct{ nodeWrites, nodeReads, viewerReads, operatorWrites bool }
-	up, down, silentUp := rule{nodeWrites: true, viewerReads: true}, rule{nodeReads: true}, rule{nodeWrites: true}
+	type rule struct{ nodeWrites, nodeReads, viewerReads, operatorReads, operatorWrites bool }
+	up, down, silentUp := rule{nodeWrites: true, viewerReads: true, operatorReads: true}, rule{nodeReads: true}, rule{nodeWrites: true}
 	rules := map[mqtt.Kind]rule{
-		mqtt.KindState: up, mqtt.KindBirth: up, mqtt.KindTele: up, mqtt.KindEvent: up, mqtt.KindReported: up, mqtt.KindCmdStatus: up,
-		mqtt.KindDesired: down, mqtt.KindCmd: down, mqtt.KindAck: down, mqtt.KindStreamDown: down, mqtt.KindStreamUp: silentUp,
-		mqtt.KindRequest: {operatorWrites: true}, mqtt.KindRequestStatus: {viewerReads: true},
+		mqtt.KindState: up, mqtt.KindBirth: up, mqtt.KindTele: up, mqtt.KindEvent: up, mqtt.KindReported: up,
+		mqtt.KindCmdStatus: {nodeWrites: true, operatorReads: true}, // it holds output and results
+		mqtt.KindDesired:   down, mqtt.KindCmd: down, mqtt.KindAck: down, mqtt.KindStreamDown: down, mqtt.KindStreamUp: silentUp,
+		mqtt.KindRequest: {operatorWrites: true}, mqtt.KindRequestStatus: {operatorReads: true},
 	}
 	ids := identities()
 	for _, e := range mqtt.Contract() {
@@ -44,8 +45,8 @@ func TestTheContractDecidesWhoPublishesAndReadsWhat(t *testing.T) {
 			{"node", topics.Filter(e.Kind, "n1"), false, r.nodeReads}, {"node", topics.Filter(e.Kind, "+"), false, false},
 			{"node", topics.Filter(e.Kind, "n2"), false, false},
 			{"viewer", own, true, false}, {"viewer", own, false, r.viewerReads}, {"viewer", topics.Filter(e.Kind, "+"), false, r.viewerReads},
-			{"operator", own, true, r.operatorWrites}, {"operator", own, false, r.viewerReads},
-			{"admin", own, true, r.operatorWrites}, {"admin", own, false, r.viewerReads},
+			{"operator", own, true, r.operatorWrites}, {"operator", own, false, r.operatorReads}, {"operator", topics.Filter(e.Kind, "+"), false, r.operatorReads},
+			{"admin", own, true, r.operatorWrites}, {"admin", own, false, r.operatorReads}, {"admin", topics.Filter(e.Kind, "+"), false, r.operatorReads},
 			{"cluster", own, true, true}, {"cluster", topics.Filter(e.Kind, "+"), false, true}, {"cluster", topics.Filter(e.Kind, "+"), true, false},
 		} {
 			if got := topics.May(ids[c.who], c.topic, c.write); got != c.ok {
@@ -59,14 +60,15 @@ func TestFiltersAreGrantedOnlyWhereSomethingCanBeRead(t *testing.T) {
 	topics := aclTopics(t)
 	base := strings.TrimSuffix(topics.All(), "#")
 	node := []string{"n1/cmd/+", "n1/stream/+/down", "n1/desired", "n1/ack", "n1/cmd/k1"}
-	viewer := []string{"#", "n1/#", "+/#", "+/state", "+/cmd/#", "+/cmd/+/status", "n1/cmd/k1/status", "+/+/+/status", "+/+", "n1/+", "n1/request/#"}
+	viewer := []string{"#", "n1/#", "+/#", "+/state", "+/+", "n1/+"}
+	operator := append(slices.Clone(viewer), "+/cmd/#", "+/cmd/+/status", "n1/cmd/k1/status", "+/+/+/status", "n1/request/#", "+/request/+/status")
 	nobody := []string{"+/desired", "n1/stream/#", "+/stream/+/up", "+/cmd/+", "n1/ack/#", "n1/", "", "+", "n1", "n1/state/x", "n1/state/+",
 		"n1/cmd/#/status", "#/state", "n1/sta+", "n1/cmd/A/status", "N1/state", "+/+/+/+/+/#", "n1//status"}
 	for _, c := range []struct {
 		who     string
 		granted []string
-	}{{"node", node}, {"viewer", viewer}, {"operator", viewer}, {"admin", viewer}} {
-		for _, filter := range slices.Concat(node, viewer, nobody) {
+	}{{"node", node}, {"viewer", viewer}, {"operator", operator}, {"admin", operator}} {
+		for _, filter := range slices.Concat(node, operator, nobody) {
 			if got, want := topics.May(identities()[c.who], base+filter, false), slices.Contains(c.granted, filter); got != want {
 				t.Errorf("%s subscribes to %s: %t; wanted %t", c.who, filter, got, want)
 			}

@@ -83,7 +83,7 @@ func (m Mosquitto) AccessList(t Topics) string {
 			continue
 		}
 		fmt.Fprintf(&b, "\nuser %s\n", op.CommonName())
-		for _, kind := range Readable() {
+		for _, kind := range Readable(op.Role) {
 			fmt.Fprintf(&b, "topic read %s\n", t.Filter(kind, "+"))
 		}
 		if op.Role.Includes(api.RoleOperator) {

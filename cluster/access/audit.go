@@ -13,17 +13,26 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
+// The log is three: what was done, what people were refused or failed to do, and what strangers and devices were refused.
+// Anybody can be refused as often as he likes, and that must not push out what counts more. The keys of each are numbers of
+// its own, big endian and without gaps; the ids of the entries come from one sequence and so tell the order of all.
 const (
-	bucketAudit = "access.audit" // big-endian number → api.AuditEntry
-	maxList     = 10_000
+	bucketAudit   = "access.audit"
+	bucketRefused = "access.audit.refused"
+	bucketStrange = "access.audit.strange"
+	bucketIDs     = "access.audit.ids" // only its sequence counts
+	maxList       = 10_000
 	// trimStep bounds how many old entries one append deletes, so that a smaller bound after a restart does not make
 	// one append long. It is more than one, so the log does reach its bound.
 	trimStep = 64
 )
 
-// Bounds limit the audit log; the oldest entries go first. Zero means 100,000 entries, and no limit of age.
+// Bounds limit the audit log; the oldest entries go first. Zero means 100,000 entries of what was done, 20,000 of what
+// people were refused, 10,000 of what strangers and devices were, and no limit of age.
 type Bounds struct {
 	Entries int
+	Refused int
+	Strange int
 	Age     time.Duration
 }
 
@@ -39,21 +48,38 @@ func OpenAudit(db *bbolt.DB, bounds Bounds, now func() time.Time) (*Audit, error
 	if bounds.Entries == 0 {
 		bounds.Entries = 100_000
 	}
-	if db == nil || bounds.Entries < 0 || bounds.Age < 0 {
+	if bounds.Refused == 0 {
+		bounds.Refused = 20_000
+	}
+	if bounds.Strange == 0 {
+		bounds.Strange = 10_000
+	}
+	if db == nil || bounds.Entries < 0 || bounds.Refused < 0 || bounds.Strange < 0 || bounds.Age < 0 {
 		return nil, errors.New("open audit log: wanted a store and no negative bound")
 	}
 	if now == nil {
 		now = time.Now
 	}
 	err := db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists([]byte(bucketAudit))
-		return err
+		for _, name := range []string{bucketAudit, bucketRefused, bucketStrange, bucketIDs} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		ids, done := tx.Bucket([]byte(bucketIDs)), tx.Bucket([]byte(bucketAudit)).Sequence()
+		if ids.Sequence() < done { // a log of before there were three
+			return ids.SetSequence(done)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	return &Audit{db, bounds, now}, nil
 }
+
+// ResultOK is the result of an entry whose write was done.
+const ResultOK = "ok"
 
 // Append stores an entry down to the disk and returns it with its number and time.
 func (a *Audit) Append(e api.AuditEntry) (api.AuditEntry, error) {
@@ -70,12 +96,16 @@ func (a *Audit) Append(e api.AuditEntry) (api.AuditEntry, error) {
 // AppendTx is Append within a transaction of the caller: the entry and what it tells of are stored together or not at
 // all.
 func (a *Audit) AppendTx(tx *bbolt.Tx, e api.AuditEntry) (api.AuditEntry, error) {
-	b := tx.Bucket([]byte(bucketAudit))
+	name, bound := a.place(&e)
+	b := tx.Bucket([]byte(name))
 	number, err := b.NextSequence()
 	if err != nil {
 		return e, err
 	}
-	e.ID, e.At = number, api.At(a.now())
+	if e.ID, err = tx.Bucket([]byte(bucketIDs)).NextSequence(); err != nil {
+		return e, err
+	}
+	e.At = api.At(a.now())
 	for _, f := range []struct {
 		field *string
 		limit int
@@ -90,11 +120,22 @@ func (a *Audit) AppendTx(tx *bbolt.Tx, e api.AuditEntry) (api.AuditEntry, error)
 	if err := b.Put(key(number), raw); err != nil {
 		return e, err
 	}
-	return e, a.trim(b, number)
+	return e, a.trim(b, number, bound)
+}
+
+// place is which of the logs an entry belongs to.
+func (a *Audit) place(e *api.AuditEntry) (bucket string, bound int) {
+	switch {
+	case e.Result == "" || e.Result == ResultOK:
+		return bucketAudit, a.bounds.Entries
+	case e.Role == "":
+		return bucketStrange, a.bounds.Strange
+	}
+	return bucketRefused, a.bounds.Refused
 }
 
 // trim deletes from the old end. Numbers have no gaps, as only this end is ever cut, so the count is a difference.
-func (a *Audit) trim(b *bbolt.Bucket, newest uint64) error {
+func (a *Audit) trim(b *bbolt.Bucket, newest uint64, bound int) error {
 	c := b.Cursor()
 	k, raw := c.First()
 	for range trimStep {
@@ -105,7 +146,7 @@ func (a *Audit) trim(b *bbolt.Bucket, newest uint64) error {
 		if number == newest { // the entry just written stays, whatever the bounds
 			return nil
 		}
-		if newest-number < uint64(a.bounds.Entries) && !a.tooOld(raw) {
+		if newest-number < uint64(bound) && !a.tooOld(raw) {
 			return nil
 		}
 		if err := c.Delete(); err != nil {
@@ -122,33 +163,6 @@ func (a *Audit) tooOld(raw []byte) bool {
 	}
 	var e api.AuditEntry
 	return json.Unmarshal(raw, &e) == nil && a.now().Sub(e.At.Time()) > a.bounds.Age
-}
-
-// List returns up to limit entries, newest first, of those not before since; the zero time means all. limit 0 means
-// 10,000, which is also the most.
-func (a *Audit) List(since time.Time, limit int) ([]api.AuditEntry, error) {
-	if limit <= 0 || limit > maxList {
-		limit = maxList
-	}
-	var out []api.AuditEntry
-	err := a.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket([]byte(bucketAudit)).Cursor()
-		for k, raw := c.Last(); k != nil && len(out) < limit; k, raw = c.Prev() {
-			var e api.AuditEntry
-			if err := json.Unmarshal(raw, &e); err != nil {
-				return fmt.Errorf("entry %d is damaged: %w", binary.BigEndian.Uint64(k), err)
-			}
-			if e.At < api.At(since) { // not the end: the clock may have been set back in between
-				continue
-			}
-			out = append(out, e)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list audit log: %w", err)
-	}
-	return out, nil
 }
 
 func key(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }

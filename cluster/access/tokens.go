@@ -103,7 +103,7 @@ func (t *Tokens) create(tx *bbolt.Tx, name string, role api.Role, ttl time.Durat
 		return bad("%v", err)
 	}
 	if !api.RoleAdmin.Includes(role) {
-		return bad("role %q: wanted viewer, operator or admin", role)
+		return bad("role %.40q: wanted viewer, operator or admin", role)
 	}
 	if ttl < 0 {
 		return bad("ttl %s: wanted no negative duration", ttl)

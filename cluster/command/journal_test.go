@@ -386,6 +386,61 @@ func TestListFilters(t *testing.T) {
 	wantErr(t, err, ErrInvalid)
 }
 
+func TestCommandsAreWalkedPageByPageInTheOrderOfTheWholeList(t *testing.T) {
+	j := newJournal(t, Config{})
+	j.OnNodeUp("n1", 1, nil)
+	for i := range 20 {
+		mustSubmit(t, j, Order{ID: fmt.Sprintf("a%02d", i), Node: fmt.Sprintf("n%d", 1+i%2)})
+	}
+	for i := 0; i < 20; i += 4 {
+		mustStatus(t, j, fmt.Sprintf("a%02d", i), api.PhaseSucceeded)
+	}
+	walk := func(f Filter, between func()) (ids []string) {
+		for {
+			page, next, err := j.Page(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, rec := range page {
+				ids = append(ids, rec.ID)
+			}
+			if next == "" {
+				return ids
+			}
+			f.After = next
+			between()
+		}
+	}
+	for _, f := range []Filter{{}, {Open: true}, {Node: "n1"}, {Phase: api.PhaseSucceeded}} {
+		f.Limit = 1000
+		want := walk(f, func() {})
+		for f.Limit = range 21 {
+			if f.Limit == 0 {
+				continue
+			}
+			if got := walk(f, func() {}); !slices.Equal(got, want) {
+				t.Errorf("%+v: %v; wanted %v", f, got, want)
+			}
+		}
+	}
+	next := 1
+	ids := walk(Filter{Limit: 2}, func() { // one ends after each page, some that were seen and some that were not
+		if next < 20 {
+			mustStatus(t, j, fmt.Sprintf("a%02d", next), api.PhaseSucceeded)
+			next += 4
+		}
+	})
+	for i := range 20 {
+		if id := fmt.Sprintf("a%02d", i); !slices.Contains(ids, id) {
+			t.Errorf("%s was missed: %v", id, ids)
+		}
+	}
+	for _, bad := range []string{"x", "o", "o-1", "d", "dzz", "d00"} {
+		_, _, err := j.Page(Filter{After: bad})
+		wantErr(t, err, ErrInvalid)
+	}
+}
+
 func TestNothingWorksBeforeLoad(t *testing.T) {
 	j, err := New(Config{DB: openDB(t, filepath.Join(t.TempDir(), "db"), false), Nodes: everybody{}, Deliverer: &tape{},
 		Log: slog.New(slog.DiscardHandler)})

@@ -186,6 +186,10 @@ func (s *Service) refuse(w http.ResponseWriter, err error) {
 			"the cluster agent failed")
 	}
 	s.count(p.Code)
+	if p.Cure == "" { // what a person can always do
+		said := *p
+		p, said.Cure = &said, "look at what was sent against docs/security.md; the log of the cluster agent tells more"
+	}
 	raw, err := json.Marshal(p)
 	if err != nil { // strings and an integer only
 		raw = nil

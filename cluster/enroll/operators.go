@@ -46,7 +46,7 @@ func (s *Service) IssueOperator(spec OperatorSpec) (api.Operator, error) {
 		return bad("%v", err)
 	}
 	if !api.RoleAdmin.Includes(spec.Role) {
-		return bad("role %q: wanted viewer, operator or admin", spec.Role)
+		return bad("role %.40q: wanted viewer, operator or admin", spec.Role)
 	}
 	if spec.TTL < time.Minute || spec.TTL > maxOperatorTTL {
 		return bad("ttl %s: wanted 1m to %s", spec.TTL, maxOperatorTTL)
@@ -74,7 +74,7 @@ func (s *Service) IssueOperator(spec OperatorSpec) (api.Operator, error) {
 	if err != nil {
 		return api.Operator{}, fmt.Errorf("issue operator certificate: %w", err)
 	}
-	s.cfg.Log.Info("operator certificate issued", agent.KeyBy, spec.By)
+	s.cfg.Log.Info("operator certificate issued", agent.KeyOperator, spec.Name, agent.KeyBy, spec.By)
 	op.PEM, op.CA = string(certPEM(cert.Raw)), string(s.cfg.Authority.BundlePEM())
 	return op, nil
 }

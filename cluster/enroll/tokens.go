@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -50,10 +51,8 @@ func (t *TokenSpec) complete() error {
 	if len(t.Labels) > api.MaxLabels {
 		return bad("labels has %d entries; wanted at most %d", len(t.Labels), api.MaxLabels)
 	}
-	for k, v := range t.Labels {
-		if k == "" || len(k) > api.MaxLabelBytes || len(v) > api.MaxLabelBytes {
-			return bad("labels[%.20q]: key and value take 1 to %d bytes", k, api.MaxLabelBytes)
-		}
+	if _, err := api.GoodLabels("labels", t.Labels); err != nil {
+		return bad("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if len(t.By) > api.MaxLabelBytes {
 		return bad("by has %d bytes; wanted at most %d", len(t.By), api.MaxLabelBytes)
@@ -163,9 +162,9 @@ func (t *tokenRecord) unused() error {
 	return nil
 }
 
-// labelled merges a token's labels over those a device asks for.
+// labelled merges a token's labels over those a device asks for, as far as they can be labels.
 func (t *tokenRecord) labelled(asked map[string]string) map[string]string {
-	out := maps.Clone(asked)
+	out, _ := api.GoodLabels("labels", asked) // the faults were told when the device asked
 	if out == nil && len(t.Labels) > 0 {
 		out = make(map[string]string, len(t.Labels))
 	}

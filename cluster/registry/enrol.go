@@ -12,7 +12,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// Enrolment is a node that got a certificate. Labels are those of its token.
+// Enrolment is a node that got a certificate. Labels are those of its token; what cannot be a label is left out.
 type Enrolment struct {
 	Node        string
 	KeySHA256   string
@@ -40,9 +40,10 @@ const (
 // another key it is a new device under an old id, whose sessions are counted anew while desired document, user labels
 // and counters stay. It is on disk when Enrolled returns nil.
 func (r *Registry) Enrolled(e Enrolment) error {
-	if err := errors.Join(api.ValidID("node", e.Node), validLabels(e.Labels)); err != nil {
+	if err := api.ValidID("node", e.Node); err != nil {
 		return fmt.Errorf("enrol: %w: %w", ErrInvalid, err)
 	}
+	e.Labels, _ = api.GoodLabels("labels", e.Labels) // an old token's fault, told when it entered, keeps no device out
 	if e.KeySHA256 == "" {
 		return fmt.Errorf("enrol node %s: key digest is empty: %w", e.Node, ErrInvalid)
 	}

@@ -18,12 +18,13 @@ const (
 
 // EventFilter chooses events. Zero fields choose all.
 type EventFilter struct {
-	Node  string
-	Class api.Class
-	Kind  string
-	Since api.Millis // stored then or later
-	After uint64     // with a higher id
-	Limit int        // 0: 100; at most 10,000
+	Node   string
+	Class  api.Class
+	Kind   string
+	Since  api.Millis // stored then or later
+	After  uint64     // with a higher id
+	Before uint64     // with a lower id; 0 is above all
+	Limit  int        // 0: 100; at most 10,000
 }
 
 // List returns the events that f chooses, the newest first.
@@ -39,7 +40,7 @@ func (l *EventLog) List(f EventFilter) ([]api.EventRecord, error) {
 			return ErrNotLoaded
 		}
 		cursor := b.Cursor()
-		for k, raw := cursor.Last(); k != nil && len(records) < f.Limit; k, raw = cursor.Prev() {
+		for k, raw := below(cursor, f.Before); k != nil && len(records) < f.Limit; k, raw = cursor.Prev() {
 			stored, node, body, err := splitEvent(raw)
 			if err != nil {
 				return fmt.Errorf("event %d: %w", binary.BigEndian.Uint64(k), err)
@@ -64,4 +65,15 @@ func (l *EventLog) List(f EventFilter) ([]api.EventRecord, error) {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
 	return records, nil
+}
+
+// below moves to the last event with an id below id; 0 is above all.
+func below(c *bbolt.Cursor, id uint64) (k, raw []byte) {
+	if id == 0 {
+		return c.Last()
+	}
+	if k, _ = c.Seek(binary.BigEndian.AppendUint64(nil, id)); k == nil {
+		return c.Last()
+	}
+	return c.Prev()
 }

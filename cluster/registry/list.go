@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -82,14 +81,18 @@ func (r *Registry) SetLabels(id string, changes map[string]string) error {
 		if labels == nil {
 			labels = make(map[string]string)
 		}
+		set := make(map[string]string)
 		for k, v := range changes {
 			if v == "" {
 				delete(labels, k)
 			} else {
-				labels[k] = v
+				labels[k], set[k] = v, v
 			}
 		}
-		if err := validLabels(labels); err != nil {
+		if len(labels) > api.MaxLabels {
+			return fmt.Errorf("labels of node %s: %w: %d; wanted at most %d", id, ErrInvalid, len(labels), api.MaxLabels)
+		}
+		if _, err := api.GoodLabels("labels", set); err != nil { // only what is new: what is there already can be taken back one by one
 			return fmt.Errorf("labels of node %s: %w: %w", id, ErrInvalid, err)
 		}
 		if !maps.Equal(labels, n.row.UserLabels) {
@@ -100,19 +103,6 @@ func (r *Registry) SetLabels(id string, changes map[string]string) error {
 		}
 		return nil
 	})
-}
-
-func validLabels(labels map[string]string) error {
-	if len(labels) > api.MaxLabels {
-		return fmt.Errorf("labels has %d entries; wanted at most %d", len(labels), api.MaxLabels)
-	}
-	var errs []error
-	for k, v := range labels {
-		if k == "" || len(k) > api.MaxLabelBytes || len(v) > api.MaxLabelBytes {
-			errs = append(errs, fmt.Errorf("labels[%.20q]: key and value take 1 to %d bytes", k, api.MaxLabelBytes))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func sortByAge(all []Tombstone) {

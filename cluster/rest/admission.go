@@ -60,7 +60,7 @@ func (s *Server) operators() {
 	add(s, route{http.MethodPost, "/v1/operators", "create-operator", "Certify an operator's key", "admission", api.RoleAdmin,
 		"operator.create", ""},
 		func(ctx context.Context, who Principal, in *struct{ Body api.OperatorRequest }) (*one[api.Operator], error) {
-			op, err := s.site.Admission.CreateOperator(ctx, in.Body)
+			op, err := s.site.Admission.CreateOperator(ctx, in.Body, who.Name)
 			return oneOf(op, s.did(who, "operator.create", in.Body.Name+" "+string(in.Body.Role), err))
 		})
 	add(s, route{http.MethodGet, "/v1/operators", "list-operators", "List operators' certificates", "admission", api.RoleOperator, "", ""},

@@ -2,8 +2,11 @@ package rest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -95,5 +98,66 @@ func TestParametersAreChecked(t *testing.T) {
 		if p := th.refused(t, request{"GET", path, "", "", api.RoleAdmin}); p.Status != 422 && p.Status != 400 || !strings.Contains(p.Error(), says) {
 			t.Errorf("%.60s: %d %s; wanted %q", path, p.Status, p.Error(), says)
 		}
+	}
+}
+
+func TestARefusalQuotesLittleOfTheRequest(t *testing.T) {
+	th := open(t, &stage{orderer: func(req api.CommandRequest) ([]api.CommandRecord, error) {
+		return nil, &api.Problem{Status: 400, Detail: "no", Errors: []api.ProblemError{{Message: req.Verb, Location: req.Verb, Value: req.Verb}}}
+	}})
+	long := strings.Repeat("x", 40_000)
+	for name, body := range map[string]string{
+		"value":         `{"nodes":["n1"],"verb":["` + long + `"],"deadline":"1s"}`,
+		"unknown field": `{"nodes":["n1"],"verb":"ping","deadline":"1s","` + long + `":1}`,
+		"a key twice":   `{"` + long + `":1,"` + long + `":2}`,
+		"no JSON":       `{"nodes":["n1"],"verb":"` + long,
+		"text":          `"` + long + `"`,
+		"its own words": `{"nodes":["n1"],"verb":"` + long + `","deadline":"1s"}`,
+		"object":        `{"nodes":[{"a":"` + long + `"}],"verb":"ping","deadline":"1s"}`,
+	} {
+		resp, text := th.do(t, request{"POST", "/v1/commands", body, "application/json", api.RoleOperator})
+		if resp.StatusCode < 400 || strings.Contains(text, long[:201]) || len(text) > 2000 {
+			t.Errorf("%s: %d, %d bytes: %.600s", name, resp.StatusCode, len(text), text)
+		}
+	}
+	for _, path := range []string{"/" + long[:8000], "/v1/nodes/" + long[:8000], "/v1/commands?limit=" + long[:8000], "/v1/watch?kind=" + long[:8000]} {
+		if p := th.refused(t, request{"GET", path, "", "", api.RoleAdmin}); strings.Contains(p.Error(), long[:201]) {
+			t.Errorf("%.40s: %.600s", path, p.Error())
+		}
+	}
+}
+
+func TestTheDocumentTellsErrorsAsTheyAre(t *testing.T) {
+	th := open(t, &stage{})
+	raw, err := th.server.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw)
+	if strings.Contains(text, "ErrorModel") || strings.Contains(text, "ErrorDetail") {
+		t.Error("the document has the framework's errors; wanted ours")
+	}
+	for path, item := range th.server.api.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			for _, status := range []string{"401", "403", "default"} {
+				r := op.Responses[status]
+				if r == nil || r.Content[problemType] == nil || r.Content[problemType].Schema.Ref != "#/components/schemas/Problem" {
+					t.Errorf("%s %s: %s is not a Problem", op.Method, path, status)
+				}
+			}
+		}
+	}
+	if required := th.server.api.OpenAPI().Components.Schemas.Map()["Problem"].Required; !slices.Contains(required, "code") || !slices.Contains(required, "cure") {
+		t.Errorf("a problem requires %v; wanted code and cure", required)
+	}
+}
+
+func TestATokenNeedsNoWordOnApproval(t *testing.T) {
+	th := open(t, &stage{})
+	if _, text := th.do(t, request{"POST", "/v1/tokens", `{"ttl":"1h","maxUses":1}`, "application/json", api.RoleAdmin}); !strings.Contains(text, "stage") {
+		t.Errorf("%s; wanted it to get as far as the site", text)
 	}
 }

@@ -1,11 +1,13 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,7 +37,7 @@ func strict() huma.Format {
 	}}
 }
 
-// maxEcho bounds how much of a faulty value is sent back.
+// maxEcho bounds how much of a faulty value is sent back, in bytes.
 const maxEcho = 128
 
 // explain gives a fault that the framework has found the form that all others have. It is a huma.Transformer.
@@ -54,6 +56,7 @@ func explain(ctx huma.Context, _ string, v any) (any, error) {
 	for _, e := range m.Errors {
 		p.Errors = append(p.Errors, api.ProblemError{Message: e.Message, Location: e.Location, Value: echo(e.Value)})
 	}
+	p = whole(p)
 	if visit, ok := ctx.Context().Value(visitKey{}).(*visit); ok {
 		visit.refusal = p.Error()
 	}
@@ -64,10 +67,7 @@ func explain(ctx huma.Context, _ string, v any) (any, error) {
 func echo(v any) any {
 	switch v := v.(type) {
 	case string:
-		if len(v) > maxEcho {
-			v = v[:maxEcho] + "…"
-		}
-		return strings.ToValidUTF8(v, "\ufffd")
+		return brief(v)
 	case float64, bool, int, int64, json.Number:
 		return v
 	}
@@ -80,13 +80,63 @@ func problemOf(err error) error {
 		return nil
 	}
 	if p, ok := errors.AsType[*api.Problem](err); ok {
-		return p
+		return whole(p)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &api.Problem{Status: http.StatusGatewayTimeout, Title: "took too long", Detail: err.Error(), Code: "timeout"}
+		return &api.Problem{Status: http.StatusGatewayTimeout, Title: "took too long", Detail: err.Error(), Code: "timeout",
+			Cure: "ask again; skerry doctor tells whether something is wrong"}
 	}
 	return &api.Problem{Status: http.StatusInternalServerError, Title: "internal error", Detail: err.Error(), Code: "internal",
 		Cure: "see the log of skerry-cluster"}
+}
+
+// whole gives a problem the code and cure that every one has, and keeps what it quotes of a request short. p is not changed.
+func whole(p *api.Problem) *api.Problem {
+	out := *p
+	if out.Title == "" {
+		out.Title = cmp.Or(http.StatusText(p.Status), "error")
+	}
+	if out.Code == "" {
+		out.Code = strings.ReplaceAll(strings.ToLower(cmp.Or(http.StatusText(p.Status), "error")), " ", "_")
+	}
+	if out.Cure == "" {
+		out.Cure = cureOf(p.Status)
+	}
+	out.Errors = slices.Clone(p.Errors)
+	for i := range out.Errors {
+		e := &out.Errors[i]
+		e.Message, e.Location, e.Value = brief(e.Message), brief(e.Location), echo(e.Value)
+	}
+	return &out
+}
+
+// cureOf is what to do about an error that says nothing better.
+func cureOf(status int) string {
+	switch {
+	case status == http.StatusUnauthorized:
+		return "send an access token, or connect with an operator's certificate"
+	case status == http.StatusForbidden:
+		return "ask an administrator"
+	case status == http.StatusNotFound:
+		return "list what there is, and look at the spelling"
+	case status == http.StatusConflict:
+		return "look at what is there now, then ask again"
+	case status == http.StatusRequestEntityTooLarge:
+		return "send less at once"
+	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
+		return "wait a little and ask again"
+	case status >= http.StatusInternalServerError:
+		return "see the log of skerry-cluster"
+	}
+	return "/openapi.yaml describes every request"
+}
+
+// brief cuts a text that may quote a request.
+func brief(s string) string {
+	if len(s) > maxEcho {
+		s = s[:maxEcho] + "…"
+	}
+	return strings.ToValidUTF8(s, "\ufffd")
 }
 
 // invalid is a parameter that is not as it should be; it names the value and what was wanted.
@@ -99,7 +149,7 @@ func invalid(name, value, wanted string) error {
 func writeProblem(w http.ResponseWriter, err error) {
 	p, ok := errors.AsType[*api.Problem](problemOf(err))
 	if !ok {
-		p = &api.Problem{Status: http.StatusInternalServerError, Title: "internal error"}
+		p = whole(&api.Problem{Status: http.StatusInternalServerError})
 	}
 	w.Header().Del("Trailer")
 	if p.Status == http.StatusUnauthorized {

@@ -1,8 +1,10 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/skerry-edge/skerry/api"
@@ -10,16 +12,26 @@ import (
 
 type none struct{}
 
+// Part is which part of a list is wanted.
+type Part struct {
+	Limit    int    `query:"limit" minimum:"1" maximum:"10000" default:"500"`
+	Continue string `query:"continue" doc:"continue of the page before, for the one that follows" maxLength:"256"`
+}
+
 type byID struct {
 	ID string `path:"id" maxLength:"128"`
 }
 
 func (s *Server) nodes() {
-	add(s, route{http.MethodGet, "/v1/nodes", "list-nodes", "List nodes", "nodes", api.RoleViewer, "", ""},
+	add(s, route{http.MethodGet, "/v1/nodes", "list-nodes", "List nodes, by id", "nodes", api.RoleViewer, "", ""},
 		func(_ context.Context, _ Principal, in *struct {
 			Selector string `query:"selector" doc:"key=value,key2=value2; all must match" maxLength:"1024"`
+			Limit    int    `query:"limit" doc:"0: all" minimum:"0" maximum:"10000"`
+			Continue string `query:"continue" doc:"continue of the page before, for the one that follows" maxLength:"63"`
 		}) (*list[api.Node], error) {
-			return listOf(s.site.Fleet.Nodes(in.Selector))
+			all, err := s.site.Fleet.Nodes(in.Selector)
+			page, next := nodesAfter(all, in.Continue, in.Limit)
+			return pageOf(page, next, err)
 		})
 	add(s, route{http.MethodGet, "/v1/nodes/{id}", "get-node", "Tell all about a node", "nodes", api.RoleViewer, "", ""},
 		func(_ context.Context, _ Principal, in *byID) (*one[api.Node], error) {
@@ -37,6 +49,20 @@ func (s *Server) nodes() {
 		func(ctx context.Context, who Principal, in *byID) (*none, error) {
 			return nil, s.did(who, "node.remove", in.ID, s.site.Fleet.Remove(ctx, in.ID, who.Name))
 		})
+}
+
+// nodesAfter is the page of all, which are in the order of their ids, that begins behind one of them.
+func nodesAfter(all []api.Node, id string, limit int) (page []api.Node, next string) {
+	from, found := slices.BinarySearchFunc(all, id, func(n api.Node, id string) int { return cmp.Compare(n.ID, id) })
+	if found {
+		from++
+	}
+	page = all[from:]
+	if limit > 0 && len(page) > limit {
+		page = page[:limit]
+		next = page[limit-1].ID
+	}
+	return page, next
 }
 
 // node finds a node, or the problem that there is none.
@@ -58,23 +84,25 @@ func (s *Server) commands() {
 	add(s, route{http.MethodPost, "/v1/commands", "create-command", "Command nodes", "commands", api.RoleOperator, "command.create", ""},
 		func(ctx context.Context, who Principal, in *struct{ Body api.CommandRequest }) (*list[api.CommandRecord], error) {
 			out, err := s.site.Orders.Order(ctx, in.Body, who)
-			object := in.Body.Verb + " " + in.Body.Selector
-			for _, n := range in.Body.Nodes {
-				object += n + " "
-			}
-			return listOf(out, s.did(who, "command.create", object, err))
+			return listOf(out, s.did(who, "command.create", ordered(&in.Body, out), err))
 		})
-	add(s, route{http.MethodGet, "/v1/commands", "list-commands", "List commands, newest first", "commands", api.RoleViewer, "", ""},
-		func(_ context.Context, _ Principal, in *struct {
-			Node  string `query:"node" maxLength:"63"`
-			Open  bool   `query:"open" doc:"only those without a final state"`
-			Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"200"`
+	add(s, route{http.MethodGet, "/v1/commands", "list-commands", "List commands: open ones, newest first, then ended ones, last ended first",
+		"commands", api.RoleViewer, "", ""},
+		func(_ context.Context, who Principal, in *struct {
+			Part
+			Node string `query:"node" maxLength:"63"`
+			Open bool   `query:"open" doc:"only those without a final state"`
 		}) (*list[api.CommandRecord], error) {
-			return listOf(s.site.Orders.Commands(in.Node, in.Open, in.Limit))
+			all, next, err := s.site.Orders.Commands(Page{Node: in.Node, Open: in.Open, Limit: in.Limit, Continue: in.Continue})
+			for i := range all {
+				all[i] = shown(all[i], who.Role)
+			}
+			return pageOf(all, next, err)
 		})
 	add(s, route{http.MethodGet, "/v1/commands/{id}", "get-command", "Tell all about a command", "commands", api.RoleViewer, "", ""},
-		func(_ context.Context, _ Principal, in *byID) (*one[api.CommandRecord], error) {
-			return oneOf(s.site.Orders.Command(in.ID))
+		func(_ context.Context, who Principal, in *byID) (*one[api.CommandRecord], error) {
+			rec, err := s.site.Orders.Command(in.ID)
+			return oneOf(shown(rec, who.Role), err)
 		})
 	add(s, route{http.MethodPost, "/v1/commands/{id}/cancel", "cancel-command", "Cancel a command", "commands", api.RoleOperator,
 		"command.cancel", "id"},
@@ -89,17 +117,15 @@ func (s *Server) observation() {
 		func(context.Context, Principal, *none) (*one[api.ClusterStatus], error) {
 			return oneOf(s.site.Status(), nil)
 		})
-	add(s, route{http.MethodGet, "/v1/events", "list-events", "List events, newest last", "site", api.RoleViewer, "", ""},
+	add(s, route{http.MethodGet, "/v1/events", "list-events", "List events, newest first", "site", api.RoleViewer, "", ""},
 		func(_ context.Context, _ Principal, in *struct {
-			Node  string `query:"node" maxLength:"63"`
-			Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"500"`
+			Part
+			Node string `query:"node" maxLength:"63"`
 		}) (*list[api.EventRecord], error) {
-			return listOf(s.site.Fleet.Events(in.Node, in.Limit))
+			return pageOf(s.site.Fleet.Events(Page{Node: in.Node, Limit: in.Limit, Continue: in.Continue}))
 		})
-	add(s, route{http.MethodGet, "/v1/audit", "list-audit", "List who wrote what, newest last", "site", api.RoleAdmin, "", ""},
-		func(_ context.Context, _ Principal, in *struct {
-			Limit int `query:"limit" minimum:"1" maximum:"10000" default:"500"`
-		}) (*list[api.AuditEntry], error) {
-			return listOf(s.site.Gate.AuditLog(in.Limit))
+	add(s, route{http.MethodGet, "/v1/audit", "list-audit", "List who wrote what, newest first", "site", api.RoleAdmin, "", ""},
+		func(_ context.Context, _ Principal, in *Part) (*list[api.AuditEntry], error) {
+			return pageOf(s.site.Gate.AuditLog(Page{Limit: in.Limit, Continue: in.Continue}))
 		})
 }

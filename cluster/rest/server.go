@@ -31,7 +31,7 @@ const maxBodyBytes = 1 << 20
 func New(site Site, version string) *Server {
 	mux := http.NewServeMux()
 	cfg := huma.DefaultConfig("Skerry cluster agent", version)
-	cfg.Info.Description = "Nodes, commands, tokens and events of one cluster. Errors are RFC 9457 problems; those of the agent itself have a code and a cure."
+	cfg.Info.Description = "Nodes, commands, tokens and events of one cluster. Errors are RFC 9457 problems, each with a code for programs and a cure for people."
 	cfg.CreateHooks = nil // no $schema links in answers: they are noise to people and scripts
 	cfg.DocsPath = ""     // its page loads a script from elsewhere, which a site without internet cannot
 	cfg.Formats = map[string]huma.Format{"application/json": strict(), "json": strict()}
@@ -51,6 +51,7 @@ func New(site Site, version string) *Server {
 	s.live()
 	s.self()
 	s.plain()
+	s.describeErrors()
 	return s
 }
 
@@ -191,10 +192,17 @@ func listOf[T any](items []T, err error) (*list[T], error) {
 	if err != nil {
 		return nil, problemOf(err)
 	}
+	return pageOf(items, "", nil)
+}
+
+func pageOf[T any](items []T, next string, err error) (*list[T], error) {
+	if err != nil {
+		return nil, problemOf(err)
+	}
 	if items == nil {
 		items = []T{} // [] in JSON, not null
 	}
-	return &list[T]{Body: api.List[T]{Items: items}}, nil
+	return &list[T]{Body: api.List[T]{Items: items, Continue: next}}, nil
 }
 
 // one is an answer with one item.

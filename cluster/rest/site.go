@@ -24,8 +24,15 @@ type Gate interface {
 	Authenticate(r *http.Request) (Principal, error)
 	// Audit records a write; result is ok, or why not.
 	Audit(who Principal, action, object, result string)
-	// AuditLog lists the newest entries.
-	AuditLog(limit int) ([]api.AuditEntry, error)
+	AuditLog(p Page) (entries []api.AuditEntry, next string, err error)
+}
+
+// Page says which part of a list is wanted. Lists of what happened begin with the newest.
+type Page struct {
+	Node     string // only what concerns it
+	Open     bool   // of commands: only those without a final state
+	Limit    int    // as many at most
+	Continue string // next of the page before; empty begins
 }
 
 // Fleet is the nodes and what happened to them. Errors that the caller caused are *api.Problem.
@@ -34,7 +41,7 @@ type Fleet interface {
 	Label(ctx context.Context, node string, labels map[string]string) (api.Node, error)
 	// Remove decommissions a node: certificate revoked, session ended, retained topics cleared, telemetry deleted.
 	Remove(ctx context.Context, node, by string) error
-	Events(node string, limit int) ([]api.EventRecord, error)
+	Events(p Page) (events []api.EventRecord, next string, err error)
 	// Watch hands changes of the kinds asked for (node, command, event) to take until ctx ends, take fails or the
 	// reader is too slow. With initial it begins with what is there.
 	Watch(ctx context.Context, q WatchQuery, take func(api.Change) error) error
@@ -53,7 +60,8 @@ type WatchQuery struct {
 type Orders interface {
 	Order(ctx context.Context, req api.CommandRequest, who Principal) ([]api.CommandRecord, error)
 	Command(id string) (api.CommandRecord, error)
-	Commands(node string, openOnly bool, limit int) ([]api.CommandRecord, error)
+	// Commands lists the open ones first, then those that have ended, by when they did.
+	Commands(p Page) (records []api.CommandRecord, next string, err error)
 	Cancel(ctx context.Context, id string, who Principal) (api.CommandRecord, error)
 }
 
@@ -65,7 +73,7 @@ type Admission interface {
 	Enrollments() ([]api.Enrollment, error)
 	Approve(ctx context.Context, id, by string) (api.Enrollment, error)
 	Deny(ctx context.Context, id, by string) error
-	CreateOperator(ctx context.Context, req api.OperatorRequest) (api.Operator, error)
+	CreateOperator(ctx context.Context, req api.OperatorRequest, by string) (api.Operator, error)
 	Operators() ([]api.Operator, error)
 	RevokeOperator(ctx context.Context, name, by string) error
 	CreateAccess(ctx context.Context, req api.AccessRequest) (api.AccessToken, error)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,8 @@ type stage struct {
 	logs    func(ctx context.Context, q LogQuery, w io.Writer) error
 	get     func(ctx context.Context, w io.Writer) (string, error)
 	put     func(ctx context.Context, u Upload, r io.Reader) error
+	records []api.CommandRecord
+	page    Page
 	orderer func(req api.CommandRequest) ([]api.CommandRecord, error)
 }
 
@@ -40,10 +43,10 @@ func (s *stage) Audit(who Principal, action, object, result string) {
 	s.audit = append(s.audit, api.AuditEntry{By: who.Name, Role: who.Role, Action: action, Object: object, Result: result})
 }
 
-func (s *stage) AuditLog(int) ([]api.AuditEntry, error) {
+func (s *stage) AuditLog(Page) ([]api.AuditEntry, string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.audit, nil
+	return s.audit, "", nil
 }
 
 // entry takes the newest audit entry out.
@@ -66,10 +69,23 @@ func (s *stage) Nodes(string) ([]api.Node, error) { return []api.Node{{ID: "n1"}
 func (s *stage) Label(context.Context, string, map[string]string) (api.Node, error) {
 	return api.Node{}, errStage
 }
-func (s *stage) Remove(context.Context, string, string) error            { return errStage }
-func (s *stage) Events(string, int) ([]api.EventRecord, error)           { return nil, nil }
-func (s *stage) Command(string) (api.CommandRecord, error)               { return api.CommandRecord{}, errStage }
-func (s *stage) Commands(string, bool, int) ([]api.CommandRecord, error) { return nil, nil }
+func (s *stage) Remove(context.Context, string, string) error { return errStage }
+func (s *stage) Events(p Page) ([]api.EventRecord, string, error) {
+	s.page = p
+	return []api.EventRecord{{ID: 9}}, "9", nil
+}
+func (s *stage) Command(id string) (api.CommandRecord, error) {
+	for _, rec := range s.records {
+		if rec.ID == id {
+			return rec, nil
+		}
+	}
+	return api.CommandRecord{}, errStage
+}
+func (s *stage) Commands(p Page) ([]api.CommandRecord, string, error) {
+	s.page = p
+	return slices.Clone(s.records), "", nil
+}
 
 func (s *stage) Watch(ctx context.Context, q WatchQuery, take func(api.Change) error) error {
 	return s.watch(ctx, q, take)
@@ -96,7 +112,7 @@ func (s *stage) Approve(context.Context, string, string) (api.Enrollment, error)
 	return api.Enrollment{}, errStage
 }
 func (s *stage) Deny(context.Context, string, string) error { return errStage }
-func (s *stage) CreateOperator(context.Context, api.OperatorRequest) (api.Operator, error) {
+func (s *stage) CreateOperator(context.Context, api.OperatorRequest, string) (api.Operator, error) {
 	return api.Operator{}, errStage
 }
 func (s *stage) Operators() ([]api.Operator, error)                   { return nil, nil }
@@ -188,8 +204,8 @@ func (th *theatre) refused(t *testing.T, q request) api.Problem {
 	resp, text := th.do(t, q)
 	var p api.Problem
 	if err := json.Unmarshal([]byte(text), &p); err != nil || resp.Header.Get("Content-Type") != "application/problem+json" ||
-		p.Status != resp.StatusCode || p.Status < 400 || p.Title == "" || p.Code == "" {
-		t.Errorf("%s %s: %s, %s, %s; wanted a problem with title and code", q.method, q.path, resp.Status, resp.Header.Get("Content-Type"), text)
+		p.Status != resp.StatusCode || p.Status < 400 || p.Title == "" || p.Code == "" || p.Cure == "" {
+		t.Errorf("%s %s: %s, %s, %s; wanted a problem with title, code and cure", q.method, q.path, resp.Status, resp.Header.Get("Content-Type"), text)
 	}
 	return p
 }

@@ -89,7 +89,7 @@ func concerned(r *http.Request) string {
 // keepWatch is how often a quiet watch says that it lives, so that proxies keep it and both sides notice a cut.
 const keepWatch = 20 * time.Second
 
-func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ Principal) error {
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, who Principal) error {
 	q := r.URL.Query()
 	query := WatchQuery{Kinds: q["kind"], Node: q.Get("node"), Selector: q.Get("selector"), Initial: q.Get("initial") == "true", IDs: q["id"]}
 	for _, k := range query.Kinds {
@@ -109,6 +109,10 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ Principal) erro
 	ended := make(chan error, 1)
 	go func() { // joined below: it ends with ctx
 		ended <- s.site.Fleet.Watch(ctx, query, func(c api.Change) error {
+			if c.Command != nil {
+				rec := shown(*c.Command, who.Role)
+				c.Command = &rec
+			}
 			select {
 			case changes <- c:
 				return nil

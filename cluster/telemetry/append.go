@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
-	"golang.org/x/sys/unix"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -283,16 +282,12 @@ func (s *Store) hasRoom() error {
 	if s.cfg.ReserveBytes < 0 {
 		return nil
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(s.cfg.Dir, &st); err != nil {
-		return fmt.Errorf("statfs %s: %w", s.cfg.Dir, err)
+	d, err := s.Disk()
+	if err != nil {
+		return err
 	}
-	reserve := s.cfg.ReserveBytes
-	if reserve == 0 {
-		reserve = min(defaultReserve, int64(st.Blocks)*st.Bsize/reserveShare)
-	}
-	if free := int64(st.Bavail) * st.Bsize; free < reserve {
-		return fmt.Errorf("%w: %d MiB free in %s, wanted %d MiB", errNoRoom, free>>20, s.cfg.Dir, reserve>>20)
+	if d.Free < d.Reserve {
+		return fmt.Errorf("%w: %d MiB free in %s, wanted %d MiB", errNoRoom, d.Free>>20, d.Dir, d.Reserve>>20)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/tsdb/record"
@@ -29,6 +30,7 @@ type remote struct {
 	mirror mirror
 	sender sender
 	woken  chan struct{}
+	fault  atomic.Pointer[RemoteFault] // nil while the receiver takes what it is sent
 
 	at      position
 	series  refs
@@ -95,6 +97,7 @@ func (r *remote) run(ctx context.Context) error {
 		if errors.Is(err, errLogAnew) {
 			err = errors.Join(err, r.anew())
 		}
+		r.failed(err)
 		r.log.Error("remote write stopped, beginning again", agent.KeyErr, err)
 		if !agent.Wait(ctx, wait.Next()) {
 			return nil

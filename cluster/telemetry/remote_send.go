@@ -71,6 +71,9 @@ func (r *remote) insist(ctx context.Context, body []byte) error {
 	told := false
 	for {
 		after, err := r.sender.post(ctx, body)
+		if ctx.Err() == nil {
+			r.failed(err)
+		}
 		if err == nil || errors.Is(err, errRefused) {
 			if told && err == nil {
 				r.log.Info("remote write goes on")

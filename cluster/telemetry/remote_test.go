@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -304,4 +305,22 @@ func TestPeerRemoteWriteSurvivesTheReceiversOutage(t *testing.T) {
 	p.start()
 	feed(300)
 	eventually(t, "no sample is missing", there)
+}
+
+func TestAReceiverThatFailsIsToldUntilItTakesAgain(t *testing.T) {
+	rec := newReceiver(t)
+	rec.status.Store(http.StatusServiceUnavailable)
+	remotes := rec.remote()
+	remotes[0].URL = strings.Replace(rec.URL, "http://", "http://user:hunter2@", 1)
+	s := start(t, Config{Dir: t.TempDir(), Remotes: remotes})
+	if got := s.RemoteFaults(); len(got) != 0 {
+		t.Errorf("before anything was sent: %+v", got)
+	}
+	mustAppend(t, s.Store, "n", batch("m", time.Now(), 0, 1))
+	eventually(t, "the fault is told", func() bool { return len(s.RemoteFaults()) == 1 })
+	if f := s.RemoteFaults()[0]; !strings.Contains(f.Err.Error(), "503") || strings.Contains(f.URL, "hunter2") || f.Since.IsZero() {
+		t.Errorf("%+v", f)
+	}
+	rec.status.Store(0)
+	eventually(t, "it is over", func() bool { return len(s.RemoteFaults()) == 0 })
 }

@@ -39,12 +39,22 @@ func mqttPage(c comments) string {
 ## Who may do what
 
 A node publishes what goes up and receives what comes down, under its own id. A viewer subscribes, for one node or with
-` + "`+`" + ` for all, to ` + readable() + `. An operator also publishes ` + "`request/{id}`" + `. Nobody writes to a device but the cluster agent.
+` + "`+`" + ` for all, to ` + kindNames(mqtt.Readable(api.RoleViewer)) + `. An operator also reads what becomes of commands, their output included
+(` + kindNames(mqtt.Readable(api.RoleOperator)[len(mqtt.Readable(api.RoleViewer)):]) + `), and publishes ` + "`request/{id}`" + `. Nobody reads what is ordered,
+or streams, and nobody writes to a device but the cluster agent.
 
 Ask for a command as an operator and follow it:
 
     mosquitto_sub … -t 'skerry/v1/harbour/pump-3/request/try1/status' &
     mosquitto_pub … -q 1 -t 'skerry/v1/harbour/pump-3/request/try1' -m '{"verb":"ping","deadline":"10s"}'
+
+The id is the command's: the same request again, by the same person, is the same command, and its status is told again. All
+requests with one id on one node have the same status topic, so choose one that nobody else does, such as your name and a
+counter. Where somebody's command has the id already, another request with it, be it of somebody else or one that cannot be
+read, is refused and audited, and ends nothing: the status topic then repeats the phase of the command that has the id, and
+` + "`reason`" + ` says whose request was refused, and why. ` + "`rejected`" + ` is published only where no request with the id became a command.
+
+What a certificate may not publish ends the connection and is in the audit log.
 
 `)
 	seen := map[reflect.Type]bool{}
@@ -54,9 +64,9 @@ Ask for a command as an operator and follow it:
 	return b.String()
 }
 
-func readable() string {
+func kindNames(kinds []mqtt.Kind) string {
 	var names []string
-	for _, k := range mqtt.Readable() {
+	for _, k := range kinds {
 		e, _ := mqtt.EntryOf(k)
 		names = append(names, "`"+e.Suffix+"`")
 	}

@@ -229,13 +229,13 @@ func TestProtocolAbuseEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestViewersReadWhatNodesSayAndNothingElse(t *testing.T) {
+func TestViewersReadWhatNodesSayAndOperatorsAlsoWhatBecameOfCommands(t *testing.T) {
 	w := newWorld(t)
 	n1 := w.join(node("n1"))
 	if err := settle(n1.SubscribeMultiple(map[string]byte{w.topics.Filter(mqtt.KindCmd, "n1"): 1, w.topics.Of(mqtt.KindDesired, "n1", ""): 1}, nil)); err != nil {
 		t.Fatal(err)
 	}
-	seen := w.reads(w.join(person("eve", api.RoleViewer)), w.topics.All())
+	seen, told := w.reads(w.join(person("eve", api.RoleViewer)), w.topics.All()), w.reads(w.join(person("ann", api.RoleOperator)), w.topics.All())
 	for _, kind := range []mqtt.Kind{mqtt.KindDesired, mqtt.KindCmd, mqtt.KindAck, mqtt.KindStreamDown, mqtt.KindRequestStatus} {
 		e, _ := mqtt.EntryOf(kind)
 		if err := w.Publish(t.Context(), w.topics.Of(kind, "n1", "k1"), []byte(e.Name), e.Retain); err != nil {
@@ -247,9 +247,12 @@ func TestViewersReadWhatNodesSayAndNothingElse(t *testing.T) {
 		w.send(n1, w.topics.Of(kind, "n1", "k1"), e.Name, false)
 	}
 	for _, want := range []string{"RequestStatus", "Status", "Batch"} {
-		if m := next(t, seen); string(m.Payload()) != want {
-			t.Errorf("viewer got %s %q; wanted %s", m.Topic(), m.Payload(), want)
+		if m := next(t, told); string(m.Payload()) != want {
+			t.Errorf("operator got %s %q; wanted %s", m.Topic(), m.Payload(), want)
 		}
+	}
+	if m := next(t, seen); string(m.Payload()) != "Batch" { // output and results are not for viewers
+		t.Errorf("viewer got %s %q; wanted the batch alone", m.Topic(), m.Payload())
 	}
 	// And what is retained of it does not come out later either.
 	late := w.reads(w.join(person("bob", api.RoleViewer)), w.topics.Node("n1"))

@@ -28,6 +28,14 @@ type Inbound struct {
 	From     mqtt.Identity
 }
 
+// Refusal is a publish that was not permitted.
+type Refusal struct {
+	From  mqtt.Identity
+	Addr  string // of the client, host:port
+	Topic string // as it was sent: of any length and content
+	Why   error
+}
+
 // Config says where a broker listens, whom it admits, and to whom it hands what arrives.
 type Config struct {
 	Addr string // host:port; port 0 takes any
@@ -47,9 +55,12 @@ type Config struct {
 	// the connection's goroutine. Optional.
 	OnConnect    func(id mqtt.Identity)
 	OnDisconnect func(id mqtt.Identity, reason error)
-	Limits       Limits
-	Log          *slog.Logger
-	Now          func() time.Time // nil: time.Now; a session ends when its certificate does by this clock
+	// OnRefused tells of a publish that somebody with a good certificate may not make: of a topic that is not theirs, or
+	// retained where nothing is, or as a last will. It runs on the connection's goroutine, as often as clients like. Optional.
+	OnRefused func(r Refusal)
+	Limits    Limits
+	Log       *slog.Logger
+	Now       func() time.Time // nil: time.Now; a session ends when its certificate does by this clock
 }
 
 // Limits bound what clients can do to the broker. Zero fields take the defaults.

@@ -36,7 +36,11 @@ func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 		cl.ID = key
 	}
 	if err != nil {
-		if p.denied == nil { // that was told when it was found out
+		switch {
+		case p.denied != nil: // that was told when it was found out
+		case errors.Is(err, errNotYours) || errors.Is(err, errRetain):
+			h.broker.forged("connect", p, err, pk.Connect.WillTopic)
+		default:
 			h.broker.refuse("connect", p, err, agent.KeyAddr, cl.Net.Remote)
 		}
 		if cl.Properties.ProtocolVersion < 5 {

@@ -73,7 +73,7 @@ func (h *hook) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet
 			h.broker.refuse("qos", p, errQoS, agent.KeyTopic, pk.TopicName)
 			p.expel(packets.ErrQosNotSupported, errQoS)
 		case strings.HasPrefix(pk.TopicName, "$"): // which mochi would ignore, without a PUBACK
-			h.broker.refuse("publish", p, errNotYours, agent.KeyTopic, pk.TopicName)
+			h.broker.forged("publish", p, errNotYours, pk.TopicName)
 			p.expel(packets.ErrNotAuthorized, errNotYours)
 		default:
 			p.throttle()
@@ -116,7 +116,7 @@ func (h *hook) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
 		return true
 	}
 	if write { // OnSubscribed tells of subscriptions; that a message is not for this subscriber is nothing to tell
-		h.broker.refuse("publish", p, errNotYours, agent.KeyTopic, topic)
+		h.broker.forged("publish", p, errNotYours, topic)
 		p.expel(packets.ErrNotAuthorized, fmt.Errorf("publish %q: %w", topic, errNotYours))
 	}
 	return false
@@ -141,7 +141,7 @@ func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, e
 	err = b.conforms(topic.Kind, pk.FixedHeader.Retain, len(pk.Payload))
 	switch {
 	case errors.Is(err, errRetain):
-		b.refuse("retain", p, err, agent.KeyTopic, pk.TopicName)
+		b.forged("retain", p, err, pk.TopicName)
 		p.expel(packets.ErrRetainNotSupported, err)
 		return pk, packets.ErrRejectPacket
 	case err != nil:

@@ -95,6 +95,14 @@ func (b *Broker) depart(p *peer, err error) {
 	}
 }
 
+// forged refuses a publish, and tells the agent of it.
+func (b *Broker) forged(reason string, p *peer, err error, topic string) {
+	b.refuse(reason, p, err, agent.KeyTopic, topic)
+	if b.cfg.OnRefused != nil {
+		b.cfg.OnRefused(Refusal{From: p.id, Addr: p.raw.RemoteAddr().String(), Topic: topic, Why: err})
+	}
+}
+
 // refuse counts and logs something that p wanted and does not get.
 func (b *Broker) refuse(reason string, p *peer, err error, more ...any) {
 	b.count.refuse(reason)

@@ -1,0 +1,76 @@
+package cluster
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/telemetry"
+)
+
+// How long before its end a certificate is trouble. The CA's is made once and outlives most devices, so its end takes
+// planning; a server's is made anew at two thirds of its 90 days, so one that comes so near its end was not.
+const (
+	caNotice     = 365 * 24 * time.Hour
+	serverNotice = 14 * 24 * time.Hour
+)
+
+// health is what there is to know about what may go wrong, as of Now.
+type health struct {
+	Now     time.Time
+	PutOff  string // why telemetry is put off; empty: it is not
+	Disk    telemetry.Disk
+	DiskErr error
+	Remotes []telemetry.RemoteFault
+	CA      time.Time // ends of certificates; zero: not known
+	Server  time.Time
+	Synced  bool // the kernel says that something disciplines the clock
+}
+
+// health collects. It is cheap enough for every question about the status.
+func (a *Agent) health() health {
+	h := health{Now: time.Now(), PutOff: a.deferral.trouble(), Remotes: a.telemetry.RemoteFaults()}
+	h.Disk, h.DiskErr = a.telemetry.Disk()
+	for _, root := range a.authority.Roots() {
+		if root.NotAfter.After(h.CA) {
+			h.CA = root.NotAfter
+		}
+	}
+	if cert, err := a.listener.GetCertificate(nil); err == nil && cert.Leaf != nil {
+		h.Server = cert.Leaf.NotAfter
+	}
+	_, quality := agent.NewClock(time.Time{}, agent.ClockSource{}).Read()
+	h.Synced = quality == api.TimeSynced
+	return h
+}
+
+// trouble says in one line each what the agent cannot do, or soon cannot, and what to do about it.
+func (h *health) trouble() (out []string) {
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	const room = "free some there, or keep less (telemetry.retention, telemetry.retention_bytes)"
+	switch {
+	case h.PutOff != "":
+		say("telemetry is put off, and nodes keep theirs: %s; %s", h.PutOff, room)
+	case h.DiskErr != nil:
+		say("disk cannot be looked at: %v; see the log of skerry-cluster", h.DiskErr)
+	case h.Disk.Free < 2*h.Disk.Reserve:
+		say("disk is nearly full: %d MiB free in %s, and below %d MiB telemetry is put off; %s", h.Disk.Free>>20, h.Disk.Dir, h.Disk.Reserve>>20, room)
+	}
+	for _, f := range h.Remotes {
+		say("remote_write to %s fails since %s: %.200s; samples wait in the log as long as it has room: mend the receiver, or take it out of "+
+			"telemetry.remote_write", f.URL, f.Since.UTC().Format(time.RFC3339), f.Err)
+	}
+	if left := h.CA.Sub(h.Now); !h.CA.IsZero() && left < caNotice {
+		say("CA certificate ends at %s, in %d days: every device has to join a new CA before; move ca.* away, restart skerry-cluster, and "+
+			"join them with new tokens", h.CA.UTC().Format(time.DateOnly), int(left.Hours()/24))
+	}
+	if left := h.Server.Sub(h.Now); !h.Server.IsZero() && left < serverNotice {
+		say("server certificate ends at %s, in %d days, and was not made anew: see CA and clock, then restart skerry-cluster",
+			h.Server.UTC().Format(time.DateOnly), int(left.Hours()/24))
+	}
+	if !h.Synced {
+		say("clock is not synchronised: deadlines, certificates and the time that devices are given follow it; run chronyd, ntpd or systemd-timesyncd")
+	}
+	return out
+}

@@ -77,7 +77,7 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 	t.add("Dropped", fmt.Sprintf("%d samples in %d batches, %d down-sampled, %d events, %d alarms", d.Samples, d.Batches, d.Downsampled, d.Events, d.Alarms))
 	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, b.Desired.Generation))
 	if n.Reported != nil && n.Reported.Config.State != "" {
-		t.add("Config", n.Reported.Config.State+" "+n.Reported.Config.Reason)
+		t.add("Config", strings.TrimSuffix(n.Reported.Config.State+"; "+n.Reported.Config.Reason, "; "))
 	}
 	if err := t.write(a.Out); err != nil {
 		return err

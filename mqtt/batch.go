@@ -43,3 +43,50 @@ func (w *wireBatch) to(b *api.Batch) error {
 	}
 	return nil
 }
+
+// fieldReader reads the value that comes next in an encoding. Its methods report whether it was of that kind.
+type fieldReader interface {
+	unsigned(*uint64) bool
+	signed(*int64) bool
+	string(*string) bool
+	boolean(*bool) bool
+	series() bool
+	rows() bool
+}
+
+// batchFields notes which fields of a batch were read, by bit.
+type batchFields uint16
+
+// first notes a field, and reports whether it was not there before.
+func (f *batchFields) first(bit int) bool {
+	was := *f
+	*f |= 1 << bit
+	return was != *f
+}
+
+// read reads the field key into b, or into what r reads rows and series into. It reports whether all was usual.
+func (f *batchFields) read(b *api.Batch, key string, r fieldReader) bool {
+	switch key {
+	case "epoch":
+		return f.first(0) && r.unsigned(&b.Epoch)
+	case "seq":
+		return f.first(1) && r.unsigned(&b.Seq)
+	case "prev":
+		return f.first(2) && r.unsigned(&b.Prev)
+	case "boot":
+		return f.first(3) && r.string(&b.Boot)
+	case "t0":
+		return f.first(4) && r.signed((*int64)(&b.T0))
+	case "mono":
+		return f.first(5) && r.signed(&b.Mono)
+	case "timeQuality":
+		return f.first(6) && r.string((*string)(&b.TimeQuality))
+	case "series":
+		return f.first(7) && r.series()
+	case "rows":
+		return f.first(8) && r.rows()
+	case "historical":
+		return f.first(9) && r.boolean(&b.Historical)
+	}
+	return false
+}

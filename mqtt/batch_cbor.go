@@ -35,10 +35,10 @@ func readBatchCBOR(data []byte) (*api.Batch, bool) {
 
 // cborReader walks over data. Its methods report whether all was usual.
 type cborReader struct {
+	batchFields
 	batch api.Batch
 	data  []byte
 	at    int
-	seen  uint16 // fields, by bit
 }
 
 // item reads the head of any item of definite length; arg is its argument, size how many bytes that took.
@@ -97,40 +97,7 @@ func (r *cborReader) text() ([]byte, bool) {
 
 func (r *cborReader) field() bool {
 	key, ok := r.text()
-	if !ok {
-		return false
-	}
-	b := &r.batch
-	switch string(key) {
-	case "epoch":
-		return r.first(0) && r.unsigned(&b.Epoch)
-	case "seq":
-		return r.first(1) && r.unsigned(&b.Seq)
-	case "prev":
-		return r.first(2) && r.unsigned(&b.Prev)
-	case "boot":
-		return r.first(3) && r.string(&b.Boot)
-	case "t0":
-		return r.first(4) && r.signed((*int64)(&b.T0))
-	case "mono":
-		return r.first(5) && r.signed(&b.Mono)
-	case "timeQuality":
-		return r.first(6) && r.string((*string)(&b.TimeQuality))
-	case "series":
-		return r.first(7) && r.series()
-	case "rows":
-		return r.first(8) && r.rows()
-	case "historical":
-		return r.first(9) && r.boolean(&b.Historical)
-	}
-	return false
-}
-
-// first notes a field, and reports whether it was not there before.
-func (r *cborReader) first(bit int) bool {
-	was := r.seen
-	r.seen |= 1 << bit
-	return was != r.seen
+	return ok && r.read(&r.batch, string(key), r)
 }
 
 func (r *cborReader) string(s *string) bool {

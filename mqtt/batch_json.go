@@ -32,10 +32,10 @@ func ReadBatch(data []byte) (*api.Batch, bool) {
 
 // batchReader walks over data. Its methods report whether all was usual.
 type batchReader struct {
+	batchFields
 	batch api.Batch
 	data  []byte
 	at    int
-	seen  uint16 // fields, by bit
 }
 
 // take skips white space and then c.
@@ -48,42 +48,9 @@ func (r *batchReader) take(c byte) bool {
 	return false
 }
 
-// first notes a field, and reports whether it was not there before.
-func (r *batchReader) first(bit int) bool {
-	was := r.seen
-	r.seen |= 1 << bit
-	return was != r.seen
-}
-
 func (r *batchReader) field() bool {
 	key, plain := r.text()
-	if !plain || !r.take(':') {
-		return false
-	}
-	b := &r.batch
-	switch string(key) {
-	case "epoch":
-		return r.first(0) && r.unsigned(&b.Epoch)
-	case "seq":
-		return r.first(1) && r.unsigned(&b.Seq)
-	case "prev":
-		return r.first(2) && r.unsigned(&b.Prev)
-	case "boot":
-		return r.first(3) && r.string(&b.Boot)
-	case "t0":
-		return r.first(4) && r.signed((*int64)(&b.T0))
-	case "mono":
-		return r.first(5) && r.signed(&b.Mono)
-	case "timeQuality":
-		return r.first(6) && r.string((*string)(&b.TimeQuality))
-	case "series":
-		return r.first(7) && r.series()
-	case "rows":
-		return r.first(8) && r.rows()
-	case "historical":
-		return r.first(9) && r.boolean(&b.Historical)
-	}
-	return false
+	return plain && r.take(':') && r.read(&r.batch, string(key), r)
 }
 
 // text reads a string and returns what is between its quotes. plain is false when there is no string, or one with

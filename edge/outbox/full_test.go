@@ -133,9 +133,14 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.epoch++
-		seen := make(chan string)
-		go func() { seen <- lastLine(out) }()
-		timer := time.NewTimer(time.Duration(40+round*23) * time.Millisecond)
+		seen, first := make(chan string, 1), make(chan struct{})
+		go func() { seen <- lastLine(out, func() { close(first) }) }()
+		select { // it has put something; how much more it puts is chance
+		case <-first:
+		case <-time.After(time.Minute):
+			t.Fatal("child puts nothing")
+		}
+		timer := time.NewTimer(time.Duration(round*23) * time.Millisecond)
 		<-timer.C
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)

@@ -64,7 +64,14 @@ type Ack struct {
 	Time     Millis   `json:"time"`
 
 	PauseMillis int64 `json:"pauseMillis,omitempty"`
+
+	// EpochFloor tells a node whose session counter fell behind, because its state was lost or put back, which session the
+	// cluster agent knows of: it begins a new one with a greater number. 0, or one that is not greater than its own: nothing.
+	EpochFloor uint64 `json:"epochFloor,omitempty"`
 }
+
+// maxEpoch bounds an epoch: what a double holds exactly, and more than a node can count to.
+const maxEpoch = 1 << 53
 
 // maxPause bounds Ack.PauseMillis: a node asks again at least this often.
 const maxPause = 10 * time.Minute
@@ -76,6 +83,9 @@ func (a *Ack) Validate() error {
 	}
 	if len(a.Commands) > MaxOpenCommands {
 		return fmt.Errorf("commands has %d entries; wanted at most %d", len(a.Commands), MaxOpenCommands)
+	}
+	if a.EpochFloor > maxEpoch {
+		return fmt.Errorf("epochFloor %d: wanted at most %d", a.EpochFloor, uint64(maxEpoch))
 	}
 	if a.Epoch == 0 && (a.Seq != 0 || a.Events != 0) {
 		return errors.New("epoch is 0 with a watermark; the first session of a node is 1")

@@ -94,6 +94,9 @@ func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) err
 		return nil
 	}
 	n, ok := a.registry.Get(node)
+	if ok && n.Epoch > b.Epoch && !a.repeated(m) {
+		a.behind(ctx, node, b.Epoch, n.Epoch)
+	}
 	if !ok || n.Epoch != b.Epoch || a.repeated(m) && n.Presence != api.PresenceOnline && n.Presence != api.PresenceDraining {
 		return nil // of an older session, or of a node that an external broker remembers and that is away
 	}
@@ -103,6 +106,14 @@ func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) err
 	}
 	a.journal.OnNodeUp(node, b.Epoch, b.OpenCommands)
 	return nil
+}
+
+// behind tells a node that has begun a session below one that is known of that it lost count, as one does whose state
+// was damaged or put back from a copy: nothing that is signed for the session it should have would be for the one it
+// has. A birth of the session before, late on its way, does no harm: the node is beyond it.
+func (a *Agent) behind(ctx context.Context, node string, epoch, known uint64) {
+	a.noteOf(node, api.ClassAlarm, "node.epoch_behind", "", fmt.Sprintf("session %d after %d: the node lost its state and is told to count on", epoch, known))
+	a.acks.send(ctx, node, &api.Ack{Time: api.At(time.Now()), EpochFloor: known})
 }
 
 // desiredValidity is how long a desired document may be accepted after it was signed. It is signed anew on every

@@ -152,6 +152,11 @@ func (a *Agent) onAck(_ context.Context, _ mqtt.Topic, payload []byte) error {
 	}
 	a.outbox.Ack(&ack)
 	a.engine.Acked(ack.Commands)
+	if now := a.epoch.Load(); ack.EpochFloor > now { // this ends the session, and begin is called after its end
+		a.store.RaiseEpoch(ack.EpochFloor)
+		return fmt.Errorf("session %d is behind %d, which the cluster agent knows of: this node's state was lost; beginning a newer one",
+			now, ack.EpochFloor)
+	}
 	return nil
 }
 

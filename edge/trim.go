@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -37,36 +38,63 @@ func (a *Agent) trim(ctx context.Context) error {
 	return nil
 }
 
-// dropCode forgets the pages of this program's read-only mappings (madvise(2), MADV_DONTNEED on a private file mapping
-// that was never written: the next access maps the page again from the file). Mappings that can be written are left
-// alone.
+// dropCode forgets the pages of this program's read-only mappings of its file (madvise(2), MADV_DONTNEED on a private file
+// mapping: the next access maps the page again from the file). Mappings that can be written are left alone, and those
+// that were written before they became read-only: a loader relocates there (RELRO of position-independent programs), and
+// what it wrote is nowhere else. smaps tells them by their anonymous memory (proc(5)).
 func dropCode() error {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("find own program: %w", err)
 	}
-	maps, err := os.Open("/proc/self/maps")
+	smaps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return fmt.Errorf("read own mappings: %w", err)
 	}
-	defer maps.Close()
-	lines := bufio.NewScanner(maps)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text()) // range, permissions, offset, device, inode, path: proc(5)
-		if len(fields) < 6 || fields[5] != self || fields[1] != "r-xp" && fields[1] != "r--p" {
-			continue
-		}
-		from, to, ok := strings.Cut(fields[0], "-")
-		start, err := strconv.ParseUint(from, 16, strconv.IntSize)
-		end, err2 := strconv.ParseUint(to, 16, strconv.IntSize)
-		if !ok || err != nil || err2 != nil || end <= start {
-			return fmt.Errorf("read own mappings: range %q", fields[0])
-		}
-		address := uintptr(start)
-		pages := unsafe.Slice(*(**byte)(unsafe.Pointer(&address)), int(end-start)) // a mapping of the loader's, not of Go's heap
-		if err := unix.Madvise(pages, unix.MADV_DONTNEED); err != nil {
-			return fmt.Errorf("give back code pages: %w", err)
+	defer smaps.Close()
+	clean, err := untouched(smaps, self)
+	if err != nil {
+		return fmt.Errorf("read own mappings: %w", err)
+	}
+	for _, mapping := range clean {
+		if err := drop(mapping); err != nil {
+			return err
 		}
 	}
-	return lines.Err()
+	return nil
+}
+
+// untouched lists the ranges of the read-only mappings of the file self that nobody has written.
+func untouched(smaps io.Reader, self string) (out []string, err error) {
+	var mapping string // that the lines are about, when it is one of ours
+	lines := bufio.NewScanner(smaps)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"): // range, permissions, offset, device, inode, path
+			mapping = ""
+			if len(fields) == 6 && fields[5] == self && (fields[1] == "r-xp" || fields[1] == "r--p") {
+				mapping = fields[0]
+			}
+		case mapping != "" && fields[0] == "Anonymous:" && fields[1] == "0":
+			out = append(out, mapping)
+		}
+	}
+	return out, lines.Err()
+}
+
+// drop forgets the pages of a mapping that nobody has written.
+func drop(mapping string) error {
+	from, to, ok := strings.Cut(mapping, "-")
+	start, err := strconv.ParseUint(from, 16, strconv.IntSize)
+	end, err2 := strconv.ParseUint(to, 16, strconv.IntSize)
+	if !ok || err != nil || err2 != nil || end <= start {
+		return fmt.Errorf("read own mappings: range %q", mapping)
+	}
+	address := uintptr(start)
+	pages := unsafe.Slice(*(**byte)(unsafe.Pointer(&address)), int(end-start)) // a mapping of the loader's, not of Go's heap
+	if err := unix.Madvise(pages, unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("give back code pages: %w", err)
+	}
+	return nil
 }

@@ -166,6 +166,14 @@ func (s *Store) NextEpoch() (uint64, error) {
 	return s.next - 1, nil
 }
 
+// RaiseEpoch has the next epoch be greater than floor. Not for concurrent use with NextEpoch.
+func (s *Store) RaiseEpoch(floor uint64) {
+	if s.next <= floor {
+		s.next = floor + 1
+		s.reserved = s.next // of which nothing is on flash: NextEpoch reserves
+	}
+}
+
 // Floor is the latest time that was surely past when the node last ran; zero on a fresh store.
 func (s *Store) Floor() (time.Time, error) {
 	raw, err := s.get(keyFloor)

@@ -43,6 +43,30 @@ func TestEpochsOnlyGrowAlsoAcrossRestarts(t *testing.T) {
 	}
 }
 
+func TestARaisedEpochStaysRaised(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, dir)
+	first := epoch(t, s)
+	s.RaiseEpoch(first) // knows that already
+	if e := epoch(t, s); e != first+1 {
+		t.Fatalf("epoch %d after %d", e, first)
+	}
+	s.RaiseEpoch(5_000_000_000)
+	if e := epoch(t, s); e != 5_000_000_001 {
+		t.Fatalf("epoch %d; wanted one above the floor", e)
+	}
+	if err := s.Close(); err != nil { // as a crash would leave it: nothing is written here
+		t.Fatal(err)
+	}
+	s = openAt(t, dir)
+	if e := epoch(t, s); e <= 5_000_000_001 {
+		t.Fatalf("epoch %d after a restart", e)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestADamagedStateIsSetAsideAndTheNodeGoesOn(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.db")

@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -166,6 +167,15 @@ func (b *bundler) text(name, text string) {
 func (b *bundler) commands(ctx context.Context) {
 	var list api.List[api.CommandRecord]
 	err := b.get(ctx, "/v1/commands?limit=1000", &list)
+	for page := list; err == nil && !b.payloads && page.Continue != ""; { // older ones are not shown, but what they said may be in a log
+		at := page.Continue
+		page = api.List[api.CommandRecord]{}
+		if err = b.get(ctx, "/v1/commands?limit=1000&continue="+url.QueryEscape(at), &page); err == nil {
+			for i := range page.Items {
+				b.secrets.learn(page.Items[i].Args)
+			}
+		}
+	}
 	if !b.payloads {
 		for i := range list.Items {
 			b.secrets.learn(list.Items[i].Args)

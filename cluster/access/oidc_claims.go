@@ -59,8 +59,8 @@ func (o *OIDC) username(claims map[string]json.RawMessage) (string, error) {
 		return "", fmt.Errorf("claim %s %.40q: wanted 1 to %d printable bytes", o.cfg.UsernameClaim, name, maxUsername)
 	}
 	// Whoever may choose an address that nobody has checked may choose another's.
-	if verified, ok := claims["email_verified"]; ok && o.cfg.UsernameClaim == "email" && string(verified) != "true" {
-		return "", fmt.Errorf("claim email %q is not verified (email_verified)", name)
+	if o.cfg.UsernameClaim == "email" && string(claims["email_verified"]) != "true" {
+		return "", fmt.Errorf("claim email %q: wanted it verified, with email_verified true beside it", name)
 	}
 	return name, nil
 }

@@ -309,6 +309,9 @@ func TestAnAddressThatNobodyCheckedIsNoName(t *testing.T) {
 	if _, err := r.Authenticate(t.Context(), token(false)); err == nil {
 		t.Error("an unverified address was taken for a name")
 	}
+	if _, err := r.Authenticate(t.Context(), sign(t, key, "ES256", "k", r.claims(map[string]any{"email": "a@x.example"}))); err == nil {
+		t.Error("an address of which nobody says that it is verified was taken for a name")
+	}
 }
 
 func TestKeysRotate(t *testing.T) {

@@ -63,12 +63,15 @@ func (e *Engine) answered(cmd *api.Command, sum string) bool {
 	loose, open := e.loose[cmd.ID], e.jobs[cmd.ID]
 	e.mu.Unlock()
 	known, ok := e.journal.find(cmd.ID)
-	if !ok && loose == nil {
+	if !ok && loose == nil && open == nil { // one that is open, and safe, is in neither
 		return false
 	}
 	first := known.digest
-	if loose != nil {
+	switch {
+	case loose != nil:
 		first = loose.rec.Digest
+	case !ok:
+		first = open.rec.Digest
 	}
 	if first != sum {
 		e.cfg.Log.Warn("command id used twice", agent.KeyCommand, cmd.ID, agent.KeyVerb, cmd.Verb, agent.KeyBy, cmd.By)

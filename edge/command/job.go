@@ -244,7 +244,8 @@ func (e *Engine) decide(j *job, phase api.Phase) bool {
 	return true
 }
 
-// tell logs the end of a command; those that only read are no news.
+// tell logs the end of a command; those that only read are no news. Its reason may quote what somebody typed, and is for
+// whoever asked: it is in the status, not in the log.
 func (e *Engine) tell(j *job, st *api.Status, err error) {
 	log := e.cfg.Log.With(agent.KeyCommand, st.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyBy, j.cmd.By,
 		agent.KeyState, st.Phase)
@@ -252,9 +253,9 @@ func (e *Engine) tell(j *job, st *api.Status, err error) {
 	case err != nil:
 		log.Error("command closed, but not journalled", agent.KeyErr, err)
 	case j.verb != nil && j.verb.Role == api.RoleViewer:
-		log.Debug("command closed", agent.KeyReason, st.Reason)
+		log.Debug("command closed")
 	default:
-		log.Info("command closed", agent.KeyReason, st.Reason)
+		log.Info("command closed")
 	}
 }
 

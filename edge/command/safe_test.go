@@ -49,6 +49,33 @@ func TestSafeCommandIsKeptInMemoryUntilItsEndIsAcknowledged(t *testing.T) {
 	})
 }
 
+func TestSafeCommandThatComesAgainWhileItRunsIsNotBegunAgain(t *testing.T) {
+	ran := 0
+	look := &glance{spy{name: "look", act: func(ctx context.Context, _ *Job) (Outcome, error) {
+		ran++
+		select {
+		case <-ctx.Done():
+			return Outcome{}, ctx.Err()
+		case <-time.After(20 * time.Second):
+			return Outcome{}, nil
+		}
+	}}}
+	bubble(t, Config{Verbs: []Verb{look}}, func(t *testing.T, b *bench) {
+		cmd := b.order("a", "look", nil)
+		b.handle(cmd)
+		pass(t, 6*time.Second) // the cluster agent delivers again after five
+		b.handle(cmd)
+		other := *cmd
+		other.By = "bob"
+		b.handle(&other) // the same id for somebody else's
+		pass(t, 30*time.Second)
+		b.want("a", api.PhaseSucceeded)
+		if ran != 1 {
+			t.Errorf("ran %d times; wanted once", ran)
+		}
+	})
+}
+
 func TestUnacknowledgedEndOfASafeCommandReachesTheDisk(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"after a while": 3 * time.Minute, "at the stop": 0} {
 		t.Run(name, func(t *testing.T) {

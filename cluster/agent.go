@@ -53,6 +53,7 @@ type Agent struct {
 	requesters *requesters
 	wire       transport
 	brokerUp   atomic.Bool
+	brokerEnds atomic.Int64    // when the external broker's certificate does, in seconds since 1970; 0: not known
 	life       context.Context // Run's, for calls that bring no context of their own
 	samples    atomic.Uint64
 	deferral   deferral

@@ -14,6 +14,7 @@ import (
 const (
 	caNotice     = 365 * 24 * time.Hour
 	serverNotice = 14 * 24 * time.Hour
+	brokerNotice = 30 * 24 * time.Hour // a person has to do it, every 60 days
 )
 
 // health is what there is to know about what may go wrong, as of Now.
@@ -25,7 +26,8 @@ type health struct {
 	Remotes []telemetry.RemoteFault
 	CA      time.Time // ends of certificates; zero: not known
 	Server  time.Time
-	Synced  bool // the kernel says that something disciplines the clock
+	Broker  time.Time // of an external one
+	Synced  bool      // the kernel says that something disciplines the clock
 }
 
 // health collects. It is cheap enough for every question about the status.
@@ -39,6 +41,9 @@ func (a *Agent) health() health {
 	}
 	if cert, err := a.listener.GetCertificate(nil); err == nil && cert.Leaf != nil {
 		h.Server = cert.Leaf.NotAfter
+	}
+	if ends := a.brokerEnds.Load(); ends > 0 {
+		h.Broker = time.Unix(ends, 0)
 	}
 	_, quality := agent.NewClock(time.Time{}, agent.ClockSource{}).Read()
 	h.Synced = quality == api.TimeSynced
@@ -68,6 +73,10 @@ func (h *health) trouble() (out []string) {
 	if left := h.Server.Sub(h.Now); !h.Server.IsZero() && left < serverNotice {
 		say("server certificate ends at %s, in %d days, and was not made anew: see CA and clock, then restart skerry-cluster",
 			h.Server.UTC().Format(time.DateOnly), int(left.Hours()/24))
+	}
+	if left := h.Broker.Sub(h.Now); !h.Broker.IsZero() && left < brokerNotice {
+		say("certificate of the external broker ends at %s, in %d days, and then no device gets in: run skerry-cluster broker-config, as in "+
+			"docs/operations.md, and have the broker read it", h.Broker.UTC().Format(time.DateOnly), int(left.Hours()/24))
 	}
 	if !h.Synced {
 		say("clock is not synchronised: deadlines, certificates and the time that devices are given follow it; run chronyd, ntpd or systemd-timesyncd")

@@ -30,6 +30,7 @@ func TestTroubleIsToldInOneLineWithItsCure(t *testing.T) {
 		"statfs":           {func(h *health) { h.DiskErr = errors.New("i/o error") }, []string{"disk cannot be looked at: i/o error", "log"}},
 		"CA":               {func(h *health) { h.CA = now.Add(100*24*time.Hour + time.Hour) }, []string{"CA certificate ends at 2027-04-11, in 100 days", "join"}},
 		"server":           {func(h *health) { h.Server = now.Add(13 * 24 * time.Hour) }, []string{"server certificate ends at 2027-01-14", "restart"}},
+		"broker":           {func(h *health) { h.Broker = now.Add(29 * 24 * time.Hour) }, []string{"external broker ends at 2027-01-30", "broker-config"}},
 		"clock":            {func(h *health) { h.Synced = false }, []string{"clock is not synchronised", "chronyd"}},
 		"no reserve":       {func(h *health) { h.Disk = telemetry.Disk{Free: 1} }, nil},
 		"nothing is known": {func(h *health) { h.CA, h.Server = time.Time{}, time.Time{} }, nil},

@@ -150,7 +150,11 @@ func (a *Agent) externalTLS(string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: a.authority.Pool(), Certificates: []tls.Certificate{*cert}}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: a.authority.Pool(), Certificates: []tls.Certificate{*cert},
+		VerifyConnection: func(c tls.ConnectionState) error { // after the chain was verified
+			a.brokerEnds.Store(c.PeerCertificates[0].NotAfter.Unix())
+			return nil
+		}}, nil
 }
 
 // shardOf keeps the messages of a node in order: the node is the third level from the root's end.

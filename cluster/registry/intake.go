@@ -103,6 +103,7 @@ func (r *Registry) compare(n *node, b *api.Birth, now time.Time) {
 	if was == nil || b.Epoch == was.Epoch {
 		return
 	}
+	r.watchTwin(n, life{was.Boot, was.Started}, life{b.Boot, b.Started}, now)
 	switch {
 	case b.Boot != was.Boot:
 		n.row.Reboots++

@@ -34,6 +34,8 @@ type node struct {
 	desired  api.Revision
 	labels   map[string]string // merged
 	born     bool              // a birth came in this run
+	lives    []life            // those before the current one, the newest last
+	twinAt   time.Time         // when it was last told that two devices are at work
 	flap     damper
 	untold   []api.EventRecord // to be stored with the next write
 	removed  bool

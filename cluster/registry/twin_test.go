@@ -1,0 +1,44 @@
+package registry
+
+import (
+	"testing"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+func TestTwoDevicesWithOneIdentityAreTold(t *testing.T) {
+	c := &clock{now: zero}
+	r := newRegistry(t, Config{Now: c.Now})
+	must(t, r.Enrolled(Enrolment{Node: "n1", KeySHA256: "k"}))
+	twins := func() int {
+		list, err := r.Events().List(EventFilter{Node: "n1", Class: api.ClassAlarm, Kind: kindDuplicate})
+		must(t, err)
+		return len(list)
+	}
+	epoch := uint64(0)
+	life := func(boot string, started api.Millis) {
+		epoch++
+		c.add(time.Second)
+		must(t, r.OnBirth("n1", birth("n1", epoch, boot, started), false))
+	}
+	life("b1", 1)
+	life("b1", 1) // the link broke
+	life("b1", 2) // the agent was started anew
+	life("b2", 3) // the machine was
+	life("b2", 3)
+	if n := twins(); n != 0 {
+		t.Fatalf("%d alarms about one device that was started anew", n)
+	}
+	life("b1", 2) // which had ended
+	life("b2", 3)
+	life("b1", 2)
+	if n := twins(); n != 1 {
+		t.Fatalf("%d alarms about two devices within an hour; wanted one", n)
+	}
+	c.add(twinEvery)
+	life("b2", 3)
+	if n := twins(); n != 2 {
+		t.Fatalf("%d alarms; wanted another after an hour", n)
+	}
+}

@@ -17,20 +17,26 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 )
 
-// trimAfter is when start-up is over for good. trimEvery is rare enough to cost nothing that can be measured (a
-// collection takes 3 ms, and pages that are needed come back from the page cache), often enough that what rare work such
-// as a renewal or a collection touched does not stay: without it the agent grows by 1.5 MiB within minutes.
+// trimAfter is when start-up is over for good. Free heap goes back every freeEvery: a collection takes 3 ms, and without it
+// the agent grows by half a MiB. Code that rare work such as a renewal brought in goes every dropEvery: what is in use has to
+// be mapped again, from flash if the machine is short of memory.
 const (
 	trimAfter = 20 * time.Second
-	trimEvery = time.Minute
+	freeEvery = time.Minute
+	dropEvery = time.Hour
 )
 
 // trim gives back heap that is free, and lets go of the program's own code that start-up used and steady work does not:
 // configuration, enrolment, TLS set-up, decoders. Go's linker lays code out by package, not by use, and the kernel maps
 // 64 KiB around each page that is touched, so without this nearly the whole binary stays mapped.
 func (a *Agent) trim(ctx context.Context) error {
-	for wait := trimAfter; agent.Wait(ctx, wait); wait = trimEvery {
+	var dropped time.Time
+	for wait := trimAfter; agent.Wait(ctx, wait); wait = freeEvery {
 		debug.FreeOSMemory()
+		if !dropped.IsZero() && time.Since(dropped) < dropEvery {
+			continue
+		}
+		dropped = time.Now()
 		if err := dropCode(); err != nil {
 			a.log.Debug("code pages not given back", agent.KeyErr, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,31 +52,46 @@ func edge(ctx context.Context, o options) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !agent.Wait(ctx, watch) {
+	steady := min(2*time.Minute, watch/2) // longer than any period of the agent but the hourly one
+	if !agent.Wait(ctx, watch-steady) {
 		return nil, ctx.Err()
 	}
 	after, err := usageOf(ctx, s.bin, config, p.pid())
 	if err != nil {
 		return nil, err
 	}
-	rss, err := procBytes(p.pid(), "status", "VmRSS:")
-	if err != nil {
-		return nil, err
-	}
-	pss, err := procBytes(p.pid(), "smaps_rollup", "Pss:")
+	rss, pss, err := resident(ctx, p.pid(), steady)
 	if err != nil {
 		return nil, err
 	}
 	seconds := after.at.Sub(before.at).Seconds()
 	const day, hour = 86400, 3600
 	return []row{
-		atMost("edge RSS", rss/mib, 12, "MiB"),
-		atMost("edge PSS", pss/mib, 10, "MiB"),
+		atMost("edge RSS, median of the last minutes", median(rss)/mib, 12, "MiB"),
+		fact("edge RSS, most", slices.Max(rss)/mib, "MiB"),
+		atMost("edge PSS, median of the last minutes", median(pss)/mib, 10, "MiB"),
+		fact("edge PSS, most", slices.Max(pss)/mib, "MiB"),
 		atMost("edge CPU", 100*(after.cpuSeconds-before.cpuSeconds)/seconds, 0.1, "% of a core"),
 		fact("edge wire (MQTT, both ways)", (after.linkBytes-before.linkBytes)/seconds*hour/kib, "KiB/h"),
 		fact("edge flash, by the outbox", (after.flashBytes-before.flashBytes)/seconds*day/kib, "KiB/day"),
 		fact("edge flash, by the kernel", (after.diskBytes-before.diskBytes)/seconds*day/kib, "KiB/day"),
 	}, nil
+}
+
+// resident samples the memory of a process every second for d. Nothing else maps its program, so PSS flatters nobody.
+func resident(ctx context.Context, pid int, d time.Duration) (rss, pss []float64, err error) {
+	for end := time.Now().Add(d); time.Now().Before(end) || len(rss) == 0; {
+		r, err1 := procBytes(pid, "status", "VmRSS:")
+		p, err2 := procBytes(pid, "smaps_rollup", "Pss:")
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, nil, err
+		}
+		rss, pss = append(rss, r), append(pss, p)
+		if !agent.Wait(ctx, time.Second) {
+			return nil, nil, ctx.Err()
+		}
+	}
+	return rss, pss, nil
 }
 
 func usageOf(ctx context.Context, bin, config string, pid int) (usage, error) {

@@ -131,11 +131,20 @@ func TestNobodyRegistersInInit(t *testing.T) {
 	}
 }
 
+// large lists what is beyond the rule of 300 lines a file, each with its own ceiling: one idea, and no seam along which to cut
+// it. An entry may shrink and go, never grow.
+var large = map[string]int{"edge/settings.go": 400, "cli/demo_site.go": 360, "cluster/agent.go": 340, "cluster/site.go": 330,
+	"test/swarm/door.go": 330, "cli/await.go": 330}
+
 func TestFilesAndFunctionsStayReadable(t *testing.T) {
-	const maxLines, maxFunc, maxParams = 400, 80, 5
+	const maxLines, maxFunc, maxParams = 300, 60, 5
 	for _, s := range sources(t) {
-		if n := bytes.Count(s.text, []byte("\n")); n > maxLines {
-			t.Errorf("%s has %d lines; wanted at most %d: one idea per file", s.path, n, maxLines)
+		limit := maxLines
+		if own, ok := large[filepath.ToSlash(s.path)]; ok {
+			limit = own
+		}
+		if n := bytes.Count(s.text, []byte("\n")); n > limit {
+			t.Errorf("%s has %d lines; wanted at most %d: one idea per file", s.path, n, limit)
 		}
 		for _, d := range s.file.Decls {
 			f, ok := d.(*ast.FuncDecl)

@@ -108,16 +108,23 @@ func ingest(ctx context.Context, o options) ([]row, error) {
 			us, them = append(us, a), append(them, b)
 		}
 	}
-	want := uint64((rounds + 1) * senders * batches * batchSeries)
-	if err := s.rest.Get(ctx, "/v1/status", &s.status); err != nil {
+	if err := s.hasStored(ctx, uint64((rounds+1)*senders*batches*batchSeries)); err != nil {
 		return nil, err
-	}
-	if s.status.Samples != want {
-		return nil, fmt.Errorf("cluster agent stored %d samples of %d it acknowledged", s.status.Samples, want)
 	}
 	r := row{What: "ingest, stored before PUBACK", Measured: median(us), Unit: "batches/s",
 		Note: fmt.Sprintf("%d senders, window %d, %d×1 samples; median of %d rounds each; reference: mosquitto", senders, sendWindow, batchSeries, rounds)}
 	return []row{ratioOf(r, median(them), 0.7, func(ratio, budget float64) bool { return ratio >= budget })}, nil
+}
+
+// hasStored checks that what was acknowledged is there.
+func (s *site) hasStored(ctx context.Context, want uint64) error {
+	if err := s.rest.Get(ctx, "/v1/status", &s.status); err != nil {
+		return err
+	}
+	if s.status.Samples != want {
+		return fmt.Errorf("cluster agent stored %d samples of %d it acknowledged", s.status.Samples, want)
+	}
+	return nil
 }
 
 // rate connects everybody, then measures from the first PUBLISH to the last PUBACK.

@@ -202,11 +202,3 @@ func (s *Session) disconnect() {
 	case <-late.C:
 	}
 }
-
-// acknowledge tells the broker that a message was handled.
-func (s *Session) acknowledge(p *packets.PublishPacket) error {
-	if p.Qos == 0 {
-		return nil
-	}
-	return s.write(&packets.PubackPacket{FixedHeader: packets.FixedHeader{MessageType: packets.Puback, RemainingLength: 2}, MessageID: p.MessageID})
-}

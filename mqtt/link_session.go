@@ -25,6 +25,7 @@ type Session struct {
 	work   sync.WaitGroup
 
 	shards []shard // inbound
+	acks   acks
 
 	writing sync.Mutex // one packet after the other
 
@@ -42,7 +43,7 @@ type Session struct {
 // shard is a queue whose messages are handled one after the other, by a goroutine that ends when it is empty.
 type shard struct {
 	mu    sync.Mutex
-	queue []*packets.PublishPacket
+	queue []*delivery
 	busy  bool
 }
 
@@ -97,7 +98,13 @@ func (s *Session) receive(m *packets.PublishPacket) {
 		s.end(fmt.Errorf("inbound queue is full with %d messages", len(q.queue)))
 		return
 	}
-	q.queue = append(q.queue, m)
+	d := &delivery{packet: m, id: m.MessageID}
+	if limit := min(len(s.shards)*(s.link.cfg.Queue+1), maxAcks); m.Qos > 0 && !s.acks.expect(d, limit) {
+		s.link.count.overflows.Add(1)
+		s.end(fmt.Errorf("%d messages await their PUBACK behind one that is still handled", limit))
+		return
+	}
+	q.queue = append(q.queue, d)
 	if !q.busy {
 		q.busy = true
 		s.work.Go(func() { s.handle(q) })
@@ -107,29 +114,29 @@ func (s *Session) receive(m *packets.PublishPacket) {
 // handle runs the handlers of one shard until it is empty or the session is over.
 func (s *Session) handle(q *shard) {
 	for {
-		m := q.take()
-		if m == nil || s.ctx.Err() != nil || !s.handleOne(m) {
+		d := q.take()
+		if d == nil || s.ctx.Err() != nil || !s.handleOne(d) {
 			return
 		}
 	}
 }
 
 // take returns the next message. Without one the caller's goroutine has to end.
-func (q *shard) take() *packets.PublishPacket {
+func (q *shard) take() *delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.queue) == 0 {
 		q.busy, q.queue = false, nil
 		return nil
 	}
-	m := q.queue[0]
+	d := q.queue[0]
 	q.queue[0] = nil
 	q.queue = q.queue[1:]
-	return m
+	return d
 }
 
-func (s *Session) handleOne(m *packets.PublishPacket) bool {
-	log := s.link.cfg.Log
+func (s *Session) handleOne(d *delivery) bool {
+	m, log := d.packet, s.link.cfg.Log
 	err := fmt.Errorf("no subscription matches: %w", ErrDiscard)
 	if h := s.link.handlerOf(m.TopicName); h != nil {
 		err = h(s.ctx, Inbound{m.TopicName, m.Payload, m.Retain, m.Dup})
@@ -146,7 +153,7 @@ func (s *Session) handleOne(m *packets.PublishPacket) bool {
 		s.end(fmt.Errorf("handle %s: %w", m.TopicName, err))
 		return false
 	}
-	if err := s.acknowledge(m); err != nil {
+	if err := s.acknowledge(d); err != nil {
 		s.end(err)
 		return false
 	}

@@ -127,7 +127,6 @@ func (a fleet) Remove(ctx context.Context, node, by string) error {
 		return err
 	}
 	a.acks.reset(node)
-	a.noteOf(node, api.ClassEvent, "node.removed", "", "removed by "+by)
 	return a.telemetry.DeleteNode(ctx, node)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 func (a *App) tokenCommand() *cobra.Command {
@@ -51,7 +52,8 @@ func (a *App) tokenCreate() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it may be used")
+	ttl = time.Hour
+	cmd.Flags().Var((*configs.Duration)(&ttl), "ttl", "how long it may be used")
 	cmd.Flags().IntVar(&uses, "uses", 1, "how many devices may use it (0: any number)")
 	cmd.Flags().BoolVar(&approval, "approval", false, "a person has to approve each device (skerry approve)")
 	cmd.Flags().StringToStringVar(&pairs, "label", nil, "label for every node that joins with it: key=value")

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 // demoFlags are those of `demo`.
@@ -55,7 +56,7 @@ leaves its directory.`,
 		},
 	}
 	cmd.Flags().IntVar(&f.nodes, "nodes", 3, "how many node agents")
-	cmd.Flags().DurationVar(&f.length, "for", 0, "end after this (0: on Ctrl-C)")
+	cmd.Flags().Var((*configs.Duration)(&f.length), "for", "end after this (0: on Ctrl-C)")
 	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, or json for a summary at the end")
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "leave the directory with its logs behind")
 	return cmd

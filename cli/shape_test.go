@@ -288,3 +288,22 @@ func TestTheDoctorTellsTheAgentsTrouble(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryFlagForADurationTakesDays(t *testing.T) {
+	var asked api.TokenRequest
+	routes := map[string]http.HandlerFunc{"/v1/tokens": func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			t.Error(err)
+		}
+		reply(api.Token{ID: "t1", Join: "skerry1.x"})(w, r)
+	}}
+	if code, _, errs := run(t, routes, "token", "create", "--ttl", "7d"); code != ExitOK || asked.TTL != "168h0m0s" {
+		t.Errorf("exit %d, %s, asked for %q", code, errs, asked.TTL)
+	}
+	if code, _, errs := run(t, routes, "token", "create", "--ttl", "7x"); code != ExitUsage || !strings.Contains(errs, "7d") {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+	if _, out, _ := run(t, nil, "operator", "create", "--help"); !strings.Contains(out, "(default 90d)") {
+		t.Errorf("%s: wanted 90d", out)
+	}
+}

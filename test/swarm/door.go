@@ -18,6 +18,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
@@ -69,14 +70,16 @@ func (d *Door) flags() *flags {
 	v.StringVar(&f.clusterDir, "cluster-dir", "", "directory of that one (default a temporary one)")
 	v.StringVar(&f.profile, "profile", "", "YAML file that says what the nodes are like")
 	v.StringVar(&f.scenario, "scenario", "", "YAML file of steps, in place of the default one")
-	v.DurationVar(&f.p.Cadence, "cadence", 30*time.Second, "between two rows of samples of a node")
+	f.p.Cadence = 30 * time.Second
+	v.Var((*configs.Duration)(&f.p.Cadence), "cadence", "between two rows of samples of a node")
 	v.IntVar(&f.p.Series, "series", 20, "of each node")
 	v.IntVar(&f.p.BatchRows, "batch-rows", 1, "rows in a message")
 	v.Float64Var(&f.p.Churn.PerMinute, "churn", 0, "share of the nodes that is disconnected each minute")
 	v.StringVar(&f.p.Prefix, "prefix", "swarm", "of the node ids")
 	v.Float64Var(&f.rate, "rate", 50, "nodes started each second")
 	v.Float64Var(&f.commands, "commands", 0, "commands given each second, through REST")
-	v.DurationVar(&f.hold, "for", time.Minute, "how long, once all are online")
+	f.hold = time.Minute
+	v.Var((*configs.Duration)(&f.hold), "for", "how long, once all are online")
 	v.StringVar(&f.dir, "dir", "", "directory for what is on disk (default a temporary one)")
 	v.StringVarP(&f.out, "output", "o", "table", "table or json")
 	return f

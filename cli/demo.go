@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -154,16 +155,11 @@ func (a *App) demoTable(ctx context.Context, s *demoSite) (string, error) {
 
 // explainDemo shows what became of the demo's commands, and how to do the same by hand.
 func (a *App) explainDemo(s *demoSite, orders []api.CommandRecord) error {
-	t := &table{limit: maxColumns}
-	t.add("COMMAND", "NODE", "LIFE", "OUTCOME")
+	var b strings.Builder
 	for _, r := range orders {
-		var life []string
-		for _, h := range r.History {
-			life = append(life, string(h.Phase))
-		}
-		t.add(r.Verb, r.Node, strings.Join(life, " > "), lastReason(r))
+		lifeOf(&b, r)
 	}
-	if err := t.write(a.Out); err != nil {
+	if _, err := io.WriteString(a.Out, b.String()); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(a.Out, `
@@ -179,4 +175,55 @@ and with any MQTT client:
 
 `, s.dir, s.program("skerry"), s.mosquittoFlags(), s.topicBase())
 	return err
+}
+
+// lifeOf writes a block: the command, its whole life, and its outcome, none of them cut.
+func lifeOf(b *strings.Builder, r api.CommandRecord) {
+	words := []string{r.Verb}
+	if argv, ok := r.Args["argv"].([]any); ok { // of JSON
+		for _, word := range argv {
+			words = append(words, fmt.Sprint(word))
+		}
+	}
+	life := make([]string, 0, len(r.History))
+	for _, h := range r.History {
+		life = append(life, string(h.Phase))
+	}
+	outcome := lastReason(r)
+	switch {
+	case r.Phase != api.PhaseSucceeded || r.Status == nil:
+	case r.Status.Output != "":
+		outcome = r.Status.Output
+	case r.Verb == "ping":
+		outcome = pong(r)
+	}
+	fmt.Fprintf(b, "%s on %s\n", printable(strings.Join(words, " ")), r.Node)
+	for _, text := range []string{strings.Join(life, " > "), outcome} {
+		for line := range strings.Lines(strings.TrimSpace(text)) {
+			for _, part := range wrap(printable(strings.TrimSpace(line)), maxColumns-4) {
+				b.WriteString("    " + part + "\n")
+			}
+		}
+	}
+}
+
+// wrap breaks s between words into lines of at most width characters; a longer word has a line of its own.
+func wrap(s string, width int) []string {
+	var out []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			out = append(out, line)
+			line = word
+		}
+	}
+	if line != "" {
+		out = append(out, line)
+	}
+	return out
 }

@@ -44,8 +44,9 @@ func (a *App) tokenCreate() *cobra.Command {
 				_, err := fmt.Fprintln(a.Out, t.ID)
 				return err
 			}
-			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device: skerry-edge run --join JOINSTRING\n",
-				t.ID, tokenUses(t), clock(t.Expires)); err != nil {
+			// Not --join STRING: a shell keeps that in its history, and for a moment it is in the list of processes.
+			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device, pasting the join string:\n"+
+				"  read -r SKERRY_EDGE_JOIN && export SKERRY_EDGE_JOIN\n  skerry-edge run\n", t.ID, tokenUses(t), clock(t.Expires)); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.Out, t.Join)
@@ -119,9 +120,7 @@ func (a *App) approveCommand() *cobra.Command {
 
 func (a *App) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "Remove or label a node"}
-	remove := a.deletion("remove NODE", "Decommission a node: revoke it, end its session, clear its retained topics", "/v1/nodes/", "removed")
-	remove.ValidArgsFunction = a.complete("nodes", 1)
-	cmd.AddCommand(remove, a.nodeLabel())
+	cmd.AddCommand(a.nodeRemove(), a.nodeLabel())
 	return cmd
 }
 

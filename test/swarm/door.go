@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ const (
 const usageText = `skerry-swarm simulates node agents, to size a site or to test one
 
 usage: skerry-swarm --nodes 200 --join STRING [flags]
+       skerry-swarm version
 
 The nodes enrol, connect, and report for --for. Then their outboxes are drained. With --access commands can be given, and
 at the end every sample and every command is accounted for. Nothing but the given URLs is ever connected to.
@@ -62,7 +64,7 @@ func (d *Door) flags() *flags {
 	f.set.Usage = func() { fmt.Fprint(d.Err, usageText, f.set.FlagUsages()) }
 	v := f.set
 	v.IntVar(&f.p.Nodes, "nodes", 100, "how many")
-	v.StringVar(&f.join, "join", "", "join string, or @file, as `skerry token create` prints it")
+	v.StringVar(&f.join, "join", "", "join string, or @file, as skerry token create prints it")
 	v.StringVar(&f.identities, "identities", "", "directory of certificates: those there are used, others are made and kept")
 	v.StringVar(&f.access, "access", "", "contexts file with an administrator's access, such as the cluster agent's admin.yaml")
 	v.StringSliceVar(&f.urls, "url", nil, "broker, such as mqtts://host:8883, in place of the one that the cluster agent names")
@@ -93,6 +95,10 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 			return ExitOK
 		}
 		return d.usage(err)
+	}
+	if slices.Equal(f.set.Args(), []string{"version"}) {
+		fmt.Fprintln(d.Out, agent.VersionLine("skerry-swarm"))
+		return ExitOK
 	}
 	if f.set.NArg() > 0 || f.out != "table" && f.out != "json" {
 		return d.usage(fmt.Errorf("arguments %v, output %q: wanted none, and table or json", f.set.Args(), f.out))

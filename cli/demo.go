@@ -41,8 +41,8 @@ func (a *App) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Run a cluster agent and node agents on this machine and show them", Args: cobra.NoArgs,
 		Long: `Run a cluster agent and node agents on this machine, in a temporary directory, as they run in production: own CA, real
-enrolment, mutual TLS. Shows telemetry and the life of commands; Ctrl-C ends it and leaves nothing behind, and so does closing the terminal; a second one,
-after a second, ends it at once and leaves its directory.`,
+enrolment, mutual TLS. Shows telemetry and the life of commands. Ctrl-C ends it and leaves nothing behind, and so does
+closing the terminal; another one, more than a second later, ends it at once and leaves its directory.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.format != "table" && f.format != "json" {
 				return usage(fmt.Errorf("-o %q: wanted table or json", f.format))

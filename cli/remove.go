@@ -23,8 +23,8 @@ func (a *App) nodeRemove() *cobra.Command {
 		Use: "remove (NODE… | -l SELECTOR)", Short: "Decommission nodes: revoke them, end their sessions, clear their retained topics",
 		Long: `Decommission nodes: revoke them, end their sessions, clear their retained topics.
 
-More than one is asked about first; --yes answers. One that cannot be removed does not keep the others: the exit code is
-that of the first such.`,
+More than one is asked about first; --yes answers. One that cannot be removed does not keep the others, unless the cluster agent is
+out of reach or permits nothing: the exit code is that of the first such.`,
 		Example: `  skerry node remove pump-3
   skerry node remove -l site=harbour --yes`,
 		ValidArgsFunction: a.complete("nodes", 1000),

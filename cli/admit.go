@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 func (a *App) tokenCommand() *cobra.Command {
@@ -43,15 +44,17 @@ func (a *App) tokenCreate() *cobra.Command {
 				_, err := fmt.Fprintln(a.Out, t.ID)
 				return err
 			}
-			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device: skerry-edge run --join JOINSTRING\n",
-				t.ID, tokenUses(t), clock(t.Expires)); err != nil {
+			// Not --join STRING: a shell keeps that in its history, and for a moment it is in the list of processes.
+			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device, pasting the join string:\n"+
+				"  read -r SKERRY_EDGE_JOIN && export SKERRY_EDGE_JOIN\n  skerry-edge run\n", t.ID, tokenUses(t), clock(t.Expires)); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.Out, t.Join)
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it may be used")
+	ttl = time.Hour
+	cmd.Flags().Var((*configs.Duration)(&ttl), "ttl", "how long it may be used")
 	cmd.Flags().IntVar(&uses, "uses", 1, "how many devices may use it (0: any number)")
 	cmd.Flags().BoolVar(&approval, "approval", false, "a person has to approve each device (skerry approve)")
 	cmd.Flags().StringToStringVar(&pairs, "label", nil, "label for every node that joins with it: key=value")
@@ -117,9 +120,7 @@ func (a *App) approveCommand() *cobra.Command {
 
 func (a *App) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "Remove or label a node"}
-	remove := a.deletion("remove NODE", "Decommission a node: revoke it, end its session, clear its retained topics", "/v1/nodes/", "removed")
-	remove.ValidArgsFunction = a.complete("nodes", 1)
-	cmd.AddCommand(remove, a.nodeLabel())
+	cmd.AddCommand(a.nodeRemove(), a.nodeLabel())
 	return cmd
 }
 

@@ -8,10 +8,12 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 // demoFlags are those of `demo`.
@@ -39,8 +41,8 @@ func (a *App) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Run a cluster agent and node agents on this machine and show them", Args: cobra.NoArgs,
 		Long: `Run a cluster agent and node agents on this machine, in a temporary directory, as they run in production: own CA, real
-enrolment, mutual TLS. Shows telemetry and the life of commands; Ctrl-C ends it and leaves nothing behind; a second one ends it at once and
-leaves its directory.`,
+enrolment, mutual TLS. Shows telemetry and the life of commands. Ctrl-C ends it and leaves nothing behind, and so does
+closing the terminal; another one, more than a second later, ends it at once and leaves its directory.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.format != "table" && f.format != "json" {
 				return usage(fmt.Errorf("-o %q: wanted table or json", f.format))
@@ -55,7 +57,7 @@ leaves its directory.`,
 		},
 	}
 	cmd.Flags().IntVar(&f.nodes, "nodes", 3, "how many node agents")
-	cmd.Flags().DurationVar(&f.length, "for", 0, "end after this (0: on Ctrl-C)")
+	cmd.Flags().Var((*configs.Duration)(&f.length), "for", "end after this (0: on Ctrl-C)")
 	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, or json for a summary at the end")
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "leave the directory with its logs behind")
 	return cmd
@@ -70,7 +72,8 @@ func (a *App) demo(ctx context.Context, f *demoFlags) (err error) {
 	site := &demoSite{dir: dir, say: a.Err, nodes: f.nodes}
 	defer func() {
 		stopErr := site.stop()
-		if f.keep || err != nil && !errors.Is(err, context.Canceled) {
+		// Whoever ended it wants nothing left, though with a terminal that is gone the last words fail.
+		if f.keep || err != nil && ctx.Err() == nil {
 			_, _ = write(a.Err, "logs are in "+dir+"\n")
 		} else {
 			stopErr = errors.Join(stopErr, os.RemoveAll(dir))
@@ -153,16 +156,11 @@ func (a *App) demoTable(ctx context.Context, s *demoSite) (string, error) {
 
 // explainDemo shows what became of the demo's commands, and how to do the same by hand.
 func (a *App) explainDemo(s *demoSite, orders []api.CommandRecord) error {
-	t := &table{limit: maxColumns}
-	t.add("COMMAND", "NODE", "LIFE", "OUTCOME")
+	var b strings.Builder
 	for _, r := range orders {
-		var life []string
-		for _, h := range r.History {
-			life = append(life, string(h.Phase))
-		}
-		t.add(r.Verb, r.Node, strings.Join(life, " > "), lastReason(r))
+		lifeOf(&b, r)
 	}
-	if err := t.write(a.Out); err != nil {
+	if _, err := io.WriteString(a.Out, b.String()); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(a.Out, `
@@ -178,4 +176,55 @@ and with any MQTT client:
 
 `, s.dir, s.program("skerry"), s.mosquittoFlags(), s.topicBase())
 	return err
+}
+
+// lifeOf writes a block: the command, its whole life, and its outcome, none of them cut.
+func lifeOf(b *strings.Builder, r api.CommandRecord) {
+	words := []string{r.Verb}
+	if argv, ok := r.Args["argv"].([]any); ok { // of JSON
+		for _, word := range argv {
+			words = append(words, fmt.Sprint(word))
+		}
+	}
+	life := make([]string, 0, len(r.History))
+	for _, h := range r.History {
+		life = append(life, string(h.Phase))
+	}
+	outcome := lastReason(r)
+	switch {
+	case r.Phase != api.PhaseSucceeded || r.Status == nil:
+	case r.Status.Output != "":
+		outcome = r.Status.Output
+	case r.Verb == "ping":
+		outcome = pong(r)
+	}
+	fmt.Fprintf(b, "%s on %s\n", printable(strings.Join(words, " ")), r.Node)
+	for _, text := range []string{strings.Join(life, " > "), outcome} {
+		for line := range strings.Lines(strings.TrimSpace(text)) {
+			for _, part := range wrap(printable(strings.TrimSpace(line)), maxColumns-4) {
+				b.WriteString("    " + part + "\n")
+			}
+		}
+	}
+}
+
+// wrap breaks s between words into lines of at most width characters; a longer word has a line of its own.
+func wrap(s string, width int) []string {
+	var out []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			out = append(out, line)
+			line = word
+		}
+	}
+	if line != "" {
+		out = append(out, line)
+	}
+	return out
 }

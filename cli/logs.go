@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skerry-edge/skerry/configs"
 )
 
 // maxLogLines is the most that a node gives at once.
@@ -51,7 +53,7 @@ func (a *App) logsCommand() *cobra.Command {
 	flags.IntVarP(&f.lines, "tail", "n", 100, "last lines to begin with")
 	flags.IntVar(&f.lines, "lines", 100, "the same as --tail")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on as the log grows")
-	flags.DurationVar(&f.since, "since", 0, "only lines not older than this; of a log whose lines begin with their time")
+	flags.Var((*configs.Duration)(&f.since), "since", "only lines not older than this; of a log whose lines begin with their time")
 	_ = flags.MarkHidden("lines") // its name until --tail
 	return cmd
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 func label(s string) (key, value string, err error) {
@@ -59,7 +60,8 @@ func (a *App) operatorCreate() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&role, "role", string(api.RoleViewer), "viewer, operator or admin")
 	cmd.Flags().StringVarP(&dir, "dir", "d", ".", "where to write the files")
-	cmd.Flags().DurationVar(&ttl, "ttl", 90*24*time.Hour, "how long the certificate lives")
+	ttl = 90 * 24 * time.Hour
+	cmd.Flags().Var((*configs.Duration)(&ttl), "ttl", "how long the certificate lives")
 	return cmd
 }
 
@@ -141,7 +143,7 @@ func (a *App) accessCommand() *cobra.Command {
 		},
 	}
 	create.Flags().StringVar(&role, "role", string(api.RoleViewer), "viewer, operator or admin")
-	create.Flags().DurationVar(&ttl, "ttl", 0, "how long it lives (0: until revoked)")
+	create.Flags().Var((*configs.Duration)(&ttl), "ttl", "how long it lives (0: until revoked)")
 	revoke := a.deletion("revoke ID", "Revoke an access token", "/v1/access-tokens/", "revoked")
 	revoke.ValidArgsFunction = a.complete("access", 1)
 	cmd.AddCommand(create, a.listCommand("access", "List access tokens, without their secrets"), revoke)

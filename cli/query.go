@@ -17,6 +17,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 // answer is what the Prometheus HTTP API gives.
@@ -91,8 +92,9 @@ func (a *App) queryCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "table, wide, json or yaml")
-	cmd.Flags().DurationVar(&span, "range", 0, "a range of this length until now, in place of an instant")
-	cmd.Flags().DurationVar(&step, "step", time.Minute, "distance of two points of a range")
+	cmd.Flags().Var((*configs.Duration)(&span), "range", "a range of this length until now, in place of an instant")
+	step = time.Minute
+	cmd.Flags().Var((*configs.Duration)(&step), "step", "distance of two points of a range")
 	return cmd
 }
 

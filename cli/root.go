@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 // defaultRequestTimeout is long for a person, and enough for a large fleet's list over a slow link.
@@ -55,7 +56,8 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 	flags.StringVar(&a.context, "context", "", "context to use, in place of the current one")
 	flags.StringVar(&a.server, "server", "", "https://host:port of the cluster agent, in place of the context's")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file with the bearer token, read for every request, in place of the context's")
-	flags.DurationVar(&a.timeout, "request-timeout", defaultRequestTimeout, "give up on an answer of the cluster agent after this")
+	a.timeout = defaultRequestTimeout
+	flags.Var((*configs.Duration)(&a.timeout), "request-timeout", "give up on an answer of the cluster agent after this")
 	_ = root.RegisterFlagCompletionFunc("context", a.completeContext) // the flag is there
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if a.timeout <= 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 // runFlags are those of `run`.
@@ -61,8 +62,9 @@ succeeded, 7 when one did not, 8 when one has no final state after --timeout. In
 	flags.StringArrayVar(&f.args, "arg", nil, "argument of the verb: key=value, may be repeated")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the final state and print what the command printed")
 	flags.BoolVarP(&f.follow, "follow", "f", true, "of one node, print output as it comes; given, it implies --wait")
-	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait: give up waiting after this (0: the deadline and its grace)")
-	flags.DurationVar(&f.deadline, "deadline", time.Minute, "the command is closed when it has not finished by then")
+	flags.Var((*configs.Duration)(&f.timeout), "timeout", "with --wait: give up waiting after this (0: the deadline and its grace)")
+	f.deadline = time.Minute
+	flags.Var((*configs.Duration)(&f.deadline), "deadline", "the command is closed when it has not finished by then")
 	a.formatFlag(cmd, &f.format)
 	a.completeFlag(cmd, "on", "nodes")
 	return cmd

@@ -254,12 +254,56 @@ func TestStepsWithinASecondAreToldApart(t *testing.T) {
 }
 
 func TestTheDoctorTellsTheAgentsTrouble(t *testing.T) {
-	routes := map[string]http.HandlerFunc{"/v1/status": func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"cluster":"c","version":"v","broker":"up","trouble":["disk is nearly full: free some"]}`)
+	for name, c := range map[string]struct {
+		status, says string
+		code         int
+	}{
+		"well":        {`"broker":"up"`, "ok    broker       up", ExitOK},
+		"broker":      {`"broker":"down"`, "FAIL  broker       down", ExitError},
+		"nodes":       {`"broker":"up","nodes":{"online":1,"lost":1}`, "FAIL  nodes        1 of 2 online", ExitError},
+		"put off":     {`"broker":"up","trouble":["telemetry is put off"]`, "FAIL  trouble      telemetry is put off", ExitError},
+		"disk":        {`"broker":"up","trouble":["disk is nearly full: free some"]`, "WARN  trouble      disk is nearly full: free some", ExitOK},
+		"clock":       {`"broker":"up","trouble":["clock is not synchronised: run one"]`, "WARN  trouble      clock", ExitOK},
+		"certificate": {`"broker":"up","trouble":["CA certificate ends at 2027-01-01, in 9 days: x"]`, "WARN  trouble      CA", ExitOK},
+		"ended":       {`"broker":"up","trouble":["CA certificate ends at 2020-01-01, in -9 days: x"]`, "FAIL  trouble      CA", ExitError},
+		"approvals":   {`"broker":"up","pending":2`, "WARN  approvals    waiting", ExitOK},
+	} {
+		routes := map[string]http.HandlerFunc{"/v1/status": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprintf(w, `{"cluster":"c","version":"v","now":%d,%s}`, api.At(time.Now()), c.status)
+		}}
+		code, out, _ := run(t, routes, "doctor")
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%s: exit %d, %s; wanted %d and %q", name, code, out, c.code, c.says)
+		}
+		code, out, _ = run(t, routes, "doctor", "-o", "json")
+		var checks []check
+		if err := json.Unmarshal([]byte(out), &checks); err != nil || code != c.code {
+			t.Errorf("%s: exit %d, %v in %s", name, code, err, out)
+		}
+		for _, k := range checks {
+			if k.OK != (k.Level != levelFail) || k.Level == "" {
+				t.Errorf("%s: %+v", name, k)
+			}
+		}
+	}
+}
+
+func TestEveryFlagForADurationTakesDays(t *testing.T) {
+	var asked api.TokenRequest
+	routes := map[string]http.HandlerFunc{"/v1/tokens": func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			t.Error(err)
+		}
+		reply(api.Token{ID: "t1", Join: "skerry1.x"})(w, r)
 	}}
-	_, out, _ := run(t, routes, "doctor")
-	if !strings.Contains(out, "FAIL  trouble      disk is nearly full: free some") {
-		t.Errorf("%s: wanted the trouble", out)
+	if code, _, errs := run(t, routes, "token", "create", "--ttl", "7d"); code != ExitOK || asked.TTL != "168h0m0s" {
+		t.Errorf("exit %d, %s, asked for %q", code, errs, asked.TTL)
+	}
+	if code, _, errs := run(t, routes, "token", "create", "--ttl", "7x"); code != ExitUsage || !strings.Contains(errs, "7d") {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+	if _, out, _ := run(t, nil, "operator", "create", "--help"); !strings.Contains(out, "(default 90d)") {
+		t.Errorf("%s: wanted 90d", out)
 	}
 }

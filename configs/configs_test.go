@@ -167,6 +167,56 @@ func TestRenderHidesTheJoinString(t *testing.T) {
 	}
 }
 
+// TestRenderWritesTheDefaultsAsTheFilesDo compares days and sizes with the text of the commented files, and reads what was
+// written.
+func TestRenderWritesTheDefaultsAsTheFilesDo(t *testing.T) {
+	edge, err := LoadEdge(Source{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster, err := LoadCluster(Source{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofEdge, err := Render(edge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofCluster, err := Render(cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, wanted := range map[string][]string{
+		ofEdge:    {"autonomy: 24h\n", "max_age: 7d\n", "backoff_max: 5m\n", "max_bytes: 16MiB\n"},
+		ofCluster: {"certificate_life: 90d\n", "renew_grace: 90d\n", "max_deadline: 7d\n", "retention: 15d\n", "reserve: 0\n", "lost_after: 24h\n"},
+	} {
+		for _, want := range wanted {
+			if !strings.Contains(text, want) {
+				t.Errorf("wanted %s in\n%s", want, text)
+			}
+		}
+	}
+	if again, err := LoadEdge(Source{File: write(t, ofEdge)}); err != nil || !reflect.DeepEqual(again.Telemetry, edge.Telemetry) || again.Autonomy != edge.Autonomy {
+		t.Errorf("%v: what was written is read as %+v", err, again)
+	}
+	if again, err := LoadCluster(Source{File: write(t, ofCluster)}); err != nil || !reflect.DeepEqual(again.Telemetry, cluster.Telemetry) {
+		t.Errorf("%v: what was written is read as %+v", err, again)
+	}
+}
+
+func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0s", 90 * 24 * time.Hour: "90d", 24 * time.Hour: "24h", 36 * time.Hour: "36h", time.Hour: "1h",
+		time.Minute: "1m", 90 * time.Second: "1m30s", time.Hour + time.Second: "1h0m1s", 10 * time.Minute: "10m", 500 * time.Millisecond: "500ms", -48 * time.Hour: "-2d"} {
+		got := FormatDuration(d)
+		if again, err := ParseDuration(got); got != want || err != nil || again != d {
+			t.Errorf("%v: %s, read as %v, %v; wanted %s", d, got, again, err, want)
+		}
+	}
+	if d, err := ParseDuration("200000d"); err == nil {
+		t.Errorf("200000d is %s; wanted an error", d)
+	}
+}
+
 func FuzzParseBytes(f *testing.F) {
 	for _, s := range []string{"", "1", "16MiB", "1.5GiB", "-1B", "9e99TiB", "NaN"} {
 		f.Add(s)

@@ -24,7 +24,7 @@ func Render(cfg any) (string, error) {
 func render(v reflect.Value) *yaml.Node {
 	switch x := v.Interface().(type) {
 	case time.Duration:
-		return &yaml.Node{Kind: yaml.ScalarNode, Value: x.String()}
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: FormatDuration(x)}
 	case Bytes:
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: x.String()}
 	}

@@ -46,14 +46,17 @@ func (b Bytes) String() string {
 			return strconv.FormatInt(int64(b/f), 10) + u.suffix
 		}
 	}
-	return "0B"
+	return "0"
 }
+
+// maxDays are as many days as a time.Duration holds.
+const maxDays = int64(math.MaxInt64 / (24 * time.Hour))
 
 // ParseDuration reads a Go duration, or whole days such as 7d.
 func ParseDuration(s string) (time.Duration, error) {
 	text := strings.TrimSpace(s)
 	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseInt(days, 10, 32); err == nil {
+		if n, err := strconv.ParseInt(days, 10, 32); err == nil && n <= maxDays && n >= -maxDays {
 			return time.Duration(n) * 24 * time.Hour, nil
 		}
 	}
@@ -63,3 +66,44 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	return d, nil
 }
+
+// FormatDuration writes d as ParseDuration reads it: two or more whole days as 7d, and no parts that are zero.
+func FormatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d.Abs() >= 2*day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
+}
+
+// Duration is a duration on the command line, a pflag.Value: flags.Var((*configs.Duration)(&d), …). What d holds by then
+// is the default.
+type Duration time.Duration
+
+// Set reads text as ParseDuration does.
+func (d *Duration) Set(text string) error {
+	v, err := ParseDuration(text)
+	if err != nil {
+		return err
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// String writes the duration; zero is "0", which a help text leaves out.
+func (d *Duration) String() string {
+	if *d == 0 {
+		return "0"
+	}
+	return FormatDuration(time.Duration(*d))
+}
+
+// Type is what a help text calls the value.
+func (d *Duration) Type() string { return "duration" }

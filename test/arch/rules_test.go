@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -119,6 +121,41 @@ func callName(fun ast.Expr) string {
 		}
 	}
 	return ""
+}
+
+// TestFlagsSayWhatTheyMean takes a call of three or more arguments whose name is that of a pflag method for one. pflag
+// makes backquoted words of a usage the name of the value; and its own durations know no days.
+func TestFlagsSayWhatTheyMean(t *testing.T) {
+	method := regexp.MustCompile(`^(Var|(String|Bool|Int|Float64|Duration|StringSlice|StringArray|StringToString)(Var)?)P?$`)
+	found := 0
+	for _, s := range sources(t) {
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) < 3 {
+				return true
+			}
+			name, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !method.MatchString(name.Sel.Name) {
+				return true
+			}
+			found++
+			if strings.HasPrefix(name.Sel.Name, "Duration") {
+				t.Errorf("%s: %s: wanted configs.Duration, which takes days", s.fset.Position(call.Pos()), name.Sel.Name)
+			}
+			ast.Inspect(call.Args[len(call.Args)-1], func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					if text, err := strconv.Unquote(lit.Value); err != nil || strings.Contains(text, "`") {
+						t.Errorf("%s: usage %s: no backquotes", s.fset.Position(lit.Pos()), lit.Value)
+					}
+				}
+				return true
+			})
+			return true
+		})
+	}
+	if found < 40 {
+		t.Errorf("found %d flags; the rule is broken", found)
+	}
 }
 
 func TestNobodyRegistersInInit(t *testing.T) {

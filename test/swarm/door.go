@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
@@ -31,6 +33,7 @@ const (
 const usageText = `skerry-swarm simulates node agents, to size a site or to test one
 
 usage: skerry-swarm --nodes 200 --join STRING [flags]
+       skerry-swarm version
 
 The nodes enrol, connect, and report for --for. Then their outboxes are drained. With --access commands can be given, and
 at the end every sample and every command is accounted for. Nothing but the given URLs is ever connected to.
@@ -61,7 +64,7 @@ func (d *Door) flags() *flags {
 	f.set.Usage = func() { fmt.Fprint(d.Err, usageText, f.set.FlagUsages()) }
 	v := f.set
 	v.IntVar(&f.p.Nodes, "nodes", 100, "how many")
-	v.StringVar(&f.join, "join", "", "join string, or @file, as `skerry token create` prints it")
+	v.StringVar(&f.join, "join", "", "join string, or @file, as skerry token create prints it")
 	v.StringVar(&f.identities, "identities", "", "directory of certificates: those there are used, others are made and kept")
 	v.StringVar(&f.access, "access", "", "contexts file with an administrator's access, such as the cluster agent's admin.yaml")
 	v.StringSliceVar(&f.urls, "url", nil, "broker, such as mqtts://host:8883, in place of the one that the cluster agent names")
@@ -69,14 +72,16 @@ func (d *Door) flags() *flags {
 	v.StringVar(&f.clusterDir, "cluster-dir", "", "directory of that one (default a temporary one)")
 	v.StringVar(&f.profile, "profile", "", "YAML file that says what the nodes are like")
 	v.StringVar(&f.scenario, "scenario", "", "YAML file of steps, in place of the default one")
-	v.DurationVar(&f.p.Cadence, "cadence", 30*time.Second, "between two rows of samples of a node")
+	f.p.Cadence = 30 * time.Second
+	v.Var((*configs.Duration)(&f.p.Cadence), "cadence", "between two rows of samples of a node")
 	v.IntVar(&f.p.Series, "series", 20, "of each node")
 	v.IntVar(&f.p.BatchRows, "batch-rows", 1, "rows in a message")
 	v.Float64Var(&f.p.Churn.PerMinute, "churn", 0, "share of the nodes that is disconnected each minute")
 	v.StringVar(&f.p.Prefix, "prefix", "swarm", "of the node ids")
 	v.Float64Var(&f.rate, "rate", 50, "nodes started each second")
 	v.Float64Var(&f.commands, "commands", 0, "commands given each second, through REST")
-	v.DurationVar(&f.hold, "for", time.Minute, "how long, once all are online")
+	f.hold = time.Minute
+	v.Var((*configs.Duration)(&f.hold), "for", "how long, once all are online")
 	v.StringVar(&f.dir, "dir", "", "directory for what is on disk (default a temporary one)")
 	v.StringVarP(&f.out, "output", "o", "table", "table or json")
 	return f
@@ -90,6 +95,10 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 			return ExitOK
 		}
 		return d.usage(err)
+	}
+	if slices.Equal(f.set.Args(), []string{"version"}) {
+		fmt.Fprintln(d.Out, agent.VersionLine("skerry-swarm"))
+		return ExitOK
 	}
 	if f.set.NArg() > 0 || f.out != "table" && f.out != "json" {
 		return d.usage(fmt.Errorf("arguments %v, output %q: wanted none, and table or json", f.set.Args(), f.out))

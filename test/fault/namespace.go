@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,7 +95,7 @@ func ip(ctx context.Context, args ...string) error {
 }
 
 // openTun makes the device of the namespace that the thread is in, with addrs, and routes everything through it.
-func openTun(addrs []netip.Addr) (*os.File, error) {
+func openTun(addrs []Addr) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open /dev/net/tun: %w", err)
@@ -121,7 +120,7 @@ func openTun(addrs []netip.Addr) (*os.File, error) {
 }
 
 // configure gives the device its addresses, all in one /8, and sets it up: netdevice(7), with a label for each but the first.
-func configure(name string, addrs []netip.Addr) error {
+func configure(name string, addrs []Addr) error {
 	sock, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -132,8 +131,8 @@ func configure(name string, addrs []netip.Addr) error {
 		if i > 0 {
 			label = fmt.Sprintf("%s:%d", name, i)
 		}
-		if err := setAddr(sock, unix.SIOCSIFADDR, label, a.As4()); err != nil {
-			return fmt.Errorf("give %s the address %s: %w", label, a, err)
+		if err := setAddr(sock, unix.SIOCSIFADDR, label, a.IP.As4()); err != nil {
+			return fmt.Errorf("give %s the address %s: %w", label, a.IP, err)
 		}
 		if err := setAddr(sock, unix.SIOCSIFNETMASK, label, [4]byte{255}); err != nil {
 			return fmt.Errorf("give %s its mask: %w", label, err)

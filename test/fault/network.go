@@ -15,14 +15,20 @@ import (
 
 // port is where a host is plugged in.
 type port struct {
-	host    string
-	addrs   []netip.Addr
 	tun     *os.File
 	mu      sync.Mutex
-	out, in Trouble
-	free    [2]time.Time // when the wire is free: out, in
 	waiting late
 	wake    chan struct{}
+}
+
+// wire is one address of a host, with what happens to its packets.
+type wire struct {
+	port *port
+	name string
+
+	mu      sync.Mutex
+	out, in Trouble
+	free    [2]time.Time // when it is free: out, in
 }
 
 // late is a heap of packets that are on their way.
@@ -57,7 +63,7 @@ const (
 type Network struct {
 	spaces *spaces
 	ports  []*port
-	byAddr map[netip.Addr]*port
+	wires  map[netip.Addr]*wire
 
 	mu     sync.Mutex
 	flows  map[flow]time.Time // when each was begun
@@ -65,17 +71,23 @@ type Network struct {
 	work   sync.WaitGroup
 }
 
-// Host is a host to be: its name and its addresses, in 10.0.0.0/8.
+// Host is a host to be: its name and its addresses, in 10.0.0.0/8, each with a name of its own.
 type Host struct {
 	Name  string
-	Addrs []netip.Addr
+	Addrs []Addr
+}
+
+// Addr is an address of a host. The first of a host is whom it speaks as, unless it says otherwise.
+type Addr struct {
+	Name string
+	IP   netip.Addr
 }
 
 // NewNetwork makes the devices of hosts in namespaces that MakeSpaces made, and plugs them in. Close unplugs them.
 func NewNetwork(prefix string, hosts []Host) (*Network, error) {
-	n := &Network{spaces: newSpaces(prefix), byAddr: map[netip.Addr]*port{}, flows: map[flow]time.Time{}}
+	n := &Network{spaces: newSpaces(prefix), wires: map[netip.Addr]*wire{}, flows: map[flow]time.Time{}}
 	for _, h := range hosts {
-		p := &port{host: h.Name, addrs: h.Addrs, wake: make(chan struct{}, 1)}
+		p := &port{wake: make(chan struct{}, 1)}
 		err := n.spaces.in(h.Name, func() (err error) {
 			p.tun, err = openTun(h.Addrs)
 			return err
@@ -85,8 +97,10 @@ func NewNetwork(prefix string, hosts []Host) (*Network, error) {
 		}
 		n.ports = append(n.ports, p)
 		for _, a := range h.Addrs {
-			n.byAddr[a] = p
+			n.wires[a.IP] = &wire{port: p, name: a.Name}
 		}
+	}
+	for _, p := range n.ports {
 		n.work.Go(func() { n.carry(p) })
 	}
 	return n, nil
@@ -116,22 +130,22 @@ func (n *Network) Close() error {
 // that it starts, or a socket that it makes, stays there.
 func (n *Network) In(host string, fn func() error) error { return n.spaces.in(host, fn) }
 
-// Disturb has the packets from and to a host meet with trouble.
-func (n *Network) Disturb(host string, out, in Trouble) {
-	for _, p := range n.ports {
-		if p.host == host {
-			p.mu.Lock()
-			p.out, p.in = out, in
-			p.mu.Unlock()
+// Disturb has the packets from and to an address meet with trouble.
+func (n *Network) Disturb(addr string, out, in Trouble) {
+	for _, w := range n.wires {
+		if w.name == addr {
+			w.mu.Lock()
+			w.out, w.in = out, in
+			w.mu.Unlock()
 		}
 	}
 }
 
 // carry takes the packets of a host until it is unplugged.
-func (n *Network) carry(from *port) {
+func (n *Network) carry(p *port) {
 	buf := make([]byte, mtu+64)
 	for {
-		size, err := from.tun.Read(buf)
+		size, err := p.tun.Read(buf)
 		if errors.Is(err, fs.ErrClosed) {
 			return
 		}
@@ -139,8 +153,8 @@ func (n *Network) carry(from *port) {
 			continue // the device is not up yet
 		}
 		h, ok := parse(buf[:size])
-		to := n.byAddr[h.dst]
-		if !ok || to == nil {
+		from, to := n.wires[h.src], n.wires[h.dst]
+		if !ok || from == nil || to == nil {
 			continue // there is nobody else in this world
 		}
 		n.send(from, to, h, buf[:size])
@@ -161,7 +175,7 @@ func (n *Network) begun(h header, now time.Time) (time.Time, uint64) {
 	return n.flows[h.flow], n.number
 }
 
-func (n *Network) send(from, to *port, h header, packet []byte) {
+func (n *Network) send(from, to *wire, h header, packet []byte) {
 	now := time.Now()
 	begun, number := n.begun(h, now)
 	from.mu.Lock()
@@ -174,29 +188,32 @@ func (n *Network) send(from, to *port, h header, packet []byte) {
 	to.mu.Lock()
 	at, lost = to.in.fate(at, len(packet), begun, &to.free[1])
 	again = max(again, to.in.Duplicate)
-	direct := len(to.waiting) == 0 && !at.After(now)
-	copies := 1
-	if again > 0 && rand.Float64() < again {
-		copies = 2
-	}
-	for range copies {
-		if lost || direct || len(to.waiting) >= maxWaiting {
-			continue
-		}
-		heap.Push(&to.waiting, parcel{at, number, append([]byte(nil), packet...)})
-	}
 	to.mu.Unlock()
-	switch {
-	case lost:
-	case direct:
-		for range copies {
-			_, _ = to.tun.Write(packet) // a host that cannot take it loses it
-		}
-	default:
-		select {
-		case to.wake <- struct{}{}:
-		default: // it is going to look anyway
-		}
+	if lost {
+		return
+	}
+	to.port.take(parcel{at, number, packet})
+	if again > 0 && rand.Float64() < again {
+		to.port.take(parcel{at, number, packet})
+	}
+}
+
+// take delivers a packet, now or when it is due.
+func (p *port) take(one parcel) {
+	p.mu.Lock()
+	direct := len(p.waiting) == 0 && !one.at.After(time.Now())
+	if !direct && len(p.waiting) < maxWaiting {
+		one.packet = append([]byte(nil), one.packet...)
+		heap.Push(&p.waiting, one)
+	}
+	p.mu.Unlock()
+	if direct {
+		_, _ = p.tun.Write(one.packet) // a host that cannot take it loses it
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default: // it is going to look anyway
 	}
 }
 

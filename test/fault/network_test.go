@@ -36,8 +36,8 @@ func twoHosts(t *testing.T) *Network {
 	if err := MakeSpaces(ctx, prefix, []string{"a", "b"}); err != nil {
 		t.Fatal(err)
 	}
-	n, err := NewNetwork(prefix, []Host{{"a", []netip.Addr{netip.MustParseAddr("10.66.0.1"), netip.MustParseAddr("10.66.0.2")}},
-		{"b", []netip.Addr{netip.MustParseAddr("10.66.0.3")}}})
+	n, err := NewNetwork(prefix, []Host{{"a", []Addr{{"a", netip.MustParseAddr("10.66.0.1")}, {"a2", netip.MustParseAddr("10.66.0.2")}}},
+		{"b", []Addr{{"b", netip.MustParseAddr("10.66.0.3")}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -220,3 +220,8 @@ func until(ctx context.Context, what string, try func() error) error {
 		}
 	}
 }
+
+func readProc(pid int, name string) (string, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	return string(raw), err
+}

@@ -43,15 +43,15 @@ type Door struct {
 
 // flags are what the command line says.
 type flags struct {
-	set         *pflag.FlagSet
-	job         Job
-	seeds, out  string
-	faults      []string
-	profile     string
-	dir         string
-	parallel    int
-	hours       float64
-	print       bool
+	set        *pflag.FlagSet
+	job        Job
+	seeds, out string
+	faults     []string
+	profile    string
+	dir        string
+	parallel   int
+	hours      float64
+	print      bool
 }
 
 func (d *Door) flags() *flags {
@@ -188,6 +188,8 @@ type Job struct {
 	Speed   float64
 	Nodes   int
 	Until   time.Duration // rounds with seed after seed for so long; 0: one
+	Bites   bool          // in place of rounds: prove that every fault is felt
+	Only    string        // of these, one
 }
 
 func (j *Job) schedule(seed uint64) Schedule { return Make(seed, j.Profile, j.Length) }

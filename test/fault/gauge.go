@@ -83,9 +83,17 @@ func (r *Rig) status(ctx context.Context, name string) (edge.Status, error) {
 func (r *Round) accountEdge(ctx context.Context, name string) error {
 	var sum account.Tally
 	var bad []string
+	_, damaged, err := r.edgeDamage(ctx, name)
+	if err != nil {
+		return err
+	}
+	lost, err := r.lost(ctx)
+	if err != nil {
+		return err
+	}
+	damaged += lost.Samples
 	for end := time.Now().Add(15 * time.Second); ; {
-		var err error
-		if sum, bad, err = r.rig.scrapes(ctx, name, r.since[name]); err != nil {
+		if sum, bad, err = r.rig.scrapes(ctx, name, r.since[name], damaged); err != nil {
 			return err
 		}
 		if len(bad) == 0 || time.Now().After(end) {

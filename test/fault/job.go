@@ -35,6 +35,10 @@ func (j *Job) run(ctx context.Context, log io.Writer) (err error) {
 		return fmt.Errorf("start site: %w", err)
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
+	if j.Bites {
+		o, err := rig.bite(ctx, j.Nodes, j.Only)
+		return errors.Join(err, json.NewEncoder(file).Encode(o))
+	}
 	for seed := j.Seed; ; seed++ {
 		s := j.schedule(seed)
 		say("seed %d: %d faults", seed, len(s.Events))
@@ -63,7 +67,7 @@ func (j *Job) clocks() []string {
 	var out []string
 	for _, tier := range agents() {
 		s := j.schedule(j.Seed)
-		if j.Until > 0 && len(j.Profile.Kinds) == 0 || s.touches("clock", tier) {
+		if (j.Until > 0 || j.Bites) && len(j.Profile.Kinds) == 0 || s.touches("clock", tier) {
 			out = append(out, tier)
 		}
 	}

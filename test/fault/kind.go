@@ -29,7 +29,7 @@ type Kind struct {
 
 // Kinds is the table of all faults.
 func Kinds() []Kind {
-	return slices.Concat(processKinds(), wireKinds())
+	return slices.Concat(processKinds(), wireKinds(), mqttKinds(), diskKinds(), clockKinds())
 }
 
 // kindOf finds one by name.
@@ -61,6 +61,9 @@ func Profiles() map[string]Profile {
 	add := func(name string, kinds []Kind) { out[name] = Profile{name, names(kinds)} }
 	add("process", processKinds())
 	add("wire", wireKinds())
+	add("mqtt", mqttKinds())
+	add("disk", diskKinds())
+	add("clock", clockKinds())
 	out["all"] = Profile{Name: "all"}
 	return out
 }

@@ -29,7 +29,9 @@ func wireKinds() []Kind {
 			func(d *rand.Rand) map[string]float64 {
 				return map[string]float64{"ms": float64(20 + d.IntN(400)), "jitter_ms": float64(d.IntN(100))}
 			},
-			func(p map[string]float64) Trouble { return Trouble{Delay: millis(p["ms"]), Jitter: millis(p["jitter_ms"])} }, bitesSlow),
+			func(p map[string]float64) Trouble {
+				return Trouble{Delay: millis(p["ms"]), Jitter: millis(p["jitter_ms"])}
+			}, bitesSlow),
 		wire("loss", "a share of the packets is lost", 30*time.Second,
 			func(d *rand.Rand) map[string]float64 { return map[string]float64{"share": float64(5+d.IntN(25)) / 100} },
 			func(p map[string]float64) Trouble { return Trouble{Loss: p["share"]} }, bitesLossy),

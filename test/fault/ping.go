@@ -54,7 +54,9 @@ func (r *Rig) dialEcho(ctx context.Context, tier string) (net.Conn, error) {
 }
 
 // ping sends a byte and waits for it, in a new connection.
-func (r *Rig) ping(ctx context.Context, tier string) (time.Duration, error) { return r.push(ctx, tier, 1) }
+func (r *Rig) ping(ctx context.Context, tier string) (time.Duration, error) {
+	return r.push(ctx, tier, 1)
+}
 
 // push sends so many bytes and waits for them, in a new connection.
 func (r *Rig) push(ctx context.Context, tier string, size int) (time.Duration, error) {

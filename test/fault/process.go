@@ -34,13 +34,18 @@ type Process struct {
 	lives   int
 	kills   []time.Time
 	deaths  []string // ends that nobody asked for
+	trouble int      // of a kind for which a program may refuse to run
+	refused []string // ends that such trouble excuses
+	logged  int64    // how much of the log is of earlier rounds
 }
 
 // clockShift is the variable that has this program run another with a wrong clock; see Door.Main.
 const clockShift = "SKERRY_FAULT_CLOCK"
 
 // Start starts it, or starts it again.
-func (p *Process) Start(context.Context) error {
+func (p *Process) Start(context.Context) error { return p.start() }
+
+func (p *Process) start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
@@ -71,15 +76,62 @@ func (p *Process) Start(context.Context) error {
 	go func() { // ends with the process
 		err := cmd.Wait()
 		_ = log.Close()
-		p.mu.Lock()
-		if !p.ending {
-			p.deaths = append(p.deaths, fmt.Sprintf("%s died at %s: %v", p.Name, time.Now().Format(time.TimeOnly), err))
-			p.cmd = nil
-		}
-		p.mu.Unlock()
+		p.died(cmd, err)
 		close(done)
 	}()
 	return nil
+}
+
+// restartAfter is how long a service manager waits before it starts an agent anew that has ended by itself.
+const restartAfter = time.Second
+
+// died notes an end that nobody asked for. A program may refuse to run with an exit code that says so when its disk
+// is full or damaged; never may it panic, or be ended by a signal. Then it is started anew.
+func (p *Process) died(cmd *exec.Cmd, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ending || p.cmd != cmd {
+		return
+	}
+	p.cmd = nil
+	text := fmt.Sprintf("%s ended by itself at %s: %v: %s", p.Name, time.Now().Format(time.TimeOnly), err, lastLine(p.Log))
+	if code := cmd.ProcessState.ExitCode(); p.trouble > 0 && code > 0 && code < 128 && code != 2 {
+		p.refused = append(p.refused, text)
+	} else {
+		p.deaths = append(p.deaths, text)
+	}
+	time.AfterFunc(restartAfter, func() {
+		p.mu.Lock()
+		stays := p.ending || p.cmd != nil
+		p.mu.Unlock()
+		if !stays {
+			_ = p.start() // whoever waits for it will tell
+		}
+	})
+}
+
+// begin forgets what earlier rounds blame it for.
+func (p *Process) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deaths, p.refused = nil, nil
+	if info, err := os.Stat(p.Log); err == nil {
+		p.logged = info.Size()
+	}
+}
+
+// troubled begins or ends trouble that excuses a refusal to run.
+func (p *Process) troubled(by int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trouble += by
+}
+
+// refusals are the ends that trouble excuses.
+func (p *Process) refusals() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.refused...)
 }
 
 // Kill ends it and its children as a power cut would, but for the disk: what was written is there.
@@ -91,11 +143,11 @@ func (p *Process) Stop(ctx context.Context) error { return p.end(ctx, syscall.SI
 func (p *Process) end(ctx context.Context, sig syscall.Signal) error {
 	p.mu.Lock()
 	cmd, done := p.cmd, p.done
+	p.ending = true
 	if cmd == nil {
 		p.mu.Unlock()
 		return nil
 	}
-	p.ending = true
 	p.kills = append(p.kills, time.Now())
 	err := syscall.Kill(-cmd.Process.Pid, sig)
 	p.mu.Unlock()
@@ -198,6 +250,9 @@ func (p *Process) complaints() (bad []string) {
 	if err != nil {
 		return []string{err.Error()}
 	}
+	p.mu.Lock()
+	raw = raw[min(p.logged, int64(len(raw))):]
+	p.mu.Unlock()
 	for line := range strings.Lines(string(raw)) {
 		for _, w := range unwanted {
 			if strings.Contains(line, w) && len(bad) < 5 {

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,40 @@ type Rig struct {
 	work    sync.WaitGroup
 	kept    map[string]net.Conn // of pingKept
 	closers []io.Closer
+
+	mu       sync.Mutex
+	consumer *tls.Conn           // the slow one
+	wounds   map[wound]time.Time // files that were damaged in this round, and when last
+	blames   []string            // what faults themselves found wrong
+}
+
+// wound is a file of a tier that was damaged.
+type wound struct{ tier, file string }
+
+// hurt notes that a file of a tier was damaged.
+func (r *Rig) hurt(tier, file string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wounds[wound{tier, file}] = time.Now()
+}
+
+// hurtAt is when a tier's file, of those whose names begin so, was damaged last in this round; zero for never.
+func (r *Rig) hurtAt(tier, file string) (at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for w, t := range r.wounds {
+		if w.tier == tier && strings.HasPrefix(w.file, file) {
+			at = later(at, t)
+		}
+	}
+	return at
+}
+
+// blamed notes what a fault itself found wrong.
+func (r *Rig) blamed(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blames = append(r.blames, what)
 }
 
 // diskBytes are the sizes of the small file systems.
@@ -88,7 +123,7 @@ func diskBytes(tier string) int {
 
 // NewRig builds everything and starts it. Close ends it.
 func NewRig(ctx context.Context, cfg RigConfig) (r *Rig, err error) {
-	r = &Rig{cfg: cfg, tiers: map[string]*Process{}, ticks: map[string]*ticker{}, kept: map[string]net.Conn{}}
+	r = &Rig{cfg: cfg, tiers: map[string]*Process{}, ticks: map[string]*ticker{}, kept: map[string]net.Conn{}, wounds: map[wound]time.Time{}}
 	r.life, r.end = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

@@ -26,7 +26,8 @@ type Round struct {
 	crowd   *swarm.Swarm
 	player  *swarm.Player
 	load    *load
-	since   map[string]int // scrapes of earlier rounds
+	since   map[string]int  // scrapes of earlier rounds
+	told    map[string]bool // events of earlier rounds
 	outcome *Outcome
 	mu      sync.Mutex // of outcome
 }
@@ -57,6 +58,11 @@ func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 	round.rig, round.outcome, round.since = r, o, map[string]int{}
 	begin := time.Now()
 	defer func() { o.Seconds = time.Since(begin).Seconds() }()
+	clear(r.wounds)
+	r.blames = nil
+	for _, p := range r.tiers {
+		p.begin()
+	}
 	for edge, t := range r.ticks {
 		t.hush(false)
 		round.since[edge] = len(t.all())
@@ -94,6 +100,9 @@ func (r *Round) script(ctx context.Context) error {
 		return err
 	}
 	if err := r.rig.firstScrapes(ctx); err != nil {
+		return err
+	}
+	if err := r.heard(ctx); err != nil {
 		return err
 	}
 	r.outcome.Before = r.rig.gauges(ctx)
@@ -228,6 +237,10 @@ func (r *Round) account(ctx context.Context) error {
 	maps.Copy(truth.Commands, pings)
 	truth.Orders = append(truth.Orders, orders...)
 	for _, edge := range []string{tierEdge1, tierEdge2} {
+		began, err := r.journalLost(ctx, edge)
+		if err != nil {
+			return err
+		}
 		if err := r.rig.process(edge).Stop(ctx); err != nil {
 			return err
 		}
@@ -235,10 +248,21 @@ func (r *Round) account(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if began {
+			if err := r.rig.believe(ctx, edge, orders, commands); err != nil {
+				return err
+			}
+		}
 		maps.Copy(truth.Commands, commands)
 		if err := r.rig.process(edge).Start(ctx); err != nil {
 			return err
 		}
+	}
+	if truth.Lost, err = r.lost(ctx); err != nil {
+		return err
+	}
+	if len(r.rig.cfg.Clocks) > 0 { // what is dated by a clock that was wrong is to be found too
+		truth.From, truth.To = truth.From.Add(-2*time.Hour), truth.To.Add(clockSlack)
 	}
 	report, err := account.Make(ctx, truth, r.player.Views...)
 	if err != nil {
@@ -265,6 +289,10 @@ func (r *Round) end(context.Context) error {
 		for _, c := range p.complaints() {
 			r.blame("%s", c)
 		}
+		r.outcome.Notes = append(r.outcome.Notes, p.refusals()...)
+	}
+	for _, b := range r.rig.blames {
+		r.blame("%s", b)
 	}
 	for tier, before := range r.outcome.Before {
 		after := r.outcome.After[tier]

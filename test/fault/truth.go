@@ -80,41 +80,68 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 	return out, nil
 }
 
-// pings are the truth about commands that a node agent does not journal, because they may be done any number of times: the
-// last word that the cluster agent has of it. A word that differs from it shows in another view.
+// pings are the truth about commands that a node agent does not journal, because they may be done any number of times.
 func (r *Rig) pings(ctx context.Context, orders []account.Order) (map[string]account.Command, error) {
 	out := map[string]account.Command{}
 	for i := range orders {
-		o := &orders[i]
-		if o.Verb != "ping" {
-			continue
+		if o := &orders[i]; o.Verb == "ping" {
+			c := account.Command{Node: o.Node, Verb: o.Verb, Arrivals: 1}
+			if err := r.lastWord(ctx, o, &c); err != nil {
+				return nil, err
+			}
+			if len(c.Finals) == 1 && c.Finals[0] == api.PhaseSucceeded {
+				c.Effects = 1
+			}
+			if len(c.Finals) > 0 {
+				out[o.ID] = c
+			}
 		}
-		var rec api.CommandRecord
-		err := r.site.Client.Get(ctx, "/v1/commands/"+o.ID, &rec)
-		if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == http.StatusNotFound {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if rec.Status == nil || !rec.Status.Phase.Final() {
-			continue
-		}
-		c := account.Command{Node: o.Node, Verb: o.Verb, Arrivals: 1, Finals: []api.Phase{rec.Status.Phase}}
-		if rec.Status.Phase == api.PhaseSucceeded {
-			c.Effects = 1
-		}
-		out[o.ID] = c
 	}
 	return out, nil
+}
+
+// believe fills in the ends of commands that a node agent's journal lacks since it was damaged.
+func (r *Rig) believe(ctx context.Context, edge string, orders []account.Order, commands map[string]account.Command) error {
+	for i := range orders {
+		o := &orders[i]
+		c, there := commands[o.ID]
+		if o.Node != edge || o.Verb == "ping" || there && len(c.Finals) > 0 {
+			continue
+		}
+		c.Node, c.Verb = o.Node, o.Verb
+		if err := r.lastWord(ctx, o, &c); err != nil {
+			return err
+		}
+		if there || len(c.Finals) > 0 {
+			commands[o.ID] = c
+		}
+	}
+	return nil
+}
+
+// lastWord takes the last word of a node that the cluster agent has for the end of a command. A word that differs from it
+// shows in another view.
+func (r *Rig) lastWord(ctx context.Context, o *account.Order, c *account.Command) error {
+	var rec api.CommandRecord
+	err := r.site.Client.Get(ctx, "/v1/commands/"+o.ID, &rec)
+	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if rec.Status != nil && rec.Status.Phase.Final() {
+		c.Finals = []api.Phase{rec.Status.Phase}
+	}
+	return nil
 }
 
 // tailLoss is what a kill may take out of the memory of a node agent: the scrape under way, and the one before it.
 const tailLoss = 4 * time.Second
 
 // scrapes compares what a node agent scraped with what is in the store. What is missing has to be excused: by a kill, by
-// a scrape that the agent gave up on, or by drops that it reports.
-func (r *Rig) scrapes(ctx context.Context, edge string, since int) (sum account.Tally, bad []string, err error) {
+// a damage of which it reported that so many batches may be gone, or by drops that it reports.
+func (r *Rig) scrapes(ctx context.Context, edge string, since int, damaged uint64) (sum account.Tally, bad []string, err error) {
 	served := r.ticks[edge].all()
 	stored, err := r.stored(ctx, tickSeries, edge)
 	if err != nil {
@@ -149,7 +176,7 @@ func (r *Rig) scrapes(ctx context.Context, edge string, since int) (sum account.
 		return sum, nil, err
 	}
 	sum.Reported = dropped.Samples + dropped.Downsampled
-	if len(missing) > 0 && uint64(len(missing)) > dropped.Batches+dropped.Downsampled {
+	if len(missing) > 0 && uint64(len(missing)) > dropped.Batches+dropped.Downsampled+damaged {
 		bad = append(bad, fmt.Sprintf("%s: %d scrapes are missing, the first is %d at %s; it reports %d batches and %d samples as given up", edge,
 			len(missing), missing[0], served[missing[0]-1].Format(time.TimeOnly), dropped.Batches, dropped.Samples))
 	}
@@ -169,7 +196,7 @@ func (r *Rig) stored(ctx context.Context, series, node string) ([]float64, error
 			Result []struct{ Values [][2]any }
 		}
 	}
-	form := url.Values{"query": {fmt.Sprintf("%s{node=%q}[%s]", series, node, "12h")}, "time": {strconv.FormatInt(time.Now().Add(6*time.Hour).Unix(), 10)}}
+	form := url.Values{"query": {fmt.Sprintf("%s{node=%q}[%s]", series, node, "36h")}, "time": {strconv.FormatInt(time.Now().Add(clockSlack).Unix(), 10)}}
 	if err := r.site.Client.Get(ctx, "/api/v1/query?"+form.Encode(), &answer); err != nil {
 		return nil, fmt.Errorf("read %s of %s: %w", series, node, err)
 	}

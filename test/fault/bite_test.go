@@ -47,7 +47,11 @@ func TestEveryFaultBites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(dir)
+		}
+	})
 	job := Job{Prefix: fmt.Sprintf("%s%d-bite-", spacePrefix, os.Getpid()), Dir: filepath.Join(dir, "bite"), Bin: programs(t), Bites: true,
 		Length: time.Minute, Nodes: 6, Speed: 1, Only: os.Getenv("SKERRY_FAULT_ONLY")}
 	list, err := job.isolate(ctx, self)

@@ -65,7 +65,7 @@ func bitesClock(ctx context.Context, r *Rig, e Event) error {
 	if err := r.provoke(ctx, e.Target); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	return until(ctx, "a log line has another time", func() error {
 		at, err := lastLogged(p.Log, before.Size())
@@ -79,7 +79,7 @@ func bitesClock(ctx context.Context, r *Rig, e Event) error {
 	})
 }
 
-// injectExpired gives a node a certificate of its key that is like its own, but of last month.
+// injectExpired gives a node a certificate of its key that is like its own, but expired an hour ago.
 func injectExpired(ctx context.Context, r *Rig, e Event) (Heal, error) {
 	p := r.process(e.Target)
 	if err := p.Kill(ctx); err != nil {
@@ -90,13 +90,13 @@ func injectExpired(ctx context.Context, r *Rig, e Event) (Heal, error) {
 	if err != nil {
 		return p.Start, err
 	}
-	leaf := id.Leaf()
-	old := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: leaf.Subject, URIs: leaf.URIs, KeyUsage: leaf.KeyUsage,
-		ExtKeyUsage: leaf.ExtKeyUsage, NotBefore: time.Now().Add(-30 * 24 * time.Hour), NotAfter: time.Now().Add(-time.Hour), BasicConstraintsValid: true}
 	ca, key, err := r.authority()
 	if err != nil {
 		return p.Start, err
 	}
+	leaf := id.Leaf()
+	old := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: leaf.Subject, URIs: leaf.URIs, KeyUsage: leaf.KeyUsage,
+		ExtKeyUsage: leaf.ExtKeyUsage, NotBefore: ca.NotBefore.Add(time.Minute), NotAfter: time.Now().Add(-time.Hour), BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, old, ca, leaf.PublicKey, key)
 	if err != nil {
 		return p.Start, err

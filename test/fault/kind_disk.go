@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -121,10 +122,17 @@ func (r *Rig) damage(ctx context.Context, e Event, harm func([]byte) []byte) (He
 		r.cfg.Say("nothing to damage in %s", e.Target)
 		return p.Start, nil
 	}
-	if err := edit(path, harm); err != nil {
+	size := 0
+	err := edit(path, func(raw []byte) []byte {
+		size = len(raw)
+		raw = harm(raw)
+		size -= len(raw)
+		return raw
+	})
+	if err != nil {
 		return p.Start, err
 	}
-	r.hurt(e.Target, filepath.Base(path))
+	r.hurt(e.Target, filepath.Base(path), size)
 	return p.Start, nil
 }
 
@@ -178,8 +186,9 @@ func injectRegistry(ctx context.Context, r *Rig, e Event) (Heal, error) {
 			}
 			return nil
 		})
-		if err != nil {
+		if err != nil { // what it did on that file is not undone
 			r.blamed(fmt.Sprintf("registry: %v", err))
+			return nil
 		}
 		if err := p.Kill(ctx); err != nil {
 			return err
@@ -191,11 +200,11 @@ func injectRegistry(ctx context.Context, r *Rig, e Event) (Heal, error) {
 	}, nil
 }
 
-// scramble cuts a bbolt file off at three quarters, or writes over the headers of a good part of its pages.
+// scramble cuts a bbolt file off at three quarters of what it holds, or writes over the headers of a good part of its pages.
 func scramble(raw []byte, params map[string]float64) []byte {
 	const page, header = 4096, 16
 	if params["file"] == 0 {
-		return raw[:len(raw)*3/4/page*page]
+		return raw[:held(raw)*3/4/page*page]
 	}
 	for at := 2 * page; at+header < len(raw); at += 3 * page {
 		for i := range header {
@@ -203,4 +212,16 @@ func scramble(raw []byte, params map[string]float64) []byte {
 		}
 	}
 	return raw
+}
+
+// held is how much of a bbolt file holds anything: its high-water mark, by the newer of its two headers.
+func held(raw []byte) int {
+	const page, header = 4096, 16
+	var mark, newest uint64
+	for _, at := range []int{header, page + header} {
+		if txid := binary.NativeEndian.Uint64(raw[at+48:]); txid >= newest {
+			newest, mark = txid, binary.NativeEndian.Uint64(raw[at+40:])
+		}
+	}
+	return min(len(raw), int(mark)*page)
 }

@@ -23,7 +23,7 @@ func mqttKinds() []Kind {
 				return func(context.Context) error { r.proxy.mischief.Store(&Mischief{}); return nil }, nil
 			},
 			Bites: func(ctx context.Context, r *Rig, _ Event) error {
-				return counts2(ctx, func() int64 { return done(r.proxy) })
+				return moves(ctx, func() int64 { return done(r.proxy) })
 			}}
 	}
 	return []Kind{
@@ -38,10 +38,10 @@ func mqttKinds() []Kind {
 	}
 }
 
-// counts2 is nil when a count moves twice within a while.
-func counts2(ctx context.Context, count func() int64) error {
+// moves is nil when a count moves twice within a while.
+func moves(ctx context.Context, count func() int64) error {
 	before := count()
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return until(ctx, "it happens", func() error {
 		if n := count() - before; n < 2 {
@@ -77,7 +77,7 @@ func bitesSlowConsumer(ctx context.Context, r *Rig, _ Event) error {
 	if c == nil {
 		return errors.New("nobody is slow")
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	return until(ctx, "there is something to read that nobody reads", func() error {
 		n, err := unread(c)

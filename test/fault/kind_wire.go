@@ -89,7 +89,7 @@ func bitesHalfOpen(ctx context.Context, r *Rig, e Event) error {
 
 func bitesSlow(ctx context.Context, r *Rig, e Event) error {
 	var sum time.Duration
-	const pings = 8
+	const pings = 4
 	for range pings {
 		took, err := r.ping(ctx, e.Target)
 		if err != nil {
@@ -97,7 +97,7 @@ func bitesSlow(ctx context.Context, r *Rig, e Event) error {
 		}
 		sum += took
 	}
-	if sum < pings*8*time.Millisecond {
+	if sum < pings*6*time.Millisecond {
 		return fmt.Errorf("%d pings took %s", pings, sum)
 	}
 	return nil

@@ -66,7 +66,8 @@ func (r *Rig) push(ctx context.Context, tier string, size int) (time.Duration, e
 		return 0, err
 	}
 	defer conn.Close()
-	return time.Since(start), roundTrip(conn, size, 10*pingWithin)
+	err = roundTrip(conn, size, 10*pingWithin)
+	return time.Since(start), err
 }
 
 // pingKept pings through the connection of the first call for a tier, which is kept.
@@ -80,7 +81,8 @@ func (r *Rig) pingKept(ctx context.Context, tier string) (time.Duration, error) 
 		}
 		r.kept[tier] = conn
 	}
-	return time.Since(start), roundTrip(conn, 1, pingWithin)
+	err := roundTrip(conn, 1, pingWithin)
+	return time.Since(start), err
 }
 
 func roundTrip(conn net.Conn, size int, within time.Duration) error {

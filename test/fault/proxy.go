@@ -156,7 +156,7 @@ type stream struct {
 }
 
 // heldFor bounds the wait of a packet that is to be overtaken.
-const heldFor = 300 * time.Millisecond
+const heldFor = 1200 * time.Millisecond
 
 func (s *stream) copy() error {
 	for {

@@ -14,8 +14,11 @@ import (
 
 // Damage may lose data, and then has to be told. What follows compares the wounds of a round with what the product says.
 
+// perByte is how many samples a byte of a compressed log may hold at most.
+const perByte = 8
+
 // lost is what the cluster agent reports as lost of its telemetry in this round. Of a log that was cut off it tells the
-// bytes: no sample takes less than one.
+// bytes, beyond those that the harness cut off itself.
 func (r *Round) lost(ctx context.Context) (account.Lost, error) {
 	at := r.rig.hurtAt(tierCluster, "0")
 	if at.IsZero() {
@@ -25,7 +28,9 @@ func (r *Round) lost(ctx context.Context) (account.Lost, error) {
 	if err != nil {
 		return account.Lost{}, err
 	}
-	l := account.Lost{Before: at}
+	r.rig.mu.Lock()
+	l := account.Lost{Before: at, Samples: perByte * r.rig.cut[tierCluster]}
+	r.rig.mu.Unlock()
 	for _, e := range r.fresh(events) {
 		if e.Kind != "telemetry.damaged" {
 			continue
@@ -33,7 +38,7 @@ func (r *Round) lost(ctx context.Context) (account.Lost, error) {
 		r.note(e)
 		if f := strings.Fields(strings.Trim(e.Message, "{}")); len(f) > 2 {
 			if n, err := strconv.ParseUint(f[2], 10, 64); err == nil {
-				l.Samples += n
+				l.Samples += perByte * n
 			}
 		}
 	}

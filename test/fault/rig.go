@@ -81,16 +81,19 @@ type Rig struct {
 	mu       sync.Mutex
 	consumer *tls.Conn           // the slow one
 	wounds   map[wound]time.Time // files that were damaged in this round, and when last
+	cut      map[string]uint64   // bytes that were cut off files in this round, by tier
 	blames   []string            // what faults themselves found wrong
 }
 
 // wound is a file of a tier that was damaged.
 type wound struct{ tier, file string }
 
-// hurt notes that a file of a tier was damaged.
-func (r *Rig) hurt(tier, file string) {
+// hurt notes that a file of a tier was damaged, and how many bytes of it were cut off: a log that ends between two records
+// is whole, and nobody can report what it lost.
+func (r *Rig) hurt(tier, file string, cut int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.cut[tier] += uint64(cut)
 	r.wounds[wound{tier, file}] = time.Now()
 }
 
@@ -123,7 +126,7 @@ func diskBytes(tier string) int {
 
 // NewRig builds everything and starts it. Close ends it.
 func NewRig(ctx context.Context, cfg RigConfig) (r *Rig, err error) {
-	r = &Rig{cfg: cfg, tiers: map[string]*Process{}, ticks: map[string]*ticker{}, kept: map[string]net.Conn{}, wounds: map[wound]time.Time{}}
+	r = &Rig{cfg: cfg, tiers: map[string]*Process{}, ticks: map[string]*ticker{}, kept: map[string]net.Conn{}, wounds: map[wound]time.Time{}, cut: map[string]uint64{}}
 	r.life, r.end = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

@@ -59,6 +59,7 @@ func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 	begin := time.Now()
 	defer func() { o.Seconds = time.Since(begin).Seconds() }()
 	clear(r.wounds)
+	clear(r.cut)
 	r.blames = nil
 	for _, p := range r.tiers {
 		p.begin()

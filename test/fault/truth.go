@@ -140,7 +140,8 @@ func (r *Rig) lastWord(ctx context.Context, o *account.Order, c *account.Command
 const tailLoss = 4 * time.Second
 
 // scrapes compares what a node agent scraped with what is in the store. What is missing has to be excused: by a kill, by
-// a damage of which it reported that so many batches may be gone, or by drops that it reports.
+// a scrape that the agent says it gave up on, by damage of which it reported that so many batches may be gone, or by drops
+// that it reports.
 func (r *Rig) scrapes(ctx context.Context, edge string, since int, damaged uint64) (sum account.Tally, bad []string, err error) {
 	served := r.ticks[edge].all()
 	stored, err := r.stored(ctx, tickSeries, edge)
@@ -175,8 +176,12 @@ func (r *Rig) scrapes(ctx context.Context, edge string, since int, damaged uint6
 	if err != nil {
 		return sum, nil, err
 	}
+	failed, err := r.failedScrapes(ctx, edge)
+	if err != nil {
+		return sum, nil, err
+	}
 	sum.Reported = dropped.Samples + dropped.Downsampled
-	if len(missing) > 0 && uint64(len(missing)) > dropped.Batches+dropped.Downsampled+damaged {
+	if len(missing) > 0 && uint64(len(missing)) > dropped.Batches+dropped.Downsampled+damaged+failed {
 		bad = append(bad, fmt.Sprintf("%s: %d scrapes are missing, the first is %d at %s; it reports %d batches and %d samples as given up", edge,
 			len(missing), missing[0], served[missing[0]-1].Format(time.TimeOnly), dropped.Batches, dropped.Samples))
 	}
@@ -191,14 +196,29 @@ func (r *Rig) reportedDrops(ctx context.Context, edge string) (api.Dropped, erro
 
 // stored are all values of a series of a node, however wrong the clock was by which they are dated.
 func (r *Rig) stored(ctx context.Context, series, node string) ([]float64, error) {
+	return r.selected(ctx, fmt.Sprintf("%s{node=%q}", series, node))
+}
+
+// failedScrapes is how often a node agent had to give up on the ticker: served, and not received.
+func (r *Rig) failedScrapes(ctx context.Context, edge string) (n uint64, err error) {
+	values, err := r.selected(ctx, fmt.Sprintf(`node_scrape_collector_success{node=%q,collector="tick"}`, edge))
+	for _, v := range values {
+		if v == 0 {
+			n++
+		}
+	}
+	return n, err
+}
+
+func (r *Rig) selected(ctx context.Context, selector string) ([]float64, error) {
 	var answer struct {
 		Data struct {
 			Result []struct{ Values [][2]any }
 		}
 	}
-	form := url.Values{"query": {fmt.Sprintf("%s{node=%q}[%s]", series, node, "36h")}, "time": {strconv.FormatInt(time.Now().Add(clockSlack).Unix(), 10)}}
+	form := url.Values{"query": {selector + "[36h]"}, "time": {strconv.FormatInt(time.Now().Add(clockSlack).Unix(), 10)}}
 	if err := r.site.Client.Get(ctx, "/api/v1/query?"+form.Encode(), &answer); err != nil {
-		return nil, fmt.Errorf("read %s of %s: %w", series, node, err)
+		return nil, fmt.Errorf("read %s: %w", selector, err)
 	}
 	var out []float64
 	for _, s := range answer.Data.Result {

@@ -48,6 +48,9 @@ func Open(dir string, now time.Time) (*Store, error) {
 	}
 	path := filepath.Join(dir, "state.db")
 	s := &Store{}
+	if absent(path) && !absent(path+".corrupt") { // set aside by a start that got no further, for want of room
+		s.setAside = path + ".corrupt"
+	}
 	db, err := open(path)
 	if errors.Is(err, errDamaged) {
 		s.setAside = path + ".corrupt"
@@ -97,6 +100,12 @@ func open(path string) (*bbolt.DB, error) {
 	return db, nil
 }
 
+// absent tells whether there is nothing in a file, or no file.
+func absent(path string) bool {
+	info, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0
+}
+
 // lockTimeout bounds the wait for another process to let the file go.
 const lockTimeout = 2 * time.Second
 
@@ -115,10 +124,10 @@ func openError(path string, err error) error {
 // examine walks through all of a file, if there is one. bbolt finds damage only where it steps on it, by a panic; and once
 // a file is opened for writing, in a goroutine of its own, where nobody can catch it.
 func examine(path string) (err error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+	if absent(path) {
 		return nil
 	}
+	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}

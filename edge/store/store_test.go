@@ -104,6 +104,24 @@ func setsAside(t *testing.T, harm func([]byte) []byte) {
 	}
 }
 
+// TestAStateThatWasSetAsideForAFullDiskIsToldOnce has a start set the damaged state aside and fail to begin a fresh one.
+func TestAStateThatWasSetAsideForAFullDiskIsToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	aside := filepath.Join(dir, "state.db.corrupt")
+	if err := errors.Join(os.WriteFile(aside, []byte("what was left"), 0o600), os.WriteFile(filepath.Join(dir, "state.db"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{aside, ""} {
+		s := openAt(t, dir)
+		if s.SetAside() != want {
+			t.Errorf("set aside %q; wanted %q", s.SetAside(), want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestWhatIsKeptComesBack(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, dir)

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -66,6 +67,26 @@ func TestEveryFaultBites(t *testing.T) {
 	if t.Failed() {
 		raw, err := os.ReadFile(filepath.Join(job.Dir, "harness.log"))
 		t.Logf("%s%v", raw, err)
+	}
+}
+
+// TestTwoSeedsAreAccountedFor plays two short schedules of everything, beside each other.
+func TestTwoSeedsAreAccountedFor(t *testing.T) {
+	needRoot(t)
+	bin, dir := programs(t), t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	var log bytes.Buffer
+	door := &Door{Out: &log, Err: &log}
+	code := door.Main(ctx, []string{"--seeds", "1..2", "--parallel", "2", "--for", "90s", "--speed", "4", "--crowd", "20", "--bin", bin, "--dir", dir})
+	t.Logf("%s", log.String())
+	if code == ExitOK {
+		return
+	}
+	t.Errorf("exit %d", code)
+	for _, seed := range []string{"seed-1", "seed-2"} {
+		raw, err := os.ReadFile(filepath.Join(dir, seed, "harness.log"))
+		t.Logf("%s:\n%s%v", seed, raw, err)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -80,6 +82,13 @@ func (d *Door) summary(f *flags, all []*Outcome, failed int) error {
 	}
 	if f.hours > 0 {
 		s.Slopes = slopes(all)
+	}
+	raw, err := json.MarshalIndent(&s, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(f.dir, "summary.json"), append(raw, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keep summary: %w", err)
 	}
 	if f.out == "json" {
 		e := json.NewEncoder(d.Out)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -257,9 +256,4 @@ func (r *Rig) events(ctx context.Context) ([]api.EventRecord, error) {
 	var list api.List[api.EventRecord]
 	err := r.site.Client.Get(ctx, "/v1/events?limit=1000", &list)
 	return list.Items, err
-}
-
-// kept writes a file into the directory of the run.
-func (r *Rig) keep(name, text string) error {
-	return os.WriteFile(filepath.Join(r.cfg.Dir, name), []byte(text), 0o600)
 }

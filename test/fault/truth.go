@@ -47,8 +47,8 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 			if err := json.Unmarshal(raw, &rec); err != nil {
 				return err
 			}
-			if ours[rec.Command.ID] == nil {
-				return nil // of an earlier round
+			if o := ours[rec.Command.ID]; o == nil || o.Verb == "ping" {
+				return nil // of an earlier round; or kept over a stop only, and judged elsewhere
 			}
 			c := account.Command{Node: edge, Verb: rec.Command.Verb, Arrivals: 1}
 			if rec.Status.Phase.Final() {

@@ -43,11 +43,15 @@ type Process struct {
 const clockShift = "SKERRY_FAULT_CLOCK"
 
 // Start starts it, or starts it again.
-func (p *Process) Start(context.Context) error { return p.start() }
+func (p *Process) Start(context.Context) error { return p.start(false) }
 
-func (p *Process) start() error {
+// start starts it; again tells that it ended by itself, which is void when somebody has ended or started it since.
+func (p *Process) start(again bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if again && (p.ending || p.cmd != nil) {
+		return nil
+	}
 	if p.cmd != nil {
 		return fmt.Errorf("start %s: it runs already", p.Name)
 	}
@@ -100,14 +104,7 @@ func (p *Process) died(cmd *exec.Cmd, err error) {
 	} else {
 		p.deaths = append(p.deaths, text)
 	}
-	time.AfterFunc(restartAfter, func() {
-		p.mu.Lock()
-		stays := p.ending || p.cmd != nil
-		p.mu.Unlock()
-		if !stays {
-			_ = p.start() // whoever waits for it will tell
-		}
-	})
+	time.AfterFunc(restartAfter, func() { _ = p.start(true) }) // whoever waits for it will tell
 }
 
 // begin forgets what earlier rounds blame it for.

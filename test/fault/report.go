@@ -60,6 +60,24 @@ func (r *Round) heard(ctx context.Context) error {
 	return err
 }
 
+// leastRow is how many samples a row of a node agent has at least.
+const leastRow = 50
+
+// rejectedRows is how many rows the cluster agent says that it refused because they were dated by a clock that it made
+// run ahead itself: node agents follow it, and it does not follow when it is set right.
+func (r *Round) rejectedRows(ctx context.Context) (uint64, error) {
+	if !r.Schedule.touches("clock", tierCluster) {
+		return 0, nil
+	}
+	n, err := r.rig.gauge(ctx, `skerry_telemetry_rejected_samples_total{reason="future"}`)
+	if n > 0 {
+		r.mu.Lock()
+		r.outcome.Notes = append(r.outcome.Notes, fmt.Sprintf("cluster agent rejected %.0f samples from the future", n))
+		r.mu.Unlock()
+	}
+	return uint64(n) / leastRow, err
+}
+
 func (r *Round) note(e api.EventRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

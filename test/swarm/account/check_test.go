@@ -79,6 +79,10 @@ func TestEveryCommandHasOneEndOnBothSidesAndInAllViews(t *testing.T) {
 			w.sights = w.sights[:1]
 			w.life(0, func(l *Life) { l.Finals, l.Closed, l.Late = []api.Phase{"timed_out"}, true, "succeeded" })
 		}, ""},
+		"closed late, and the other view says so": {func(w *world) {
+			both(w, func(l *Life) { l.Finals = []api.Phase{"timed_out"} })
+			w.life(0, func(l *Life) { l.Closed, l.Late = true, "succeeded" })
+		}, ""},
 		"closed late, said wrongly": {func(w *world) {
 			w.life(0, func(l *Life) { l.Finals, l.Closed, l.Late = []api.Phase{"timed_out"}, true, "failed" })
 		}, "its node says succeeded"},

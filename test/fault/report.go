@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
@@ -21,6 +22,10 @@ const perByte = 8
 // bytes, beyond those that the harness cut off itself.
 func (r *Round) lost(ctx context.Context) (account.Lost, error) {
 	at := r.rig.hurtAt(tierCluster, "0")
+	rejected := r.rejectedSamples()
+	if rejected > 0 {
+		at = time.Now().Add(clockSlack)
+	}
 	if at.IsZero() {
 		return account.Lost{}, nil
 	}
@@ -29,7 +34,7 @@ func (r *Round) lost(ctx context.Context) (account.Lost, error) {
 		return account.Lost{}, err
 	}
 	r.rig.mu.Lock()
-	l := account.Lost{Before: at, Samples: perByte * r.rig.cut[tierCluster]}
+	l := account.Lost{Before: at, Samples: perByte*r.rig.cut[tierCluster] + rejected}
 	r.rig.mu.Unlock()
 	for _, e := range r.fresh(events) {
 		if e.Kind != "telemetry.damaged" {
@@ -63,19 +68,36 @@ func (r *Round) heard(ctx context.Context) error {
 // leastRow is how many samples a row of a node agent has at least.
 const leastRow = 50
 
-// rejectedRows is how many rows the cluster agent says that it refused because they were dated by a clock that it made
-// run ahead itself: node agents follow it, and it does not follow when it is set right.
-func (r *Round) rejectedRows(ctx context.Context) (uint64, error) {
-	if !r.Schedule.touches("clock", tierCluster) {
-		return 0, nil
-	}
-	n, err := r.rig.gauge(ctx, `skerry_telemetry_rejected_samples_total{reason="future"}`)
-	if n > 0 {
+// future is the counter of samples that the cluster agent refused because its clock is behind the node's: it was set back, or
+// had run ahead, which node agents follow, and was set right, which they do not.
+const future = `skerry_telemetry_rejected_samples_total{reason="future"}`
+
+// watchRejected adds up that counter, which begins anew with each life of the cluster agent, until ctx ends.
+func (r *Round) watchRejected(ctx context.Context) {
+	last := 0.0
+	for agent.Wait(ctx, time.Second) {
+		now, err := r.rig.gauge(ctx, future)
+		if err != nil {
+			continue
+		}
 		r.mu.Lock()
-		r.outcome.Notes = append(r.outcome.Notes, fmt.Sprintf("cluster agent rejected %.0f samples from the future", n))
+		if now < last {
+			last = 0
+		}
+		r.rejected += now - last
 		r.mu.Unlock()
+		last = now
 	}
-	return uint64(n) / leastRow, err
+}
+
+// rejectedSamples is what the cluster agent refused so, in a round in which its clock jumped: otherwise nothing excuses it.
+func (r *Round) rejectedSamples() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.Schedule.touches("clock", tierCluster) {
+		return 0
+	}
+	return uint64(r.rejected)
 }
 
 func (r *Round) note(e api.EventRecord) {

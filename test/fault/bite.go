@@ -15,7 +15,7 @@ import (
 func (r *Rig) bite(ctx context.Context, nodes int, only string) (*Outcome, error) {
 	o := &Outcome{Profile: "bites", Violations: []string{}, Faults: map[string]int{}}
 	begin := time.Now()
-	crowd, err := r.newCrowd(ctx, nodes, Crowd{MemoryBytes: 256 << 10, Encoding: "json", BatchRows: 1})
+	crowd, err := r.newCrowd(ctx, nodes, tierCrowd, Crowd{MemoryBytes: 256 << 10, Encoding: "json", BatchRows: 1})
 	if err != nil {
 		return o, err
 	}

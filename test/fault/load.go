@@ -18,9 +18,9 @@ import (
 )
 
 // crowdProfile is what the simulated nodes are like; their clocks are shortened too.
-func crowdProfile(nodes int, c Crowd) swarm.Profile {
+func crowdProfile(nodes int, prefix string, c Crowd) swarm.Profile {
 	p := swarm.DefaultProfile()
-	p.Nodes, p.Prefix, p.Cadence, p.Series, p.BatchRows, p.Encoding = nodes, tierCrowd, time.Second, 5, c.BatchRows, c.Encoding
+	p.Nodes, p.Prefix, p.Cadence, p.Series, p.BatchRows, p.Encoding = nodes, prefix, time.Second, 5, c.BatchRows, c.Encoding
 	p.Handlers = []swarm.Handler{{Verb: "work", Duration: 300 * time.Millisecond, Fail: 0.1}}
 	p.Link = swarm.Link{KeepAlive: 5 * time.Second, BackoffMax: 2 * time.Second, StableAfter: 5 * time.Second}
 	p.Outbox.MemoryBytes, p.Outbox.AckTimeout, p.Outbox.ReplayBytesPerSecond = c.MemoryBytes, 5*time.Second, 256<<10
@@ -28,7 +28,7 @@ func crowdProfile(nodes int, c Crowd) swarm.Profile {
 }
 
 // newCrowd makes the simulated nodes. Every third of them is behind the proxy.
-func (r *Rig) newCrowd(ctx context.Context, nodes int, c Crowd) (*swarm.Swarm, error) {
+func (r *Rig) newCrowd(ctx context.Context, nodes int, prefix string, c Crowd) (*swarm.Swarm, error) {
 	join, err := r.site.Join(ctx, nodes)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (r *Rig) newCrowd(ctx context.Context, nodes int, c Crowd) (*swarm.Swarm, e
 	_, self := addrOf(tierCrowd)
 	_, proxy := addrOf(tierProxy)
 	_, cluster := addrOf(tierCluster)
-	return swarm.New(swarm.Config{Profile: crowdProfile(nodes, c), Join: join, Identities: r.identities(), Dir: r.cfg.Dir,
+	return swarm.New(swarm.Config{Profile: crowdProfile(nodes, prefix, c), Join: join, Identities: r.identities(), Dir: r.cfg.Dir,
 		URLs: []string{"mqtts://" + cluster.String() + ":" + mqttPort}, Log: slog.New(slog.DiscardHandler),
 		Dial: func(ctx context.Context, node int, network, addr string) (net.Conn, error) {
 			if node%3 == 0 {
@@ -51,6 +51,7 @@ type load struct {
 	rig    *Rig
 	player *swarm.Player
 	nodes  int
+	prefix string // of the crowd
 	dice   *rand.Rand
 
 	mu     sync.Mutex
@@ -72,7 +73,7 @@ func (l *load) run(ctx context.Context) {
 	turns := make(chan struct{}, 48)
 	for agent.Wait(ctx, orderEvery/2+time.Duration(l.dice.Int64N(int64(orderEvery)))) {
 		o := &account.Order{ID: api.NewID(), Via: []string{"rest", "mqtt"}[l.dice.IntN(2)], Verb: "work",
-			Node: fmt.Sprintf("%s-%05d", tierCrowd, l.dice.IntN(l.nodes))}
+			Node: fmt.Sprintf("%s-%05d", l.prefix, l.dice.IntN(l.nodes))}
 		if l.dice.IntN(5) < 2 {
 			o.Node, o.Verb = []string{tierEdge1, tierEdge2}[l.dice.IntN(2)], []string{"ping", "exec", "exec"}[l.dice.IntN(3)]
 			if perEdge[o.Node]++; perEdge[o.Node] > maxPerEdge {

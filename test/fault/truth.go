@@ -111,6 +111,15 @@ func (r *Rig) believe(ctx context.Context, edge string, orders []account.Order, 
 		if err := r.lastWord(ctx, o, &c); err != nil {
 			return err
 		}
+		if there && len(c.Finals) == 0 { // done, and forgotten as was told: the cluster agent's own end is all there can be
+			var rec api.CommandRecord
+			if err := r.site.Client.Get(ctx, "/v1/commands/"+o.ID, &rec); err != nil {
+				return err
+			}
+			if rec.Final && rec.Phase == api.PhaseTimedOut {
+				c.Finals = []api.Phase{rec.Phase}
+			}
+		}
 		if there || len(c.Finals) > 0 {
 			commands[o.ID] = c
 		}

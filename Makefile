@@ -11,17 +11,20 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
 EDGE     := -tags nethttpomithttp2,lite -gcflags=all=-l -ldflags '$(LDFLAGS) -funcalign=8'
 FUZZTIME ?= 30s
 ARGS     ?=
+HOURS    ?= 1
+SEED     ?= 1
 
-.PHONY: help build demo test test-unit test-peer test-system bench fuzz lint size docs ci clean deps
+.PHONY: help build demo test test-unit test-peer test-system soak bench fuzz lint size docs ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## build skerry, skerry-edge (lite), skerry-cluster and skerry-swarm into bin/
+build: ## build skerry, skerry-edge (lite), skerry-cluster, skerry-swarm and skerry-fault into bin/
 	@mkdir -p bin
 	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-swarm ./test/swarm/skerry-swarm
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-fault ./test/fault/skerry-fault
 
 demo: build ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@bin/skerry demo $(ARGS)
@@ -38,8 +41,11 @@ test-unit: ## unit and component tests, with the race detector
 test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs
 	$(GO) test -shuffle=on -run '^TestPeer' $$($(GO) list ./... | grep -v '/test/')
 
-test-system: deps build ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
-	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/...
+test-system: deps build ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks, two seeds of faults
+	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/... ./test/fault/...
+
+soak: build ## one site through schedules of faults for HOURS (1), and the slopes of memory, goroutines and disk (root; SEED=1)
+	bin/skerry-fault --seed $(SEED) --hours $(HOURS) $(ARGS)
 
 bench: deps build ## the budgets against measurements, each beside its reference in the same run
 	$(GO) run ./test/bench $(ARGS)

@@ -136,19 +136,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	return g.Run(ctx)
 }
 
-// openStore opens cluster.db under dir, which is made (0700) when missing.
-func openStore(dir string) (*bbolt.DB, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create directory: %w", err)
-	}
-	path := filepath.Join(dir, "cluster.db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 3 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w; is another skerry-cluster running on this directory?", path, err)
-	}
-	return db, nil
-}
-
 func (a *Agent) build(ctx context.Context, db *bbolt.DB) error {
 	var err error
 	if a.authority, err = enroll.OpenAuthority(ctx, enroll.AuthorityConfig{Dir: a.cfg.Dir, Cluster: a.cfg.Cluster,

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -119,6 +120,9 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) serve(ctx context.Context) error {
 	a.clock = agent.NewClock(agent.BuildTime(), agent.ClockSource{})
 	a.host = probe.HostInfo(a.cfg.Telemetry.Proc, a.cfg.Telemetry.Sys)
+	if id, err := identity.Load(a.cfg.Dir); err == nil && id.Enrolled() { // the keeper tells of an error
+		a.clock.Raise(id.Leaf().NotBefore)
+	}
 	st, err := store.Open(a.cfg.Dir, a.clock.Now())
 	if err != nil {
 		return err
@@ -207,7 +211,7 @@ func (a *Agent) build(id *identity.Identity) error {
 	if a.verbs, err = newVerbs(a); err != nil {
 		return err
 	}
-	a.engine, err = command.New(command.Config{Node: id.Node, DB: a.store.DB(), Clock: a.clock, Verbs: a.verbs.list, Log: a.log,
+	a.engine, err = command.New(command.Config{Node: id.Node, DB: a.store.DB(), Clock: a.clock, Verbs: a.verbs.list, Log: a.log, OnDamage: a.journalDamaged,
 		Concurrency: cfg.Command.Concurrency, BootID: a.boot}, a)
 	if err != nil {
 		return err
@@ -242,8 +246,19 @@ func (a *Agent) watchdog(ctx context.Context) error {
 func (a *Agent) announceStart(ctx context.Context) error {
 	a.tellManager("STATUS=running")
 	a.event(api.ClassEvent, "agent.started", "", "skerry-edge "+agent.Version()+" started")
+	if path := a.store.SetAside(); path != "" {
+		a.event(api.ClassAlarm, stateDamaged, "state.db", "the state was damaged and is set aside as "+filepath.Base(path)+
+			": which commands were done, the desired document and remote settings begin anew")
+	}
 	<-ctx.Done()
 	return nil
+}
+
+// stateDamaged is the kind of an event that tells what a node lost of its durable state.
+const stateDamaged = "state.damaged"
+
+func (a *Agent) journalDamaged(records int) {
+	a.event(api.ClassAlarm, stateDamaged, "commands", fmt.Sprintf("%d records of the command journal could not be read and are removed", records))
 }
 
 // tellManager tells the service manager, if there is one, how the agent is.

@@ -19,6 +19,8 @@ import (
 type Config struct {
 	Node string
 	DB   *bbolt.DB // two buckets of it are the engine's
+	// OnDamage is told how many records of the journal could not be read and are removed. Nil when nobody cares.
+	OnDamage func(records int)
 	// Bucket begins the names of the two: engines of different nodes may share a DB. Empty: command
 	Bucket string
 	Clock  *agent.Clock

@@ -19,6 +19,9 @@ func (e *Engine) recover() error {
 	}
 	if damaged > 0 {
 		e.cfg.Log.Error("command journal had damaged records; they are removed", agent.KeyCount, damaged)
+		if e.cfg.OnDamage != nil {
+			e.cfg.OnDamage(damaged)
+		}
 	}
 	for _, s := range open {
 		e.settle(s)

@@ -7,8 +7,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -35,17 +38,21 @@ type Store struct {
 	reserved uint64 // first epoch that is not reserved yet
 }
 
-// Open opens dir/state.db, creating it and dir (0700). now seeds the session epoch of a fresh store, so that a node
-// whose state was lost still counts upwards. A damaged file is set aside as state.db.corrupt and a fresh one begun:
-// SetAside tells. The one fault that is not mended is somebody else holding the file.
+// Open opens dir/state.db, creating it and dir (0700). now, in milliseconds, seeds the session epoch of a fresh store, so
+// that a node whose state was lost still counts upwards: nothing connects more than a thousand times a second. A damaged
+// file is set aside as state.db.corrupt and a fresh one begun: SetAside tells. The one fault that is not mended is
+// somebody else holding the file.
 func Open(dir string, now time.Time) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
 	path := filepath.Join(dir, "state.db")
 	s := &Store{}
+	if absent(path) && !absent(path+".corrupt") { // set aside by a start that got no further, for want of room
+		s.setAside = path + ".corrupt"
+	}
 	db, err := open(path)
-	if damaged(err) {
+	if errors.Is(err, errDamaged) {
 		s.setAside = path + ".corrupt"
 		if err := os.Rename(path, s.setAside); err != nil {
 			return nil, fmt.Errorf("set damaged state aside: %w", err)
@@ -65,24 +72,14 @@ func Open(dir string, now time.Time) (*Store, error) {
 // errDamaged marks a file that cannot be trusted.
 var errDamaged = errors.New("state is damaged")
 
-func damaged(err error) bool {
-	return errors.Is(err, errDamaged) || errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) ||
-		errors.Is(err, bolterrors.ErrVersionMismatch)
-}
-
-// open opens path and reads every page of it once: bbolt finds damage only where it steps on it, by a panic.
-func open(path string) (db *bbolt.DB, err error) {
-	defer func() {
-		if r := recover(); r != nil { // bbolt's way of saying that a page is not what it claims
-			err = fmt.Errorf("open %s: %v: %w", path, r, errDamaged)
-		}
-	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open %s: another skerry-edge uses it; stop that one first", path)
+// open opens path, after it has read every page of it.
+func open(path string) (*bbolt.DB, error) {
+	if err := examine(path); err != nil {
+		return nil, err
 	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, openError(path, err)
 	}
 	err = db.View(func(tx *bbolt.Tx) error {
 		for range tx.Check() { // one is enough; the channel must be drained
@@ -90,16 +87,83 @@ func open(path string) (db *bbolt.DB, err error) {
 		}
 		return err
 	})
-	if err == nil {
-		err = db.Update(func(tx *bbolt.Tx) error {
-			_, err := tx.CreateBucketIfNotExists(bucketMeta)
-			return err
-		})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(bucketMeta)
+		return err
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
 	return db, nil
+}
+
+// absent tells whether there is nothing in a file, or no file.
+func absent(path string) bool {
+	info, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0
+}
+
+// lockTimeout bounds the wait for another process to let the file go.
+const lockTimeout = 2 * time.Second
+
+// openError tells damage from what the machine has to say.
+func openError(path string, err error) error {
+	_, machine := errors.AsType[syscall.Errno](err)
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("open %s: another skerry-edge uses it; stop that one first", path)
+	case machine:
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return fmt.Errorf("open %s: %w: %w", path, err, errDamaged) // not all that bbolt finds wrong with a file has a name
+}
+
+// examine walks through all of a file, if there is one. bbolt finds damage only where it steps on it, by a panic; and once
+// a file is opened for writing, in a goroutine of its own, where nobody can catch it.
+func examine(path string) (err error) {
+	if absent(path) {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	defer func() {
+		if r := recover(); r != nil { // bbolt's way of saying that a page is not what it claims
+			err = fmt.Errorf("open %s: %v: %w", path, r, errDamaged)
+		}
+	}()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a wrong offset points out of the mapped file
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, ReadOnly: true})
+	if err != nil {
+		return openError(path, err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return db.View(func(tx *bbolt.Tx) error {
+		if tx.Size() > info.Size() {
+			return fmt.Errorf("open %s: %d bytes of %d: %w", path, info.Size(), tx.Size(), errDamaged)
+		}
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return readBucket(b) })
+	})
+}
+
+// readBucket touches every key and value, which has the processor find what points out of the file.
+func readBucket(b *bbolt.Bucket) error {
+	sum := byte(0)
+	return b.ForEach(func(k, v []byte) error {
+		if v == nil {
+			return readBucket(b.Bucket(k))
+		}
+		for _, part := range [][]byte{k, v} {
+			if n := len(part); n > 0 {
+				sum ^= part[0] ^ part[n-1]
+			}
+		}
+		return nil
+	})
 }
 
 // ReadFloor reads the clock floor from dir/state.db and changes nothing. It fails while an agent runs, and on a state
@@ -145,7 +209,7 @@ func (s *Store) loadEpoch(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	s.next = uint64(max(now.Unix(), 1))
+	s.next = uint64(max(now.UnixMilli(), 1))
 	if len(raw) == 8 {
 		s.next = binary.BigEndian.Uint64(raw)
 	}

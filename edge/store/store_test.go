@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -68,21 +69,80 @@ func TestARaisedEpochStaysRaised(t *testing.T) {
 }
 
 func TestADamagedStateIsSetAsideAndTheNodeGoesOn(t *testing.T) {
+	const page = 4096
+	pages := func(harm func(p []byte)) func([]byte) []byte {
+		return func(raw []byte) []byte {
+			for at := 2 * page; at+page <= len(raw); at += page {
+				harm(raw[at:])
+			}
+			return raw
+		}
+	}
+	for name, harm := range map[string]func([]byte) []byte{
+		"no database": func([]byte) []byte {
+			return []byte("not a database, but long enough to be read as one's first page")
+		},
+		"less than two headers": func(raw []byte) []byte { return raw[:5000] },
+		"two headers":           func(raw []byte) []byte { return raw[:2*page] },
+		"half":                  func(raw []byte) []byte { return raw[:len(raw)/2/page*page] },
+		"both headers":          func(raw []byte) []byte { raw[20] ^= 1; raw[page+20] ^= 1; return raw },
+		"numbers of pages":      pages(func(p []byte) { p[0] ^= 0x40 }),
+		"kinds of pages":        pages(func(p []byte) { p[8] ^= 0x55 }),
+		"numbers of entries":    pages(func(p []byte) { p[10], p[11] = 0xff, 0x7f }),
+		"places of entries":     pages(func(p []byte) { p[16+7], p[16+16+7] = 0x7f, 0x7f }),
+	} {
+		t.Run(name, func(t *testing.T) { setsAside(t, harm) })
+	}
+}
+
+func setsAside(t *testing.T, harm func([]byte) []byte) {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.db")
-	if err := os.WriteFile(path, []byte("not a database, but long enough to be read as one's first page"), 0o600); err != nil {
+	s := openAt(t, dir)
+	for i := range 30 {
+		if err := errors.Join(s.SetDesired(make([]byte, 3000*(1+i%3))), s.SetFloor(time.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := openAt(t, dir)
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, harm(raw), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, dir)
 	defer s.Close()
 	if s.SetAside() == "" {
-		t.Error("nothing was set aside")
+		t.Fatal("nothing was set aside")
 	}
 	if _, err := os.Stat(s.SetAside()); err != nil {
 		t.Error(err)
 	}
 	if e := epoch(t, s); e < 1000 {
 		t.Errorf("fresh state begins at epoch %d; wanted the time, which is above what was counted to", e)
+	}
+}
+
+// TestAStateThatWasSetAsideForAFullDiskIsToldOnce has a start set the damaged state aside and fail to begin a fresh one.
+func TestAStateThatWasSetAsideForAFullDiskIsToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	aside := filepath.Join(dir, "state.db.corrupt")
+	if err := errors.Join(os.WriteFile(aside, []byte("what was left"), 0o600), os.WriteFile(filepath.Join(dir, "state.db"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{aside, ""} {
+		s := openAt(t, dir)
+		if s.SetAside() != want {
+			t.Errorf("set aside %q; wanted %q", s.SetAside(), want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

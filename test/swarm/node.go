@@ -176,7 +176,13 @@ func (n *node) dial(ctx, dctx context.Context, network, addr string) (net.Conn, 
 	if err := n.swarm.permitted(addr); err != nil {
 		return nil, err
 	}
-	conn, err := (&net.Dialer{}).DialContext(dctx, network, addr)
+	var conn net.Conn
+	var err error
+	if by := n.swarm.cfg.Dial; by != nil {
+		conn, err = by(dctx, n.index, network, addr)
+	} else {
+		conn, err = (&net.Dialer{}).DialContext(dctx, network, addr)
+	}
 	if err != nil {
 		return nil, err
 	}

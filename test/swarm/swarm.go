@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -31,6 +32,9 @@ type Config struct {
 	Named      []string // other URLs that the user gave
 	Dir        string   // for outboxes on disk and the commands; empty: a temporary one, on a tmpfs where there is one
 	Log        *slog.Logger
+
+	// Dial connects a node to a broker in place of the network of this process; nil: that.
+	Dial func(ctx context.Context, node int, network, addr string) (net.Conn, error)
 }
 
 // Swarm is many nodes. New builds it, Run is called once; the other methods are for while it runs, and safe for

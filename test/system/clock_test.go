@@ -1,6 +1,7 @@
 package system
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/doctor"
+	"github.com/skerry-edge/skerry/test/skew"
 )
 
 // clockShift is the variable that has this test program run another one, its arguments, with a wrong clock.
@@ -24,10 +26,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// runShifted runs a program with a wrong clock and returns its exit code.
+func runShifted(shift string, line []string) int {
+	by, err := time.ParseDuration(shift)
+	code := 125
+	if err == nil {
+		err = os.Unsetenv(clockShift)
+	}
+	if err == nil {
+		code, err = skew.Run(func() time.Duration { return by }, line)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run with a wrong clock:", err)
+		return 125
+	}
+	return code
+}
+
 // withClock is what to put before a program so that its clock is off by shift.
 func withClock(t *testing.T, shift time.Duration) []string {
 	t.Helper()
-	if !canShift {
+	if !skew.Can {
 		t.Skip("a wrong clock is shown to a program on amd64 alone")
 	}
 	self, err := os.Executable()

@@ -16,6 +16,14 @@ type Truth struct {
 	Nodes    []Node
 	Orders   []Order
 	Commands map[string]Command
+	Lost     Lost
+}
+
+// Lost is what a store itself reported as lost of what it had acknowledged: at most so many samples, made before an
+// instant.
+type Lost struct {
+	Samples uint64
+	Before  time.Time
 }
 
 // Report is the outcome. Without violations everything is accounted for.
@@ -112,7 +120,7 @@ func (r *Report) samples(ctx context.Context, truth *Truth, view SampleView) err
 					cancel(fmt.Errorf("%s: %w", n.ID, err))
 					continue
 				}
-				sum, bad := checkSamples(view.Name(), n, samples)
+				sum, bad := checkSamples(view.Name(), n, samples, truth.Lost)
 				mu.Lock()
 				r.Samples.add(sum)
 				r.add(bad)
@@ -130,5 +138,9 @@ func (r *Report) samples(ctx context.Context, truth *Truth, view SampleView) err
 	}
 	close(next)
 	wg.Wait()
+	if r.Samples.Lost > truth.Lost.Samples {
+		r.add([]Violation{{"telemetry", "all", fmt.Sprintf("%s lacks %d samples that were acknowledged before %s; it reports at most %d as lost", view.Name(),
+			r.Samples.Lost, truth.Lost.Before.Format(time.RFC3339), truth.Lost.Samples)}})
+	}
 	return context.Cause(ctx)
 }

@@ -67,7 +67,9 @@ func checkCommands(orders []Order, truth map[string]Command, sights []commandSig
 			} else if end != life.Finals[0] {
 				say("%s shows the end %s, %s shows %s", from, end, s.view, life.Finals[0])
 			}
-			checkWord(&life, t.Finals, func(what string) { say("%s shows %s", s.view, what) })
+			if !lateElsewhere(o.ID, life.Finals[0], t.Finals, sights) {
+				checkWord(&life, t.Finals, func(what string) { say("%s shows %s", s.view, what) })
+			}
 		}
 		if end == "" && o.Answered {
 			say("no view shows its end")
@@ -90,6 +92,15 @@ func refused(id string, sights []commandSight) (told bool) {
 		told = true
 	}
 	return told
+}
+
+// lateElsewhere reports whether a view tells of the same end that it came by the clock, and what the node said afterwards:
+// who asked over MQTT is told of the end alone, and never backwards.
+func lateElsewhere(id string, end api.Phase, truth []api.Phase, sights []commandSight) bool {
+	return len(truth) == 1 && slices.ContainsFunc(sights, func(s commandSight) bool {
+		life := s.lives[id]
+		return life.Closed && life.Late == truth[0] && len(life.Finals) == 1 && life.Finals[0] == end
+	})
 }
 
 // checkWord compares the end in the word of the cluster agent with the node's, whose ends are in truth.

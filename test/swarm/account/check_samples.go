@@ -9,6 +9,7 @@ type Tally struct {
 	Stored   uint64 `json:"stored"`
 	Missing  uint64 `json:"missing"`  // made, and not stored
 	Reported uint64 `json:"reported"` // given up, as the nodes' outboxes say
+	Lost     uint64 `json:"lost"`     // of the missing: acknowledged before the store reported damage
 }
 
 func (t *Tally) add(o Tally) {
@@ -17,6 +18,7 @@ func (t *Tally) add(o Tally) {
 	t.Stored += o.Stored
 	t.Missing += o.Missing
 	t.Reported += o.Reported
+	t.Lost += o.Lost
 }
 
 // maxDetails bounds the samples of one node that are named one by one.
@@ -24,8 +26,8 @@ const maxDetails = 5
 
 // checkSamples compares every sample that a node made with every sample that a view shows of it: nothing is there that was
 // not made, or at another time, or twice; nothing is absent that was acknowledged; and what is absent is exactly what the
-// outbox reported as given up. Only samples that are stored although no ack for them came may have been given up as well.
-func checkSamples(view string, n *Node, samples []Sample) (sum Tally, bad []Violation) {
+// outbox reported as given up, or was there before the store reported damage. Only samples that are stored although no ack for them came may have been given up as well.
+func checkSamples(view string, n *Node, samples []Sample, lost Lost) (sum Tally, bad []Violation) {
 	t := n.Telemetry
 	details := 0
 	say := func(format string, args ...any) {
@@ -55,6 +57,8 @@ func checkSamples(view string, n *Node, samples []Sample) (sum Tally, bad []Viol
 			switch {
 			case there && !t.safe(row):
 				unacked++
+			case !there && t.safe(row) && t.at[row] < lost.Before.UnixMilli():
+				sum.Lost++
 			case !there && t.safe(row):
 				say("lacks row %d of series %d, which was acknowledged", row, series)
 			}
@@ -71,7 +75,7 @@ func checkSamples(view string, n *Node, samples []Sample) (sum Tally, bad []Viol
 	switch {
 	case n.Held > 0:
 		say("cannot be judged: the node still holds %d batches", n.Held)
-	case sum.Missing > sum.Reported || sum.Missing+unacked < sum.Reported:
+	case sum.Missing-sum.Lost > sum.Reported || sum.Missing-sum.Lost+unacked < sum.Reported:
 		say("lacks %d samples of %d; the node reports %d as given up, and %d are there without an ack", sum.Missing, sum.Made, sum.Reported, unacked)
 	}
 	if details > maxDetails {

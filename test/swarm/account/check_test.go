@@ -79,6 +79,10 @@ func TestEveryCommandHasOneEndOnBothSidesAndInAllViews(t *testing.T) {
 			w.sights = w.sights[:1]
 			w.life(0, func(l *Life) { l.Finals, l.Closed, l.Late = []api.Phase{"timed_out"}, true, "succeeded" })
 		}, ""},
+		"closed late, and the other view says so": {func(w *world) {
+			both(w, func(l *Life) { l.Finals = []api.Phase{"timed_out"} })
+			w.life(0, func(l *Life) { l.Closed, l.Late = true, "succeeded" })
+		}, ""},
 		"closed late, said wrongly": {func(w *world) {
 			w.life(0, func(l *Life) { l.Finals, l.Closed, l.Late = []api.Phase{"timed_out"}, true, "failed" })
 		}, "its node says succeeded"},
@@ -196,13 +200,34 @@ func TestTelemetryGapsAreWhatWasReported(t *testing.T) {
 	} {
 		n, samples := measured()
 		c.breakIt(n, &samples)
-		_, bad := checkSamples("promql", n, samples)
+		_, bad := checkSamples("promql", n, samples, Lost{})
 		wants(t, name, bad, c.want)
 	}
 	n, samples := measured()
-	sum, _ := checkSamples("promql", n, samples[1:])
+	sum, _ := checkSamples("promql", n, samples[1:], Lost{})
 	if sum != (Tally{Made: 6, Acked: 6, Stored: 5, Missing: 1}) {
 		t.Errorf("sum %+v", sum)
+	}
+}
+
+func TestWhatAStoreReportsAsLostIsAcceptedAndNoMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		lost Lost
+		want string
+	}{
+		"nothing told":        {Lost{}, "which was acknowledged"},
+		"told":                {Lost{2, time.UnixMilli(1500)}, ""},
+		"more than told":      {Lost{1, time.UnixMilli(1500)}, "lacks 2 samples that were acknowledged before"},
+		"made after the loss": {Lost{2, time.UnixMilli(500)}, "lacks row 0 of series 0, which was acknowledged"},
+	} {
+		n, samples := measured()
+		r, err := Make(t.Context(), &Truth{Nodes: []Node{*n}, Lost: c.lost}, storeOf{samples: samples[2:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.want == "" && r.Total != 0 || c.want != "" && (r.Err() == nil || !strings.Contains(r.Err().Error(), c.want)) {
+			t.Errorf("%s: %v; wanted %q", name, r.Err(), c.want)
+		}
 	}
 }
 

@@ -1,44 +1,32 @@
-package system
+package skew
 
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"syscall"
 	"time"
 )
 
-const canShift = true
+// Can tells whether this machine can show a program a wrong clock.
+const Can = true
 
-// runShifted runs a program as it is, static or not, with CLOCK_REALTIME off by shift, and returns its exit code. Time
-// namespaces do not cover that clock, and nothing can be preloaded into a static program. So it is traced: the vDSO is
-// hidden from it, which makes it ask the kernel for the time, and what clock_gettime(2) answers is changed.
-func runShifted(shift string, line []string) int {
-	code, err := traceShifted(shift, line)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "run with a wrong clock:", err)
-		return 125
+// Run runs a program and its arguments, with CLOCK_REALTIME off by what shift says at the time, and returns its exit
+// code. The environment has to be without whatever made this process a tracer. Nothing else may wait for children.
+func Run(shift func() time.Duration, line []string) (int, error) {
+	if len(line) == 0 {
+		return 0, errors.New("no program to run")
 	}
-	return code
-}
-
-func traceShifted(shift string, line []string) (int, error) {
-	by, err := time.ParseDuration(shift)
-	if err != nil || len(line) == 0 {
-		return 0, fmt.Errorf("shift %q of %v: %w", shift, line, err)
-	}
+	signals := make(chan os.Signal, 1) // meant for the program, which gets them too
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
 	runtime.LockOSThread() // a tracer is a thread, ptrace(2)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
-	for _, e := range os.Environ() {
-		if len(e) < len(clockShift) || e[:len(clockShift)] != clockShift {
-			cmd.Env = append(cmd.Env, e)
-		}
-	}
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
@@ -52,11 +40,11 @@ func traceShifted(shift string, line []string) (int, error) {
 		syscall.PtraceSyscall(pid, 0)); err != nil {
 		return 0, err
 	}
-	return follow(pid, int64(by/time.Second))
+	return follow(pid, shift)
 }
 
 // follow lets every thread go on until the program ends.
-func follow(pid int, seconds int64) (int, error) {
+func follow(pid int, shift func() time.Duration) (int, error) {
 	for {
 		var status syscall.WaitStatus
 		thread, err := syscall.Wait4(-1, &status, syscall.WALL, nil)
@@ -76,7 +64,7 @@ func follow(pid int, seconds int64) (int, error) {
 		deliver := 0
 		switch signal := status.StopSignal(); signal {
 		case syscall.SIGTRAP | 0x80: // before or after a system call
-			err = shiftTime(thread, seconds)
+			err = answer(thread, shift())
 		case syscall.SIGTRAP, syscall.SIGSTOP: // a thread was born
 		default:
 			deliver = int(signal)
@@ -88,21 +76,32 @@ func follow(pid int, seconds int64) (int, error) {
 	}
 }
 
-// shiftTime changes what clock_gettime(CLOCK_REALTIME) has just written. Before a call the result register holds -ENOSYS.
-func shiftTime(thread int, seconds int64) error {
+// answer changes what has just been answered to a question for the time. Before a call the result register holds -ENOSYS.
+func answer(thread int, shift time.Duration) error {
 	var regs syscall.PtraceRegs
-	if err := syscall.PtraceGetRegs(thread, &regs); err != nil {
+	if err := syscall.PtraceGetRegs(thread, &regs); err != nil || shift == 0 {
 		return err
 	}
-	const clockRealtime = 0
-	if regs.Orig_rax != syscall.SYS_CLOCK_GETTIME || regs.Rdi != clockRealtime || regs.Rax != 0 {
+	const clockRealtime, errnoFrom = 0, -4096
+	if int64(regs.Rax) < 0 && int64(regs.Rax) > errnoFrom {
 		return nil
 	}
-	now, err := peek(thread, uintptr(regs.Rsi)) // struct timespec: seconds first
-	if err != nil {
-		return err
+	switch {
+	case regs.Orig_rax == syscall.SYS_CLOCK_GETTIME && regs.Rdi == clockRealtime:
+		now, err := peek(thread, uintptr(regs.Rsi)) // struct timespec: seconds first
+		if err != nil {
+			return err
+		}
+		return poke(thread, uintptr(regs.Rsi), now+uint64(int64(shift/time.Second)))
+	case regs.Orig_rax == syscall.SYS_ADJTIMEX: // such a clock is disciplined by nothing
+		const status, unsynced = 40, 0x40 // struct timex
+		word, err := peek(thread, uintptr(regs.Rdi)+status)
+		if err != nil {
+			return err
+		}
+		return poke(thread, uintptr(regs.Rdi)+status, word|unsynced)
 	}
-	return poke(thread, uintptr(regs.Rsi), now+uint64(seconds))
+	return nil
 }
 
 // hideVDSO strikes AT_SYSINFO_EHDR from the auxiliary vector, getauxval(3), which lies above arguments and environment.

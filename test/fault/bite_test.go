@@ -1,0 +1,158 @@
+package fault
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	_, inside := os.LookupEnv(insideEnv)
+	_, traced := os.LookupEnv(clockShift)
+	if inside || traced {
+		os.Exit((&Door{Out: os.Stdout, Err: os.Stderr}).Main(context.Background(), os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// programs is where `make build` puts them.
+func programs(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", "..", "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"skerry-cluster", "skerry-edge"} {
+		if _, err := os.Stat(filepath.Join(dir, p)); err != nil {
+			t.Fatalf("%v; run make build", err)
+		}
+	}
+	return dir
+}
+
+// TestEveryFaultBites has each fault felt, at each of its targets: not before, not after, but in between.
+func TestEveryFaultBites(t *testing.T) {
+	needRoot(t)
+	ctx := t.Context()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "skfault-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(dir)
+		}
+	})
+	job := Job{Prefix: fmt.Sprintf("%s%d-bite-", spacePrefix, os.Getpid()), Dir: filepath.Join(dir, "bite"), Bin: programs(t), Bites: true,
+		Length: time.Minute, Nodes: 6, Speed: 1, Only: os.Getenv("SKERRY_FAULT_ONLY")}
+	list, err := job.isolate(ctx, self)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, o := range list {
+		for _, v := range o.Violations {
+			t.Error(v)
+		}
+	}
+	if t.Failed() {
+		raw, err := os.ReadFile(filepath.Join(job.Dir, "harness.log"))
+		t.Logf("%s%v", raw, err)
+	}
+}
+
+// TestTwoSeedsAreAccountedFor plays two short schedules of everything, beside each other.
+func TestTwoSeedsAreAccountedFor(t *testing.T) {
+	needRoot(t)
+	bin, dir := programs(t), t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	var log bytes.Buffer
+	door := &Door{Out: &log, Err: &log}
+	code := door.Main(ctx, []string{"--seeds", "1..2", "--parallel", "2", "--for", "90s", "--speed", "4", "--crowd", "20", "--bin", bin, "--dir", dir})
+	t.Logf("%s", log.String())
+	if code == ExitOK {
+		return
+	}
+	t.Errorf("exit %d", code)
+	for _, seed := range []string{"seed-1", "seed-2"} {
+		raw, err := os.ReadFile(filepath.Join(dir, seed, "harness.log"))
+		t.Logf("%s:\n%s%v", seed, raw, err)
+	}
+}
+
+func TestTheSameSeedIsTheSameSchedule(t *testing.T) {
+	seen := map[string]bool{}
+	kinds := map[string]bool{}
+	for seed := range uint64(200) {
+		a, b := Make(seed, Profile{Name: "all"}, 3*time.Minute), Make(seed, Profile{Name: "all"}, 3*time.Minute)
+		if a.YAML() != b.YAML() {
+			t.Fatalf("seed %d gives two schedules:\n%s\n%s", seed, a.YAML(), b.YAML())
+		}
+		if seen[a.YAML()] {
+			t.Errorf("seed %d gives the schedule of another", seed)
+		}
+		seen[a.YAML()] = true
+		busy := map[string]time.Duration{}
+		for _, e := range a.Events {
+			k, err := kindOf(e.Fault)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds[e.Fault] = true
+			lane := k.Lane + ":" + e.Target
+			if e.At < busy[lane] || e.At+e.For > time.Duration(float64(a.Length)*settled) || !slices.Contains(k.Targets, e.Target) {
+				t.Errorf("seed %d: %+v", seed, e)
+			}
+			busy[lane] = e.At + e.For
+		}
+		if len(a.Events) < 5 {
+			t.Errorf("seed %d has %d faults", seed, len(a.Events))
+		}
+	}
+	for _, k := range Kinds() {
+		if !kinds[k.Name] {
+			t.Errorf("no seed of 200 has %s", k.Name)
+		}
+	}
+}
+
+func TestAProfileIsDrawnFromItsKindsAlone(t *testing.T) {
+	p, err := ProfileOf("all", []string{"kill", "loss"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range Make(3, p, 3*time.Minute).Events {
+		if !slices.Contains(p.Kinds, e.Fault) {
+			t.Errorf("%s is none of %v", e.Fault, p.Kinds)
+		}
+	}
+	if _, err := ProfileOf("none", nil); err == nil {
+		t.Error("a profile that is none")
+	}
+	if _, err := ProfileOf("all", []string{"meteor"}); err == nil {
+		t.Error("a fault that is none")
+	}
+}
+
+func TestALineFitsItsPoints(t *testing.T) {
+	var xs, ys []float64
+	for i := range 100 {
+		xs, ys = append(xs, float64(i)), append(ys, 7+3*float64(i)+rand.Float64()/10)
+	}
+	if got := fit(xs, ys); got < 2.99 || got > 3.01 {
+		t.Errorf("slope %v; wanted 3", got)
+	}
+	if got := fit(xs[:1], ys[:1]); got != 0 {
+		t.Errorf("slope of one point %v", got)
+	}
+}

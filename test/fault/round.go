@@ -1,0 +1,331 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/test/swarm"
+	"github.com/skerry-edge/skerry/test/swarm/account"
+)
+
+// Round is one schedule played on a rig.
+type Round struct {
+	Schedule Schedule
+	Nodes    int     // of the crowd
+	Speed    float64 // by which the schedule is compressed
+
+	rig      *Rig
+	crowd    *swarm.Swarm
+	player   *swarm.Player
+	load     *load
+	since    map[string]int  // scrapes of earlier rounds
+	told     map[string]bool // events of earlier rounds
+	rejected float64         // samples, as the cluster agent counts them
+	outcome  *Outcome
+	mu       sync.Mutex // of outcome
+}
+
+// Outcome is what a round came to.
+type Outcome struct {
+	Seed       uint64           `json:"seed"`
+	Profile    string           `json:"profile"`
+	Violations []string         `json:"violations"`
+	Faults     map[string]int   `json:"faults"` // injected
+	Account    *account.Report  `json:"account,omitempty"`
+	Edges      account.Tally    `json:"edges"` // scrapes of the real node agents; Reported is in samples
+	Before     map[string]Gauge `json:"before"`
+	After      map[string]Gauge `json:"after"`
+	Seconds    float64          `json:"seconds"`
+	Notes      []string         `json:"notes,omitempty"` // what was reported of damage
+}
+
+const (
+	startWithin = 60 * time.Second
+	drainWithin = 90 * time.Second
+)
+
+// Play plays the schedule, heals everything, and accounts. An error is one of the harness; what the product did wrong is
+// in the outcome.
+func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
+	o := &Outcome{Seed: round.Schedule.Seed, Profile: round.Schedule.Profile, Violations: []string{}, Faults: map[string]int{}}
+	round.rig, round.outcome, round.since = r, o, map[string]int{}
+	begin := time.Now()
+	defer func() { o.Seconds = time.Since(begin).Seconds() }()
+	clear(r.wounds)
+	clear(r.cut)
+	r.blames = nil
+	for _, p := range r.tiers {
+		p.begin()
+	}
+	for edge, t := range r.ticks {
+		t.hush(false)
+		round.since[edge] = len(t.all())
+	}
+	var err error
+	if round.crowd, err = r.newCrowd(ctx, round.Nodes, round.prefix(), round.Schedule.Crowd); err != nil {
+		return o, err
+	}
+	round.player = &swarm.Player{Swarm: round.crowd, Site: r.site}
+	err = round.crowd.Run(ctx, round.script)
+	if err == nil {
+		err = round.remove(ctx)
+	}
+	if err == nil {
+		err = round.end(ctx)
+	}
+	return o, err
+}
+
+// prefix is that of the crowd's names: each round has nodes of its own, lest what one dated into the future meets another.
+func (r *Round) prefix() string { return fmt.Sprintf("%s-%d", tierCrowd, r.Schedule.Seed) }
+
+// remove decommissions the crowd.
+func (r *Round) remove(ctx context.Context) error {
+	for i := range r.Nodes {
+		if err := r.rig.site.Client.Delete(ctx, fmt.Sprintf("/v1/nodes/%s-%05d", r.prefix(), i)); err != nil {
+			return fmt.Errorf("remove crowd: %w", err)
+		}
+	}
+	return nil
+}
+
+// blame notes something that the product did wrong.
+func (r *Round) blame(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outcome.Violations = append(r.outcome.Violations, fmt.Sprintf(format, args...))
+}
+
+// script is what happens while the crowd is there.
+func (r *Round) script(ctx context.Context) error {
+	end, err := r.player.Look(ctx, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := r.crowd.Start(ctx, 0, 100); err != nil {
+		return err
+	}
+	if err := r.allOnline(ctx, startWithin); err != nil {
+		return err
+	}
+	if err := r.rig.firstScrapes(ctx); err != nil {
+		return err
+	}
+	if err := r.heard(ctx); err != nil {
+		return err
+	}
+	r.outcome.Before = r.rig.gauges(ctx)
+	r.load = &load{rig: r.rig, player: r.player, nodes: r.Nodes, prefix: r.prefix(), dice: rand.New(rand.NewPCG(r.Schedule.Seed, 0x10ad)), labels: map[string]*label{}}
+	var ordering sync.WaitGroup
+	octx, stop := context.WithCancel(ctx)
+	ordering.Go(func() { r.load.run(octx) })
+	wctx, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	go r.watchRejected(wctx) // ends with the round
+	err = r.events(ctx)
+	stop()
+	ordering.Wait()
+	if err != nil {
+		return err
+	}
+	if err := r.settle(ctx); err != nil {
+		r.blame("%v", err)
+		return nil
+	}
+	return r.account(ctx)
+}
+
+// events plays the schedule and returns when all is healed.
+func (r *Round) events(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	begin := time.Now()
+	at := func(d time.Duration) bool {
+		return agent.Wait(ctx, time.Duration(float64(d)/r.Speed)-time.Since(begin))
+	}
+	var wg sync.WaitGroup
+	for _, e := range r.Schedule.Events {
+		kind, err := kindOf(e.Fault)
+		if err != nil {
+			return err
+		}
+		wg.Go(func() {
+			if !at(e.At) {
+				return
+			}
+			r.rig.cfg.Say("%s %s %v for %s", e.Fault, e.Target, e.Params, e.For)
+			heal, err := kind.Inject(ctx, r.rig, e)
+			if err == nil {
+				r.mu.Lock()
+				r.outcome.Faults[e.Fault]++
+				r.mu.Unlock()
+				at(e.At + e.For)
+			}
+			if heal != nil {
+				err = errors.Join(err, heal(context.WithoutCancel(ctx)))
+			}
+			if err != nil {
+				cancel(fmt.Errorf("%s at %s: %w", e.Fault, e.Target, err))
+			}
+		})
+	}
+	wg.Go(func() { at(r.Schedule.Length) })
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// allOnline waits until every node is.
+func (r *Round) allOnline(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return until(ctx, "all nodes are online", func() error {
+		if f := r.crowd.Figures(); f.Online < f.Started {
+			return fmt.Errorf("%d of %d of the crowd are", f.Online, f.Started)
+		}
+		for _, edge := range []string{tierEdge1, tierEdge2} {
+			if err := r.rig.online(ctx, edge); err != nil {
+				return fmt.Errorf("%s: %w", edge, err)
+			}
+		}
+		return nil
+	})
+}
+
+// settle waits until nothing is on its way any more.
+func (r *Round) settle(ctx context.Context) error {
+	for _, tier := range agents() {
+		if p := r.rig.process(tier); !p.Running() {
+			if err := p.Start(ctx); err != nil { // it died by itself, which is told elsewhere; the rest is to be judged all the same
+				return err
+			}
+		}
+	}
+	if err := r.allOnline(ctx, startWithin); err != nil {
+		return fmt.Errorf("after the faults: %w", err)
+	}
+	for _, t := range r.rig.ticks {
+		t.hush(true)
+	}
+	if err := r.crowd.Drain(ctx, drainWithin); err != nil {
+		return fmt.Errorf("after the faults: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	for _, edge := range []string{tierEdge1, tierEdge2} {
+		err := until(ctx, edge+" has no backlog and no open command", func() error {
+			st, err := r.rig.status(ctx, edge)
+			if err != nil {
+				return err
+			}
+			if st.Backlog.Batches > 1 || st.Backlog.Events > 0 || len(st.Commands) > 0 {
+				return fmt.Errorf("it has %d batches, %d events, commands %v", st.Backlog.Batches, st.Backlog.Events, st.Commands)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("after the faults: %w", err)
+		}
+	}
+	return nil
+}
+
+// account compares everything, through all views.
+func (r *Round) account(ctx context.Context) error {
+	r.outcome.After = r.rig.gauges(ctx)
+	for _, edge := range []string{tierEdge1, tierEdge2} {
+		if err := r.accountEdge(ctx, edge); err != nil {
+			return err
+		}
+	}
+	orders := r.load.made()
+	if err := r.awaitEnds(ctx, orders); err != nil {
+		return err
+	}
+	truth := r.crowd.Truth()
+	pings, err := r.rig.pings(ctx, orders)
+	if err != nil {
+		return err
+	}
+	maps.Copy(truth.Commands, pings)
+	truth.Orders = append(truth.Orders, orders...)
+	for _, edge := range []string{tierEdge1, tierEdge2} {
+		began, err := r.journalLost(ctx, edge)
+		if err != nil {
+			return err
+		}
+		if err := r.rig.process(edge).Stop(ctx); err != nil {
+			return err
+		}
+		commands, err := r.rig.edgeCommands(edge, orders)
+		if err != nil {
+			return err
+		}
+		if began {
+			if err := r.rig.believe(ctx, edge, orders, commands); err != nil {
+				return err
+			}
+		}
+		maps.Copy(truth.Commands, commands)
+		if err := r.rig.process(edge).Start(ctx); err != nil {
+			return err
+		}
+	}
+	if truth.Lost, err = r.lost(ctx); err != nil {
+		return err
+	}
+	if len(r.rig.cfg.Clocks) > 0 { // what is dated by a clock that was wrong is to be found too
+		truth.To = truth.To.Add(clockSlack)
+	}
+	report, err := account.Make(ctx, truth, r.player.Views...)
+	if err != nil {
+		return err
+	}
+	r.outcome.Account = report
+	for _, v := range report.Violations {
+		r.blame("%s %s: %s", v.Check, v.Object, v.Detail)
+	}
+	wrong, err := r.load.wrongLabels(ctx)
+	for _, w := range wrong {
+		r.blame("%s", w)
+	}
+	return err
+}
+
+// end judges the processes, when the crowd is gone.
+func (r *Round) end(context.Context) error {
+	for _, tier := range agents() {
+		p := r.rig.process(tier)
+		for _, d := range p.Deaths() {
+			r.blame("%s", d)
+		}
+		for _, c := range p.complaints() {
+			r.blame("%s", c)
+		}
+		r.outcome.Notes = append(r.outcome.Notes, p.refusals()...)
+	}
+	for _, b := range r.rig.blames {
+		r.blame("%s", b)
+	}
+	for tier, before := range r.outcome.Before {
+		after := r.outcome.After[tier]
+		if after.Goroutines > before.Goroutines*1.25+25 {
+			r.blame("%s has %.0f goroutines, before the faults %.0f", tier, after.Goroutines, before.Goroutines)
+		}
+		if after.RSSBytes > before.RSSBytes*3/2+48<<20 {
+			r.blame("%s has %d MiB resident, before the faults %d", tier, after.RSSBytes>>20, before.RSSBytes>>20)
+		}
+	}
+	return nil
+}
+
+// logs is where the directory of the run is, for those who look into it.
+func (r *Rig) logs() string { return filepath.Clean(r.cfg.Dir) }

@@ -292,20 +292,3 @@ func labelMap(list []string) (map[string]string, error) {
 	}
 	return out, nil
 }
-
-// status tells everything that `skerry-edge status` shows.
-func (a *Agent) status() Status {
-	now, quality := a.clock.Read()
-	if !a.built.Load() {
-		return Status{Node: a.cfg.Node, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
-			TimeQuality: quality, Trouble: a.keeper.Trouble(), Config: "applied", Link: LinkStatus{LastError: "not enrolled yet"}}
-	}
-	id := a.keeper.Current()
-	st := Status{Trouble: a.keeper.Trouble(), Node: id.Node, Cluster: id.Cluster, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
-		TimeQuality: quality, Enrolled: id.Enrolled(), Certificate: id.Describe(), Epoch: a.epoch.Load(), Backlog: a.outbox.Backlog(),
-		FlashBytes: a.outbox.Stats().FlashBytes, Commands: a.engine.Open(), Probes: a.probes.Status(), Config: a.settings.state()}
-	l := a.line.status()
-	st.Link = LinkStatus{Connected: l.Connected, Server: l.Server, Since: api.At(l.Since), Attempts: l.Attempts, Reconnects: l.Reconnects,
-		BytesIn: l.BytesIn, BytesOut: l.BytesOut, LastError: l.LastError, NextTry: api.At(l.NextTry)}
-	return st
-}

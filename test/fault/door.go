@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/test/skew"
 )
 
@@ -71,7 +72,8 @@ func (d *Door) flags() *flags {
 	v.Uint64Var(&f.job.Seed, "seed", 1, "of the schedule")
 	v.StringVar(&f.seeds, "seeds", "", "several, as 1..200")
 	v.IntVar(&f.parallel, "parallel", 1, "seeds at once, each with a site of its own")
-	v.DurationVar(&f.job.Length, "for", 3*time.Minute, "length of a schedule")
+	f.job.Length = 3 * time.Minute
+	v.Var((*configs.Duration)(&f.job.Length), "for", "length of a schedule")
 	v.Float64Var(&f.job.Speed, "speed", 6, "by which it is compressed: 3m pass in 30s")
 	v.StringVar(&f.profile, "profile", "all", "which faults: all, or one of the groups")
 	v.StringSliceVar(&f.faults, "faults", nil, "which faults, by name")

@@ -75,7 +75,11 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 	t.add("At connect", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, agent.Size(float64(b.Backlog.Bytes))))
 	d := b.Backlog.Dropped
 	t.add("Dropped", fmt.Sprintf("%d samples in %d batches, %d down-sampled, %d events, %d alarms", d.Samples, d.Batches, d.Downsampled, d.Events, d.Alarms))
-	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, b.Desired.Generation))
+	has := b.Desired.Generation // when it connected
+	if n.Reported != nil {
+		has = max(has, n.Reported.Generation)
+	}
+	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, has))
 	if n.Reported != nil && n.Reported.Config.State != "" {
 		t.add("Config", strings.TrimSuffix(n.Reported.Config.State+"; "+n.Reported.Config.Reason, "; "))
 	}

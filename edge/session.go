@@ -40,7 +40,7 @@ func (a *Agent) newLink(cfg configs.Edge) (*mqtt.Link, error) {
 	}
 	return mqtt.NewLink(mqtt.LinkConfig{
 		Servers: servers, ClientID: id.Node, TLS: a.brokerTLS,
-		KeepAlive: cfg.MQTT.KeepAlive, BackoffMax: cfg.MQTT.BackoffMax, StableAfter: cfg.MQTT.StableAfter,
+		Keep: 3, KeepAlive: cfg.MQTT.KeepAlive, BackoffMax: cfg.MQTT.BackoffMax, StableAfter: cfg.MQTT.StableAfter,
 		Subscriptions: subs, Begin: a.begin, Announce: a.announce, Goodbye: a.goodbye, OnUp: a.onUp, OnDown: a.onDown, Log: a.log,
 	})
 }

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,16 +95,11 @@ func (s *Session) hello(will Outbound) error {
 	return nil
 }
 
-// write sends a packet with one write, so that it is one TLS record. Safe for concurrent use.
+// write sends a packet, which package packets does with one write, so that it is one TLS record. Safe for concurrent use.
 func (s *Session) write(p packets.ControlPacket) error {
-	var buf bytes.Buffer
-	if err := p.Write(&buf); err != nil {
-		return err
-	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	_, err := s.wire.Write(buf.Bytes())
-	return err
+	return p.Write(s.wire)
 }
 
 // read takes what the broker sends until the connection ends, which ends the session.

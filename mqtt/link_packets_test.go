@@ -146,3 +146,24 @@ func TestAnIdleLinkKeepsOneGoroutine(t *testing.T) {
 		return strings.Count(stacks, "\ncreated by sync.(*WaitGroup).Go") == 1 && strings.Contains(stacks, "mqtt.(*Session).read(")
 	})
 }
+
+// TestALinkKeepsTheGoroutinesItWasToldTo has it send, complete and handle, twice, and then stop.
+func TestALinkKeepsTheGoroutinesItWasToldTo(t *testing.T) {
+	b := startMochi(t, nil, nil)
+	x := tap(t, b, b.addr, "node", "t/#", func(c *LinkConfig) { c.Keep = 3 }).awaitUp(t)
+	kept := func() int {
+		buf := make([]byte, 1<<20)
+		return strings.Count(string(buf[:runtime.Stack(buf, true)]), "agent.(*Crew).wait(")
+	}
+	for range 2 {
+		if err := x.Publish(t.Context(), "t/x", []byte("x"), false); err != nil {
+			t.Fatal(err)
+		}
+		x.next(t)
+		until(t, "three to wait", func() bool { return kept() == 3 })
+	}
+	x.stop()
+	if n := kept(); n != 0 {
+		t.Errorf("%d wait after the stop", n)
+	}
+}

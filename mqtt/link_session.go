@@ -22,7 +22,7 @@ type Session struct {
 	over   chan struct{}   // closed when nothing is read any more
 	ctx    context.Context // its cause is why the session ended
 	cancel context.CancelCauseFunc
-	work   sync.WaitGroup
+	work   *agent.Crew
 
 	shards []shard // inbound
 	acks   acks
@@ -52,6 +52,7 @@ func newSession(ctx context.Context, l *Link) *Session {
 	s := &Session{link: l, shards: make([]shard, l.cfg.Shards), slots: make(chan struct{}, l.cfg.Window),
 		suback: make(chan []byte, 1), over: make(chan struct{}), pending: map[uint16]*Receipt{}}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.work = agent.NewCrew(l.cfg.Keep, s.ctx.Done())
 	return s
 }
 
@@ -135,9 +136,12 @@ func (q *shard) take() *delivery {
 	return d
 }
 
+// errUnasked is what becomes of a message on a topic that no subscription covers.
+var errUnasked = fmt.Errorf("no subscription matches: %w", ErrDiscard)
+
 func (s *Session) handleOne(d *delivery) bool {
 	m, log := d.packet, s.link.cfg.Log
-	err := fmt.Errorf("no subscription matches: %w", ErrDiscard)
+	err := errUnasked
 	if h := s.link.handlerOf(m.TopicName); h != nil {
 		err = h(s.ctx, Inbound{m.TopicName, m.Payload, m.Retain, m.Dup})
 	}

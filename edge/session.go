@@ -106,9 +106,13 @@ func (a *Agent) resender(ctx context.Context) error {
 	}
 }
 
-// goodbye is the last word of a clean stop.
+// goodbye is the last word of a link that ends cleanly: a stop of the agent, unless another link takes its place.
 func (a *Agent) goodbye() (mqtt.Outbound, bool) {
-	m, err := a.stateMessage(api.StateOffline, "stopped")
+	state, reason := api.StateOffline, "stopped"
+	if a.line.replacing.Load() {
+		state, reason = api.StateDraining, "connecting anew: the settings of its link were changed"
+	}
+	m, err := a.stateMessage(state, reason)
 	if err != nil {
 		a.log.Warn("goodbye not encoded", agent.KeyErr, err)
 	}

@@ -16,6 +16,9 @@ import (
 // publisher is a way out: a session's while it is announced, the line's afterwards.
 type publisher func(ctx context.Context, topic string, payload []byte, retain bool) error
 
+// inboundBytes bounds what a broker, perhaps somebody else's, can have this node hold at once: eight of the largest messages.
+const inboundBytes = 1 << 20
+
 // newLink builds the link of a configuration.
 func (a *Agent) newLink(cfg configs.Edge) (*mqtt.Link, error) {
 	id := a.keeper.Current()
@@ -40,7 +43,7 @@ func (a *Agent) newLink(cfg configs.Edge) (*mqtt.Link, error) {
 	}
 	return mqtt.NewLink(mqtt.LinkConfig{
 		Servers: servers, ClientID: id.Node, TLS: a.brokerTLS,
-		Keep: 3, KeepAlive: cfg.MQTT.KeepAlive, BackoffMax: cfg.MQTT.BackoffMax, StableAfter: cfg.MQTT.StableAfter,
+		Keep: 3, QueueBytes: inboundBytes, KeepAlive: cfg.MQTT.KeepAlive, BackoffMax: cfg.MQTT.BackoffMax, StableAfter: cfg.MQTT.StableAfter,
 		Subscriptions: subs, Begin: a.begin, Announce: a.announce, Goodbye: a.goodbye, OnUp: a.onUp, OnDown: a.onDown, Log: a.log,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -18,6 +19,7 @@ type Session struct {
 	link   *Link
 	wire   *wire
 	ping   *time.Timer
+	pings  sync.WaitGroup  // 1 while ping is set or its function runs
 	suback chan []byte     // holds one
 	over   chan struct{}   // closed when nothing is read any more
 	ctx    context.Context // its cause is why the session ended
@@ -26,6 +28,7 @@ type Session struct {
 
 	shards []shard // inbound
 	acks   acks
+	held   atomic.Int64 // bytes that wait or are handled
 
 	writing sync.Mutex // one packet after the other
 
@@ -70,7 +73,10 @@ func (s *Session) close(cause error) {
 	s.end(cause)
 	<-s.over    // nothing comes in any more
 	s.failAll() // nothing is begun any more
-	s.ping.Stop()
+	if s.ping.Stop() {
+		s.pings.Done() // else keepAlive runs, or has ended
+	}
+	s.pings.Wait()
 	s.work.Wait()
 }
 
@@ -99,18 +105,27 @@ func (s *Session) receive(m *packets.PublishPacket) {
 		s.end(fmt.Errorf("inbound queue is full with %d messages", len(q.queue)))
 		return
 	}
+	if limit, held := s.link.cfg.QueueBytes, s.held.Load(); limit > 0 && held > 0 && held+weight(m) > int64(limit) {
+		s.link.count.overflows.Add(1)
+		s.end(fmt.Errorf("inbound queue is full with %d bytes", held))
+		return
+	}
 	d := &delivery{packet: m, id: m.MessageID}
 	if limit := min(len(s.shards)*(s.link.cfg.Queue+1), maxAcks); m.Qos > 0 && !s.acks.expect(d, limit) {
 		s.link.count.overflows.Add(1)
 		s.end(fmt.Errorf("%d messages await their PUBACK behind one that is still handled", limit))
 		return
 	}
+	s.held.Add(weight(m))
 	q.queue = append(q.queue, d)
 	if !q.busy {
 		q.busy = true
 		s.work.Go(func() { s.handle(q) })
 	}
 }
+
+// weight is what a message counts for in LinkConfig.QueueBytes.
+func weight(m *packets.PublishPacket) int64 { return int64(len(m.TopicName) + len(m.Payload)) }
 
 // handle runs the handlers of one shard until it is empty or the session is over.
 func (s *Session) handle(q *shard) {
@@ -145,6 +160,7 @@ func (s *Session) handleOne(d *delivery) bool {
 	if h := s.link.handlerOf(m.TopicName); h != nil {
 		err = h(s.ctx, Inbound{m.TopicName, m.Payload, m.Retain, m.Dup})
 	}
+	s.held.Add(-weight(m))
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrDiscard):

@@ -182,7 +182,7 @@ func (a *Agent) work(ctx context.Context) error {
 	g := &agent.Group{Log: a.log}
 	a.built.Store(true)
 	a.renewed(id, a.keeper.Current()) // meanwhile: an expired certificate is renewed at once
-	g.Stage("outbox", a.outbox)
+	g.Stage("outbox", agent.RunFunc(a.keepOutbox))
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
 	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),

@@ -24,7 +24,7 @@ func TestABirthIsToldAgainOnlyForWhatLasts(t *testing.T) {
 		for len(a.birthDue) > 0 {
 			<-a.birthDue
 		}
-		if _, err := a.settings.set(t.Context(), patch); err != nil {
+		if _, err := a.settings.set(t.Context(), order(time.Minute), patch); err != nil {
 			t.Fatal(err)
 		}
 		if fingerprint(a.birth()) == before {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/mqtt"
@@ -13,6 +14,8 @@ import (
 // line keeps one link running, and replaces it when the configuration of the link changes. Safe for concurrent use.
 type line struct {
 	build func(cfg configs.Edge) (*mqtt.Link, error)
+
+	replacing atomic.Bool // the link that ends makes room for another
 
 	mu   sync.Mutex
 	link *mqtt.Link    // the current one
@@ -55,8 +58,11 @@ func (l *line) Run(ctx context.Context) error {
 		go func() { done <- link.Run(lctx) }()
 		select {
 		case <-replaced:
+			l.replacing.Store(true)
 			cancel()
-			if err := <-done; err != nil {
+			err := <-done
+			l.replacing.Store(false)
+			if err != nil {
 				return err
 			}
 		case err := <-done: // ctx ended, or the link gave up, which it never does

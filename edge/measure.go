@@ -94,9 +94,15 @@ func (a *Agent) rebatch(cfg configs.Edge) error {
 	return nil
 }
 
+// keepOutbox runs the outbox.
+func (a *Agent) keepOutbox(ctx context.Context) (err error) {
+	agent.Roomy(func() { err = a.outbox.Run(ctx) })
+	return err
+}
+
 // measureOn runs the probes; what they gathered for a batch that is not full goes into the outbox at the stop.
-func (a *Agent) measureOn(ctx context.Context) error {
-	err := a.probes.Run(ctx)
+func (a *Agent) measureOn(ctx context.Context) (err error) {
+	agent.Roomy(func() { err = a.probes.Run(ctx) })
 	a.batching.mu.Lock()
 	defer a.batching.mu.Unlock()
 	a.keepBatches(a.batching.batcher.Flush())

@@ -16,6 +16,9 @@ import (
 // publisher is a way out: a session's while it is announced, the line's afterwards.
 type publisher func(ctx context.Context, topic string, payload []byte, retain bool) error
 
+// inboundBytes bounds what a broker, perhaps somebody else's, can have this node hold at once: eight of the largest messages.
+const inboundBytes = 1 << 20
+
 // newLink builds the link of a configuration.
 func (a *Agent) newLink(cfg configs.Edge) (*mqtt.Link, error) {
 	id := a.keeper.Current()
@@ -40,7 +43,7 @@ func (a *Agent) newLink(cfg configs.Edge) (*mqtt.Link, error) {
 	}
 	return mqtt.NewLink(mqtt.LinkConfig{
 		Servers: servers, ClientID: id.Node, TLS: a.brokerTLS,
-		KeepAlive: cfg.MQTT.KeepAlive, BackoffMax: cfg.MQTT.BackoffMax, StableAfter: cfg.MQTT.StableAfter,
+		Keep: 3, QueueBytes: inboundBytes, KeepAlive: cfg.MQTT.KeepAlive, BackoffMax: cfg.MQTT.BackoffMax, StableAfter: cfg.MQTT.StableAfter,
 		Subscriptions: subs, Begin: a.begin, Announce: a.announce, Goodbye: a.goodbye, OnUp: a.onUp, OnDown: a.onDown, Log: a.log,
 	})
 }
@@ -106,9 +109,13 @@ func (a *Agent) resender(ctx context.Context) error {
 	}
 }
 
-// goodbye is the last word of a clean stop.
+// goodbye is the last word of a link that ends cleanly: a stop of the agent, unless another link takes its place.
 func (a *Agent) goodbye() (mqtt.Outbound, bool) {
-	m, err := a.stateMessage(api.StateOffline, "stopped")
+	state, reason := api.StateOffline, "stopped"
+	if a.line.replacing.Load() {
+		state, reason = api.StateDraining, "connecting anew: the settings of its link were changed"
+	}
+	m, err := a.stateMessage(state, reason)
 	if err != nil {
 		a.log.Warn("goodbye not encoded", agent.KeyErr, err)
 	}

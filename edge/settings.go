@@ -23,11 +23,12 @@ import (
 
 // settings is the configuration in force: that of the file with what was set remotely laid over it. A change is
 // validated whole, kept, and applied without a restart. A change of the link is on trial until the node has connected
-// with it: when it has not within trialWindow, or the agent was killed meanwhile and cannot connect after its start, the
+// with it: when it has not within its trialTimes, or the agent was killed meanwhile and cannot connect after its start, the
 // old settings come back by themselves.
 type settings struct {
 	agent *Agent
 	wake  chan struct{} // a desired configuration waits
+	trial trialTimes
 
 	one sync.Mutex // one change at a time
 
@@ -62,11 +63,8 @@ func (o overlays) phase() string {
 	return "applied"
 }
 
-// trialWindow is how long a change of the link may take to connect.
-const trialWindow = 90 * time.Second
-
 func newSettings(a *Agent) (*settings, error) {
-	s := &settings{agent: a, wake: make(chan struct{}, 1), cfg: a.cfg}
+	s := &settings{agent: a, wake: make(chan struct{}, 1), trial: defaultTrial(), cfg: a.cfg}
 	raw, err := a.store.Overlay()
 	if err != nil {
 		return nil, err
@@ -150,7 +148,7 @@ func (s *settings) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	if trial != nil {
 		s.one.Lock()
-		_, err := s.prove(ctx, trial)
+		_, err := s.prove(ctx, trial, s.trial.window)
 		s.one.Unlock()
 		if err != nil && ctx.Err() == nil {
 			s.agent.log.Warn("settings rolled back", agent.KeyErr, err)
@@ -200,15 +198,18 @@ func (s *settings) rouse() {
 }
 
 // set is the verb config.set.
-func (s *settings) set(ctx context.Context, patch map[string]any) (map[string]any, error) {
-	return s.apply(ctx, change{patch: patch})
+func (s *settings) set(ctx context.Context, cmd *api.Command, patch map[string]any) (map[string]any, error) {
+	left := cmd.Deadline.Time().Sub(s.agent.clock.Now())
+	left = min(left, time.Duration(cmd.Deadline-cmd.Issued)*time.Millisecond) // this node's clock may be behind
+	return s.apply(ctx, change{patch: patch, left: max(left, 1)})
 }
 
 // change is what somebody wants of the settings: a patch of what was set remotely before, or, with the generation of a
-// desired document, all that is set remotely.
+// desired document, all that is set remotely. Left is what a command has until its deadline.
 type change struct {
 	patch      map[string]any
 	generation uint64
+	left       time.Duration
 }
 
 // apply validates a change whole and puts it in force. It returns what was set.
@@ -249,6 +250,10 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 		s.outcome("applied", nil)
 		return flat, nil
 	}
+	window, err := s.trial.within(c.left)
+	if err != nil {
+		return nil, errors.Join(s.reject(err), s.note(kept))
+	}
 	if err := s.keep(overlays{Current: kept.Current, Trial: next, Generation: kept.Generation}); err != nil {
 		return nil, err
 	}
@@ -258,7 +263,7 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 	if _, err := s.agent.line.use(cfg); err != nil {
 		return nil, errors.Join(s.reject(err), s.rollBack(err))
 	}
-	return s.prove(ctx, next)
+	return s.prove(ctx, next, window)
 }
 
 // permitted refuses what cannot be set remotely, and what would have no effect.
@@ -288,53 +293,6 @@ func (s *settings) note(kept overlays) error {
 func (s *settings) reject(err error) error {
 	s.outcome("rejected", err)
 	return fmt.Errorf("%w: %s", command.ErrRejected, oneLine(err))
-}
-
-// prove waits until the node has connected with the trial, and makes it the rule, or takes it back, also when its
-// command is cancelled or out of time. Only the agent's own stop leaves it on trial: the next start goes on with it.
-func (s *settings) prove(ctx context.Context, trial map[string]any) (map[string]any, error) {
-	link, _ := s.agent.line.current()
-	wctx, cancel := context.WithTimeout(ctx, trialWindow)
-	defer cancel()
-	err := link.AwaitUp(wctx)
-	if err == nil {
-		s.mu.Lock()
-		generation := s.kept.Generation
-		s.mu.Unlock()
-		if err := s.keep(overlays{Current: trial, Generation: generation}); err != nil {
-			return nil, err
-		}
-		s.outcome("applied", nil)
-		return trial, nil
-	}
-	s.mu.Lock()
-	stopping := s.life != nil && s.life.Err() != nil
-	s.mu.Unlock()
-	if stopping {
-		return nil, errors.New("agent is stopping; the settings are still on trial")
-	}
-	cause := fmt.Errorf("node did not connect with them within %s: %s", trialWindow, link.Status().LastError)
-	return nil, errors.Join(cause, s.rollBack(cause))
-}
-
-// rollBack puts the settings from before the trial in force.
-func (s *settings) rollBack(cause error) error {
-	defer s.agent.oweReport()
-	s.mu.Lock()
-	kept := s.kept
-	s.mu.Unlock()
-	cfg, err := s.load(kept.Current)
-	if err != nil {
-		cfg = s.agent.cfg
-	}
-	err = s.keep(overlays{Current: kept.Current, Generation: kept.Generation})
-	s.outcome("rolled-back", cause)
-	err = errors.Join(err, s.putInForce(cfg))
-	if _, uerr := s.agent.line.use(cfg); uerr != nil {
-		err = errors.Join(err, uerr)
-	}
-	s.agent.event(api.ClassAlarm, "config.rolled-back", "", cause.Error())
-	return err
 }
 
 func (s *settings) keep(o overlays) error {

@@ -65,12 +65,17 @@ func built(t *testing.T, service *enrolment.Service) *Agent {
 	return a
 }
 
+// order is a command that has left until its deadline.
+func order(left time.Duration) *api.Command {
+	return &api.Command{Issued: api.At(time.Now()), Deadline: api.At(time.Now().Add(left))}
+}
+
 func outboxPatch(settings map[string]any) map[string]any { return map[string]any{"outbox": settings} }
 
 func TestTheOutboxFollowsItsSettingsWithoutARestart(t *testing.T) {
 	a := built(t, (&enrolment.Service{}).Start(t))
 	defaults := a.outbox.Limits()
-	_, err := a.settings.set(t.Context(), outboxPatch(map[string]any{"max_bytes": "1MiB", "max_age": "2d", "memory_bytes": 131072.0,
+	_, err := a.settings.set(t.Context(), order(time.Minute), outboxPatch(map[string]any{"max_bytes": "1MiB", "max_age": "2d", "memory_bytes": 131072.0,
 		"spill_after": "5m", "replay_bytes_per_second": "8KiB"}))
 	want := outbox.Limits{MaxBytes: 1 << 20, MaxAge: 48 * time.Hour, HotBytes: 128 << 10, SpillAfter: 5 * time.Minute, ReplayBytesPerSecond: 8 << 10}
 	if got := a.outbox.Limits(); err != nil || got != want {
@@ -80,7 +85,7 @@ func TestTheOutboxFollowsItsSettingsWithoutARestart(t *testing.T) {
 	if err != nil || again.effective().Outbox.MaxBytes != 1<<20 {
 		t.Errorf("kept %+v, error %v", again.effective().Outbox, err)
 	}
-	if _, err := a.settings.set(t.Context(), outboxPatch(map[string]any{"max_bytes": nil})); err != nil {
+	if _, err := a.settings.set(t.Context(), order(time.Minute), outboxPatch(map[string]any{"max_bytes": nil})); err != nil {
 		t.Error(err)
 	}
 	want.MaxBytes = defaults.MaxBytes
@@ -91,7 +96,7 @@ func TestTheOutboxFollowsItsSettingsWithoutARestart(t *testing.T) {
 
 func TestASettingThatCannotBeIsRefusedWithItsReasonAndNothingChanges(t *testing.T) {
 	a := built(t, (&enrolment.Service{}).Start(t))
-	if _, err := a.settings.set(t.Context(), map[string]any{"autonomy": "3d"}); err != nil {
+	if _, err := a.settings.set(t.Context(), order(time.Minute), map[string]any{"autonomy": "3d"}); err != nil {
 		t.Fatal(err)
 	}
 	before, inForce := a.outbox.Limits(), a.settings.report()
@@ -122,7 +127,7 @@ func TestASettingThatCannotBeIsRefusedWithItsReasonAndNothingChanges(t *testing.
 		{"log.format", "json", "agent.restart"},
 	} {
 		patch := map[string]any{"outbox.spill_after": "2m", c.key: c.value} // a good one beside it is not applied either
-		if _, err := a.settings.set(t.Context(), patch); !errors.Is(err, command.ErrRejected) || !strings.Contains(err.Error(), c.says) {
+		if _, err := a.settings.set(t.Context(), order(time.Minute), patch); !errors.Is(err, command.ErrRejected) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s=%v: error %v; wanted a rejection that says %q", c.key, c.value, err, c.says)
 		}
 		if st := a.settings.report(); st.State != "applied" || st.Hash != inForce.Hash || st.Last != "rejected" || !strings.Contains(st.Reason, c.says) {
@@ -141,7 +146,7 @@ func TestALinkThatFailsTakesTheWholeChangeBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		_, err := a.settings.set(ctx, map[string]any{"outbox.max_bytes": "1MiB", "mqtt.servers": []any{"mqtts://127.0.0.1:1"}})
+		_, err := a.settings.set(ctx, order(time.Minute), map[string]any{"outbox.max_bytes": "1MiB", "mqtt.servers": []any{"mqtts://127.0.0.1:1"}})
 		done <- err
 	}()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -159,6 +164,69 @@ func TestALinkThatFailsTakesTheWholeChangeBack(t *testing.T) {
 	}
 	if got := a.outbox.Limits(); got != before || a.settings.report().Last != "rolled-back" || a.settings.report().State != "applied" {
 		t.Errorf("in force %+v, %s; wanted %+v, rolled back", got, a.settings.state(), before)
+	}
+}
+
+func TestALinkThatFailsIsTakenBackBeforeItsCommandIsOutOfTime(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	a.settings.trial = trialTimes{window: time.Minute, least: 100 * time.Millisecond, reserve: 5 * time.Second}
+	patch := map[string]any{"mqtt.servers": []any{"mqtts://127.0.0.1:1"}}
+	start, cmd := time.Now(), order(5500*time.Millisecond)
+	_, err := a.settings.set(t.Context(), cmd, patch)
+	if err == nil || errors.Is(err, command.ErrRejected) || !strings.HasPrefix(err.Error(), "rolled back: node did not connect with them within ") {
+		t.Errorf("error %v; wanted a failure that says it was rolled back", err)
+	}
+	if left := time.Until(cmd.Deadline.Time()); left < time.Second {
+		t.Errorf("told %s before the deadline, after %s; wanted time for the way back", left, time.Since(start))
+	}
+	if st := a.settings.report(); st.Last != "rolled-back" || st.State != "applied" {
+		t.Errorf("reported %+v", st)
+	}
+}
+
+func TestAChangeOfTheLinkWithoutTimeForItsTrialIsRefusedAndNotBegun(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	link, _ := a.line.current()
+	patch := map[string]any{"mqtt.servers": []any{"mqtts://127.0.0.1:1"}}
+	behind := order(time.Hour) // as a clock that is an hour behind has it
+	behind.Issued = api.At(behind.Deadline.Time().Add(-10 * time.Second))
+	for _, cmd := range []*api.Command{order(20 * time.Second), order(-time.Second), behind} {
+		_, err := a.settings.set(t.Context(), cmd, patch)
+		if !errors.Is(err, command.ErrRejected) || !strings.Contains(err.Error(), "wanted a deadline of 25s at least, better 1m40s") {
+			t.Errorf("error %v; wanted a rejection that says what deadline is", err)
+		}
+	}
+	if now, _ := a.line.current(); now != link || a.settings.report().State != "applied" {
+		t.Errorf("%+v; wanted nothing begun", a.settings.report())
+	}
+	if _, err := a.settings.set(t.Context(), order(time.Second), outboxPatch(map[string]any{"max_bytes": "1MiB"})); err != nil {
+		t.Errorf("a change beside the link: %v", err)
+	}
+	for left, want := range map[time.Duration]time.Duration{0: 90 * time.Second, 25 * time.Second: 15 * time.Second, time.Minute: 50 * time.Second,
+		time.Hour: 90 * time.Second} {
+		if got, err := a.settings.trial.within(left); err != nil || got != want {
+			t.Errorf("%s left: %s, %v; wanted %s", left, got, err, want)
+		}
+	}
+}
+
+// TestALinkThatIsReplacedDoesNotSayThatTheNodeStopped asks for the last word while the line exchanges links.
+func TestALinkThatIsReplacedDoesNotSayThatTheNodeStopped(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	for _, c := range []struct {
+		replacing bool
+		state     api.NodeState
+		reason    string
+	}{{true, api.StateDraining, "connecting anew"}, {false, api.StateOffline, "stopped"}} {
+		a.line.replacing.Store(c.replacing)
+		m, ok := a.goodbye()
+		var st api.State
+		if err := a.codec.Decode(mqtt.KindState, m.Payload, &st); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		if st.State != c.state || !strings.HasPrefix(st.Reason, c.reason) {
+			t.Errorf("replaced %t: %+v; wanted %s", c.replacing, st, c.state)
+		}
 	}
 }
 
@@ -183,7 +251,7 @@ func TestTheLinkFollowsTheBrokersThatARenewalNames(t *testing.T) {
 	if second == first {
 		t.Error("the same link again")
 	}
-	if _, err := a.settings.set(t.Context(), outboxPatch(map[string]any{"max_bytes": "1MiB"})); err != nil {
+	if _, err := a.settings.set(t.Context(), order(time.Minute), outboxPatch(map[string]any{"max_bytes": "1MiB"})); err != nil {
 		t.Fatal(err)
 	}
 	a.settings.mu.Lock()

@@ -1,9 +1,13 @@
 package edge
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // smapsOfPIE is what a kernel says of a position-independent skerry-edge: the loader has relocated in the second mapping
@@ -33,15 +37,42 @@ Anonymous:             0 kB
 
 func TestOnlyPagesThatNobodyWroteAreGivenBack(t *testing.T) {
 	got, err := untouched(strings.NewReader(smapsOfPIE), "/usr/bin/skerry-edge")
-	if want := []string{"555555554000-555555a00000", "555555e00000-555556200000"}; err != nil || !slices.Equal(got, want) {
+	if want := []mapping{{"555555554000-555555a00000", true}, {"555555e00000-555556200000", false}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; wanted %v", got, err, want)
 	}
 }
 
-func TestCodeComesBackAfterItWasGivenBack(t *testing.T) {
+func TestTheProgramComesBackAfterItWasGivenBack(t *testing.T) {
+	own, err := ownProgram()
+	if err != nil || len(own.code) == 0 || len(own.tables) == 0 {
+		t.Fatalf("%d mappings of code, %d of tables, %v; wanted some of both", len(own.code), len(own.tables), err)
+	}
+	before := residentKiB(t, own.tables)
 	for range 3 {
-		if err := dropCode(); err != nil {
+		if err := errors.Join(forget(own.code), forget(own.tables)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if after := residentKiB(t, own.tables); after >= before {
+		t.Errorf("%d KiB of tables are mapped after they were given back, %d before", after, before)
+	}
+}
+
+// residentKiB tells what smaps says of mappings.
+func residentKiB(t *testing.T, mappings [][]byte) (sum int) {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mappings {
+		_, entry, ok := strings.Cut("\n"+string(raw), fmt.Sprintf("\n%08x-", uintptr(unsafe.Pointer(&m[0]))))
+		_, rss, _ := strings.Cut(entry, "\nRss:")
+		var n int
+		if _, err := fmt.Sscan(rss, &n); err != nil || !ok {
+			t.Fatalf("no mapping at %p in smaps: %v", m, err)
+		}
+		sum += n
+	}
+	return sum
 }

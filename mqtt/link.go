@@ -63,7 +63,8 @@ type LinkConfig struct {
 	// them out.
 	TLS func(host string) (*tls.Config, error)
 
-	KeepAlive      time.Duration // 0: 60 s; whole seconds; silence of 1.5 times this is a lost link
+	KeepAlive      time.Duration // 0: 60 s; whole seconds; a side that was silent this long gives a sign of life
+	Patience       time.Duration // 0: 1.5 times KeepAlive, at least 10 s more than it; silence of this is a lost link
 	ConnectTimeout time.Duration // 0: 30 s; from dialling to CONNACK, and once more to SUBACK
 	AckTimeout     time.Duration // 0: 60 s; a PUBACK later than this drops the link
 	StableAfter    time.Duration // 0: 60 s; only a link that held this long resets the backoff
@@ -86,10 +87,16 @@ type LinkConfig struct {
 	// OnDown is called from Run's goroutine when a session that was up is over, with nil after a clean stop. Optional.
 	OnDown func(error)
 
-	Queue  int                       // 0: 256; messages waiting per shard; one more drops the connection, counted
-	Window int                       // 0: 64; publishes awaiting their PUBACK; one more waits
-	Shards int                       // 0: 1; handlers running at once; order is kept within a shard
-	Shard  func(topic string) uint32 // which shard; required when Shards is above 1
+	Queue int // 0: 256; messages waiting per shard; one more drops the connection, counted
+	// QueueBytes bounds the topics and payloads that wait or are handled, over all shards, in the same way; one message alone
+	// always passes. 0: by Queue alone.
+	QueueBytes int
+	Window     int                       // 0: 64; publishes awaiting their PUBACK; one more waits
+	Shards     int                       // 0: 1; handlers running at once; order is kept within a shard
+	Shard      func(topic string) uint32 // which shard; required when Shards is above 1
+	// Keep is how many goroutines stay when there is nothing to send, to complete or to handle. 0: none, so that thousands of
+	// idle links are cheap. A process of one link has less memory mapped with 3 (agent.Crew says why).
+	Keep int
 
 	Log *slog.Logger // nil: discarded
 	// Dial replaces the TCP dialler. nil: net.Dialer.
@@ -131,12 +138,15 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	if cfg.KeepAlive < 0 || cfg.KeepAlive%time.Second != 0 || cfg.KeepAlive > 65535*time.Second {
 		errs = append(errs, fmt.Errorf("keepalive %s: wanted whole seconds up to 65535", cfg.KeepAlive))
 	}
+	if cfg.Patience != 0 && cfg.Patience <= cfg.KeepAlive {
+		errs = append(errs, fmt.Errorf("patience %s: wanted more than the keepalive, %s", cfg.Patience, cfg.KeepAlive))
+	}
 	if cfg.Shards > 1 && cfg.Shard == nil {
 		errs = append(errs, fmt.Errorf("%d shards without a shard function", cfg.Shards))
 	}
-	if cfg.Queue < 0 || cfg.Window < 0 || cfg.Shards < 0 || cfg.Window > 1<<15 {
-		errs = append(errs, fmt.Errorf("queue %d, window %d, shards %d: wanted none below 0, and a window up to %d",
-			cfg.Queue, cfg.Window, cfg.Shards, 1<<15))
+	if cfg.Queue < 0 || cfg.QueueBytes < 0 || cfg.Window < 0 || cfg.Shards < 0 || cfg.Keep < 0 || cfg.Window > 1<<15 {
+		errs = append(errs, fmt.Errorf("queue %d of %d bytes, window %d, shards %d, keep %d: wanted none below 0, and a window up to %d",
+			cfg.Queue, cfg.QueueBytes, cfg.Window, cfg.Shards, cfg.Keep, 1<<15))
 	}
 	for i, s := range cfg.Subscriptions {
 		if s.Filter == "" || s.Handler == nil {
@@ -164,6 +174,7 @@ func (l *Link) defaults() {
 		}
 	}
 	orDuration(&c.KeepAlive, 60*time.Second)
+	orDuration(&c.Patience, max(c.KeepAlive+c.KeepAlive/2, c.KeepAlive+10*time.Second)) // a modem that sleeps takes seconds to answer
 	orDuration(&c.ConnectTimeout, 30*time.Second)
 	orDuration(&c.AckTimeout, 60*time.Second)
 	orDuration(&c.StableAfter, 60*time.Second)

@@ -301,7 +301,7 @@ func tap(t *testing.T, b *brokerEnd, addr, id, filter string, change func(*LinkC
 	t.Helper()
 	x := &tapped{in: make(chan Inbound, 4096), downs: make(chan error, 64)}
 	cfg := LinkConfig{
-		Servers: []string{b.url(addr)}, ClientID: id, TLS: b.tls, KeepAlive: 5 * time.Second,
+		Servers: []string{b.url(addr)}, ClientID: id, TLS: b.tls, KeepAlive: 5 * time.Second, Patience: 7500 * time.Millisecond,
 		BackoffMin: 5 * time.Millisecond, BackoffMax: 50 * time.Millisecond,
 		OnDown: func(err error) { x.downs <- err },
 		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -43,6 +43,7 @@ func linkConformance(t *testing.T, startBroker func(t *testing.T) *brokerEnd) {
 		{"handler error costs the connection", conformRefuse},
 		{"discarded message does not", conformDiscard},
 		{"full queue costs the connection", conformOverflow},
+		{"full queue by bytes does too", conformOverflowBytes},
 		{"window bounds what is in flight, a cut fails it", conformWindow},
 		{"tells each outcome once, before its stop ends", conformThen},
 		{"sets TCP_NODELAY", conformNoDelay},
@@ -183,12 +184,12 @@ func conformGoodbye(t *testing.T, b *brokerEnd) {
 
 func conformHalfOpen(t *testing.T, b *brokerEnd) {
 	p := startProxy(t, b.addr)
-	link := tap(t, b, p.addr, "node", "", func(c *LinkConfig) { c.KeepAlive = 2 * time.Second }).awaitUp(t)
+	link := tap(t, b, p.addr, "node", "", func(c *LinkConfig) { c.KeepAlive, c.Patience = 2*time.Second, 3*time.Second }).awaitUp(t)
 	p.stall()
 	start := time.Now()
 	err := receive(t, link.downs, "the loss")
 	if took := time.Since(start); took > 3*time.Second+500*time.Millisecond || !strings.Contains(err.Error(), "nothing passed for 3s") {
-		t.Errorf("noticed after %s: %v; wanted 1.5 keepalives of 2 s", took, err)
+		t.Errorf("noticed after %s: %v; wanted its patience of 3 s", took, err)
 	}
 	p.resume()
 	link.awaitUp(t)
@@ -281,6 +282,41 @@ func conformOverflow(t *testing.T, b *brokerEnd) {
 	}
 	link.awaitUp(t)
 	if st := link.Status(); st.Overflows != 1 || st.Refused != 0 {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func conformOverflowBytes(t *testing.T, b *brokerEnd) {
+	handle := make(chan struct{})
+	link := tap(t, b, b.addr, "node", "", func(c *LinkConfig) {
+		c.QueueBytes = 100 << 10
+		c.Subscriptions = []Subscription{{"t/#", func(ctx context.Context, _ Inbound) error {
+			select {
+			case handle <- struct{}{}:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}}
+	}).awaitUp(t)
+	watch := tap(t, b, b.addr, "watch", "", nil).awaitUp(t)
+	say := func(bytes int) {
+		t.Helper()
+		if err := watch.Publish(t.Context(), "t/x", make([]byte, bytes), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 { // more in all than it holds at once; and each alone is more
+		say(120 << 10)
+		receive(t, handle, "a handler")
+	}
+	for range 3 {
+		say(40 << 10)
+	}
+	if err := receive(t, link.downs, "the drop"); err == nil || !strings.Contains(err.Error(), "queue is full with 81926 bytes") {
+		t.Errorf("dropped because of %v", err)
+	}
+	if st := link.Status(); st.Overflows != 1 {
 		t.Errorf("status %+v", st)
 	}
 }

@@ -19,8 +19,8 @@ const maxPacket = 256 << 10
 // readBuffer holds the small pieces of a packet's header, and most packets of ours whole; what is longer is read past it.
 const readBuffer = 512
 
-// wire is the connection below the packets. It sees to its health: every write has a deadline, silence is an end, no packet is longer than maxPacket, and once dropped every call
-// returns the reason.
+// wire is the connection below the packets. It sees to its health: every write has a deadline, silence is an end, no
+// packet is longer than maxPacket, and once dropped every call returns the reason.
 type wire struct {
 	net.Conn                // TLS or plain
 	raw       net.Conn      // the socket below
@@ -73,7 +73,7 @@ func (l *Link) dial(ctx context.Context, srv server) (*wire, error) {
 		conn = secure
 	}
 	return &wire{
-		Conn: conn, raw: raw, born: time.Now(), in: bufio.NewReaderSize(conn, readBuffer), idle: silence(l.cfg.KeepAlive),
+		Conn: conn, raw: raw, born: time.Now(), in: bufio.NewReaderSize(conn, readBuffer), idle: l.cfg.Patience,
 		guard: guard{subscriptions: len(l.cfg.Subscriptions)},
 	}, nil
 }
@@ -95,16 +95,6 @@ func (l *Link) handshake(ctx context.Context, srv server, conn net.Conn) (net.Co
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
 	return secure, nil
-}
-
-// silence is how long a broker may say nothing. It is asked after one keepalive, so 1.5 of short ones is stretched to leave
-// an answer 10 s.
-func silence(keepAlive time.Duration) time.Duration {
-	longest := keepAlive + keepAlive/2
-	if keepAlive > 10*time.Second {
-		longest = max(longest, keepAlive+10*time.Second)
-	}
-	return longest
 }
 
 // Read reads, waiting at most idle once connected.

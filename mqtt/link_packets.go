@@ -1,17 +1,21 @@
 package mqtt
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // joinWithin bounds the wait for the broker's end of the connection after DISCONNECT.
 const joinWithin = 500 * time.Millisecond
+
+// subscribeID is the packet id of the one SUBSCRIBE of a session. Publishes may use it too once that is acknowledged.
+const subscribeID = 1
 
 // RefusedError is a CONNACK that refuses the connection [MQTT-3.2.2-4].
 type RefusedError struct{ Code byte }
@@ -57,6 +61,7 @@ func (l *Link) open(ctx context.Context, srv server) (*Session, error) {
 		return nil, err
 	}
 	s.mu.Lock()
+	s.pings.Add(1) // keepAlive takes it back, or close when it stops the timer
 	s.ping = time.AfterFunc(l.cfg.KeepAlive, s.keepAlive)
 	s.mu.Unlock()
 	s.work.Go(s.read)
@@ -89,6 +94,9 @@ func (s *Session) hello(will Outbound) error {
 	if ack.ReturnCode != packets.Accepted {
 		return &RefusedError{Code: ack.ReturnCode}
 	}
+	if ack.SessionPresent { // [MQTT-3.2.2-1]
+		return errors.New("broker kept a session although a clean one was asked for")
+	}
 	s.wire.connected.Store(true)
 	if err := s.wire.SetDeadline(time.Time{}); err != nil {
 		return s.wire.why(err)
@@ -96,16 +104,11 @@ func (s *Session) hello(will Outbound) error {
 	return nil
 }
 
-// write sends a packet with one write, so that it is one TLS record. Safe for concurrent use.
+// write sends a packet, which package packets does with one write, so that it is one TLS record. Safe for concurrent use.
 func (s *Session) write(p packets.ControlPacket) error {
-	var buf bytes.Buffer
-	if err := p.Write(&buf); err != nil {
-		return err
-	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	_, err := s.wire.Write(buf.Bytes())
-	return err
+	return p.Write(s.wire)
 }
 
 // read takes what the broker sends until the connection ends, which ends the session.
@@ -126,13 +129,16 @@ func (s *Session) read() {
 func (s *Session) take(p packets.ControlPacket) error {
 	switch p := p.(type) {
 	case *packets.PublishPacket:
-		if p.Qos > QoS {
-			return fmt.Errorf("broker sent %s with QoS %d; at most %d was asked for", p.TopicName, p.Qos, QoS)
+		if err := checkPublish(p); err != nil {
+			return err
 		}
 		s.receive(p)
 	case *packets.PubackPacket:
 		s.acked(p.MessageID)
 	case *packets.SubackPacket:
+		if p.MessageID != subscribeID { // [MQTT-3.8.4-2]
+			return fmt.Errorf("broker sent a SUBACK of packet id %d; wanted %d", p.MessageID, subscribeID)
+		}
 		select {
 		case s.suback <- p.ReturnCodes:
 		default:
@@ -141,6 +147,23 @@ func (s *Session) take(p packets.ControlPacket) error {
 	case *packets.PingrespPacket: // that it came is all that it says
 	default:
 		return fmt.Errorf("broker sent %T", p)
+	}
+	return nil
+}
+
+// checkPublish refuses what no broker may send: it is not understood, and what follows may be worse.
+func checkPublish(p *packets.PublishPacket) error {
+	switch {
+	case p.Qos > QoS:
+		return fmt.Errorf("broker sent %.80q with QoS %d; at most %d was asked for", p.TopicName, p.Qos, QoS)
+	case p.Qos > 0 && p.MessageID == 0: // [MQTT-2.3.1-1]
+		return fmt.Errorf("broker sent %.80q with packet id 0", p.TopicName)
+	case p.TopicName == "": // [MQTT-4.7.3-1]
+		return errors.New("broker sent a message without a topic")
+	case !utf8.ValidString(p.TopicName): // [MQTT-1.5.3-1]
+		return fmt.Errorf("broker sent topic %.80q; wanted UTF-8", p.TopicName)
+	case strings.ContainsAny(p.TopicName, "+#\x00"): // [MQTT-3.3.2-2], [MQTT-4.7.3-2]
+		return fmt.Errorf("broker sent topic %.80q; wanted a name without wildcards and NUL", p.TopicName)
 	}
 	return nil
 }
@@ -158,14 +181,16 @@ func (s *Session) keepAlive() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.ping.Reset(left)
+	if s.closed {
+		s.pings.Done()
+		return
 	}
+	s.ping.Reset(left)
 }
 
 // subscribe sends one SUBSCRIBE with all filters and waits for the SUBACK.
 func (s *Session) subscribe(ctx context.Context, within time.Duration) error {
-	p := &packets.SubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Subscribe, Qos: 1}, MessageID: 1} // [MQTT-3.8.1-1]
+	p := &packets.SubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Subscribe, Qos: 1}, MessageID: subscribeID} // [MQTT-3.8.1-1]
 	for _, sub := range s.link.cfg.Subscriptions {
 		p.Topics, p.Qoss = append(p.Topics, sub.Filter), append(p.Qoss, QoS)
 	}

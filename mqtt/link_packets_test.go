@@ -76,6 +76,13 @@ func TestLinkAsksForASignOfLifeOnceAKeepalive(t *testing.T) {
 
 func TestLinkDropsABrokerThatSaysNonsense(t *testing.T) {
 	for what, c := range map[string]struct{ packet, want string }{
+		"packet id 0":         {"\x32\x05\x00\x01t\x00\x00", `"t" with packet id 0`},
+		"no topic":            {"\x30\x02\x00\x00", "without a topic"},
+		"wildcard +":          {"\x30\x05\x00\x03t/+", "without wildcards"},
+		"wildcard #":          {"\x32\x07\x00\x03t/#\x00\x01", "without wildcards"},
+		"NUL":                 {"\x30\x05\x00\x03t/\x00", "without wildcards and NUL"},
+		"not UTF-8":           {"\x30\x05\x00\x03t/\xff", "wanted UTF-8"},
+		"a SUBACK of another": {"\x90\x02\x00\x02", "SUBACK of packet id 2; wanted 1"},
 		"QoS 2":               {"\x34\x06\x00\x01t\x00\x01x", "QoS 2; at most 1"},
 		"a SUBACK for nobody": {"\x90\x02\x00\x01\x90\x02\x00\x01", "SUBACK that nobody waits for"},
 		"a packet of clients": {"\xc0\x00", "PingreqPacket"},
@@ -145,4 +152,63 @@ func TestAnIdleLinkKeepsOneGoroutine(t *testing.T) {
 		stacks := string(buf[:runtime.Stack(buf, true)])
 		return strings.Count(stacks, "\ncreated by sync.(*WaitGroup).Go") == 1 && strings.Contains(stacks, "mqtt.(*Session).read(")
 	})
+}
+
+// TestALinkKeepsTheGoroutinesItWasToldTo has it send, complete and handle, twice, and then stop.
+func TestALinkKeepsTheGoroutinesItWasToldTo(t *testing.T) {
+	b := startMochi(t, nil, nil)
+	x := tap(t, b, b.addr, "node", "t/#", func(c *LinkConfig) { c.Keep = 3 }).awaitUp(t)
+	kept := func() int {
+		buf := make([]byte, 1<<20)
+		return strings.Count(string(buf[:runtime.Stack(buf, true)]), "agent.(*Crew).wait(")
+	}
+	for range 2 {
+		if err := x.Publish(t.Context(), "t/x", []byte("x"), false); err != nil {
+			t.Fatal(err)
+		}
+		x.next(t)
+		until(t, "one to wait, or up to three", func() bool { n := kept(); return n >= 1 && n <= 3 })
+	}
+	x.stop()
+	if n := kept(); n != 0 {
+		t.Errorf("%d wait after the stop", n)
+	}
+}
+
+// TestLinkTakesNoSubackButItsOwn has the broker grant a subscription that nobody asked for, and more than was asked for.
+func TestLinkTakesNoSubackButItsOwn(t *testing.T) {
+	for answer, want := range map[string]string{"\x90\x03\x00\x07\x01": "SUBACK of packet id 7; wanted 1",
+		"\x90\x04\x00\x01\x01\x01": "SUBACK of 4 bytes; wanted 3"} {
+		x := tap(t, &brokerEnd{scheme: "tcp"}, "broker", "node", "t/#", func(c *LinkConfig) {
+			c.BackoffMin, c.BackoffMax = time.Hour, time.Hour
+			c.Dial = scripted(func(conn net.Conn) {
+				for _, say := range []string{"\x20\x02\x00\x00", answer} {
+					if _, _, err := readPacket(conn); err != nil {
+						return
+					}
+					_, _ = conn.Write([]byte(say))
+				}
+				_, _, _ = readPacket(conn)
+			})
+		})
+		until(t, "a first failure", func() bool { return x.Status().LastError != "" })
+		if st := x.Status(); st.Connected || !strings.Contains(st.LastError, want) {
+			t.Errorf("status %+v; wanted %q [MQTT-3.8.4-2]", st, want)
+		}
+	}
+}
+
+func TestLinkRefusesASessionThatTheBrokerKept(t *testing.T) {
+	x := tap(t, &brokerEnd{scheme: "tcp"}, "broker", "node", "", func(c *LinkConfig) {
+		c.BackoffMin, c.BackoffMax = time.Hour, time.Hour
+		c.Dial = scripted(func(conn net.Conn) {
+			if _, _, err := readPacket(conn); err == nil {
+				_, _ = conn.Write([]byte{0x20, 2, 1, 0})
+			}
+		})
+	})
+	until(t, "a first failure", func() bool { return x.Status().LastError != "" })
+	if st := x.Status(); st.Connected || !strings.Contains(st.LastError, "clean one was asked for") {
+		t.Errorf("status %+v; wanted a refusal of the old session [MQTT-3.2.2-1]", st)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -18,14 +19,16 @@ type Session struct {
 	link   *Link
 	wire   *wire
 	ping   *time.Timer
+	pings  sync.WaitGroup  // 1 while ping is set or its function runs
 	suback chan []byte     // holds one
 	over   chan struct{}   // closed when nothing is read any more
 	ctx    context.Context // its cause is why the session ended
 	cancel context.CancelCauseFunc
-	work   sync.WaitGroup
+	work   *agent.Crew
 
 	shards []shard // inbound
 	acks   acks
+	held   atomic.Int64 // bytes that wait or are handled
 
 	writing sync.Mutex // one packet after the other
 
@@ -52,6 +55,7 @@ func newSession(ctx context.Context, l *Link) *Session {
 	s := &Session{link: l, shards: make([]shard, l.cfg.Shards), slots: make(chan struct{}, l.cfg.Window),
 		suback: make(chan []byte, 1), over: make(chan struct{}), pending: map[uint16]*Receipt{}}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.work = agent.NewCrew(l.cfg.Keep, s.ctx.Done())
 	return s
 }
 
@@ -69,7 +73,10 @@ func (s *Session) close(cause error) {
 	s.end(cause)
 	<-s.over    // nothing comes in any more
 	s.failAll() // nothing is begun any more
-	s.ping.Stop()
+	if s.ping.Stop() {
+		s.pings.Done() // else keepAlive runs, or has ended
+	}
+	s.pings.Wait()
 	s.work.Wait()
 }
 
@@ -98,18 +105,27 @@ func (s *Session) receive(m *packets.PublishPacket) {
 		s.end(fmt.Errorf("inbound queue is full with %d messages", len(q.queue)))
 		return
 	}
+	if limit, held := s.link.cfg.QueueBytes, s.held.Load(); limit > 0 && held > 0 && held+weight(m) > int64(limit) {
+		s.link.count.overflows.Add(1)
+		s.end(fmt.Errorf("inbound queue is full with %d bytes", held))
+		return
+	}
 	d := &delivery{packet: m, id: m.MessageID}
 	if limit := min(len(s.shards)*(s.link.cfg.Queue+1), maxAcks); m.Qos > 0 && !s.acks.expect(d, limit) {
 		s.link.count.overflows.Add(1)
 		s.end(fmt.Errorf("%d messages await their PUBACK behind one that is still handled", limit))
 		return
 	}
+	s.held.Add(weight(m))
 	q.queue = append(q.queue, d)
 	if !q.busy {
 		q.busy = true
 		s.work.Go(func() { s.handle(q) })
 	}
 }
+
+// weight is what a message counts for in LinkConfig.QueueBytes.
+func weight(m *packets.PublishPacket) int64 { return int64(len(m.TopicName) + len(m.Payload)) }
 
 // handle runs the handlers of one shard until it is empty or the session is over.
 func (s *Session) handle(q *shard) {
@@ -135,12 +151,16 @@ func (q *shard) take() *delivery {
 	return d
 }
 
+// errUnasked is what becomes of a message on a topic that no subscription covers.
+var errUnasked = fmt.Errorf("no subscription matches: %w", ErrDiscard)
+
 func (s *Session) handleOne(d *delivery) bool {
 	m, log := d.packet, s.link.cfg.Log
-	err := fmt.Errorf("no subscription matches: %w", ErrDiscard)
+	err := errUnasked
 	if h := s.link.handlerOf(m.TopicName); h != nil {
 		err = h(s.ctx, Inbound{m.TopicName, m.Payload, m.Retain, m.Dup})
 	}
+	s.held.Add(-weight(m))
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrDiscard):

@@ -16,7 +16,7 @@ func TestNewLinkReportsAllFaultsAtOnce(t *testing.T) {
 	_, err := NewLink(LinkConfig{
 		Servers:   []string{"mqtts://host", "http://host", "tcp://user:secret@host", "tcp://"},
 		Password:  "p",
-		KeepAlive: 1500 * time.Millisecond, Shards: 2, Queue: -1,
+		KeepAlive: 1500 * time.Millisecond, Patience: time.Second, Shards: 2, Queue: -1,
 		Subscriptions: []Subscription{{Filter: "a"}},
 	})
 	if err == nil {
@@ -24,7 +24,7 @@ func TestNewLinkReportsAllFaultsAtOnce(t *testing.T) {
 	}
 	for _, want := range []string{
 		`server "mqtts://host": its scheme wants a TLS configuration`, `scheme "http"; wanted mqtts`, `server "tcp://"`,
-		"client id is empty", "password without a user name", "keepalive 1.5s", "2 shards without", "queue -1", `subscriptions[0] "a"`,
+		"client id is empty", "password without a user name", "keepalive 1.5s", "patience 1s", "2 shards without", "queue -1", `subscriptions[0] "a"`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not say %q:\n%v", want, err)
@@ -192,11 +192,14 @@ func TestLinkDropsABrokerThatDoesNotAcknowledge(t *testing.T) {
 	})
 }
 
-func TestLinkNoticesAMuteBrokerWithinOneAndAHalfKeepalives(t *testing.T) {
-	for _, keepAlive := range []time.Duration{time.Second, 10 * time.Second, 20 * time.Second, 60 * time.Second, 600 * time.Second} {
+func TestLinkNoticesAMuteBroker(t *testing.T) {
+	const s = time.Second
+	for _, c := range []struct{ keepAlive, patience, want time.Duration }{ // an answer has at least 10 s
+		{s, 0, 11 * s}, {10 * s, 0, 20 * s}, {20 * s, 0, 30 * s}, {60 * s, 0, 90 * s}, {600 * s, 0, 900 * s}, {0, 0, 90 * s}, {s, 2 * s, 2 * s},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			downs := make(chan time.Time, 4)
-			l, err := NewLink(LinkConfig{Servers: []string{"tcp://broker"}, ClientID: "node", KeepAlive: keepAlive,
+			l, err := NewLink(LinkConfig{Servers: []string{"tcp://broker"}, ClientID: "node", KeepAlive: c.keepAlive, Patience: c.patience,
 				OnDown: func(error) { downs <- time.Now() },
 				Dial: scripted(func(conn net.Conn) {
 					if _, _, err := readPacket(conn); err == nil {
@@ -211,8 +214,8 @@ func TestLinkNoticesAMuteBrokerWithinOneAndAHalfKeepalives(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- l.Run(ctx) }()
 			start := time.Now()
-			if took := (<-downs).Sub(start); took != keepAlive+keepAlive/2 {
-				t.Errorf("keepalive %s: noticed after %s", keepAlive, took)
+			if took := (<-downs).Sub(start); took != c.want {
+				t.Errorf("keepalive %s: noticed after %s; wanted %s", c.keepAlive, took, c.want)
 			}
 			cancel()
 			if err := <-done; err != nil {

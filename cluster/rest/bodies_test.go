@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -22,21 +23,23 @@ func TestABadBodyIsToldFieldValueAndWhatWasWanted(t *testing.T) {
 		says       []string
 		value      any
 	}{
-		"unknown field":      {`{"nodes":["n1"],"verb":"ping","deadline":"1s","dedline":"2s"}`, kind, 422, codeRequest, []string{"body.dedline", "unexpected"}, nil},
-		"wrong type":         {`{"nodes":["n1"],"verb":7,"deadline":"1s"}`, kind, 422, codeRequest, []string{"body.verb", "string"}, float64(7)},
-		"wrong type inside":  {`{"nodes":["n1",true],"verb":"ping","deadline":"1s"}`, kind, 422, codeRequest, []string{"body.nodes[1]", "string"}, true},
-		"missing":            {`{"nodes":["n1"],"deadline":"1s"}`, kind, 422, codeRequest, []string{"verb", "required"}, nil},
-		"nothing":            {"", kind, 400, codeRequest, []string{"body"}, nil},
-		"null":               {"null", kind, 400, codeRequest, []string{"body", "object"}, nil},
-		"a list":             {"[]", kind, 400, codeRequest, []string{"body", "object"}, nil},
-		"no JSON":            {`{"nodes":`, kind, 400, codeRequest, []string{"body", "JSON"}, nil},
-		"two":                {`{} {}`, kind, 400, codeRequest, []string{"body", "JSON"}, nil},
-		"a key twice":        {`{"verb":"ping","verb":"reboot"}`, kind, 400, codeRequest, []string{"verb", "twice"}, nil},
-		"no UTF-8":           {"{\"verb\":\"\xff\"}", kind, 400, codeRequest, []string{"UTF-8"}, nil},
-		"too deep":           {`{"nodes":["n1"],"verb":"ping","deadline":"1s","args":` + deep + "}", kind, 400, codeRequest, []string{"8 levels"}, nil},
-		"too large":          {`{"verb":"` + strings.Repeat("x", maxBodyBytes) + `"}`, kind, 413, codeTooLarge, []string{"1048576"}, nil},
-		"another media type": {"verb: ping", "application/yaml", 415, codeMedia, []string{"application/json"}, nil},
-		"a form":             {"verb=ping", "application/x-www-form-urlencoded", 415, codeMedia, []string{"application/json"}, nil},
+		"unknown field":       {`{"nodes":["n1"],"verb":"ping","deadline":"1s","dedline":"2s"}`, kind, 422, codeRequest, []string{"body.dedline", "unexpected"}, nil},
+		"name in capitals":    {`{"nodes":["n1"],"Verb":"ping","deadline":"1s"}`, kind, 422, codeRequest, []string{"body.Verb", "unexpected"}, nil},
+		"a name in two cases": {`{"nodes":["n1"],"verb":"ping","VERB":"reboot","deadline":"1s"}`, kind, 422, codeRequest, []string{"body.VERB", "unexpected"}, nil},
+		"wrong type":          {`{"nodes":["n1"],"verb":7,"deadline":"1s"}`, kind, 422, codeRequest, []string{"body.verb", "string"}, float64(7)},
+		"wrong type inside":   {`{"nodes":["n1",true],"verb":"ping","deadline":"1s"}`, kind, 422, codeRequest, []string{"body.nodes[1]", "string"}, true},
+		"missing":             {`{"nodes":["n1"],"deadline":"1s"}`, kind, 422, codeRequest, []string{"verb", "required"}, nil},
+		"nothing":             {"", kind, 400, codeRequest, []string{"body"}, nil},
+		"null":                {"null", kind, 400, codeRequest, []string{"body", "object"}, nil},
+		"a list":              {"[]", kind, 400, codeRequest, []string{"body", "object"}, nil},
+		"no JSON":             {`{"nodes":`, kind, 400, codeRequest, []string{"body", "JSON"}, nil},
+		"two":                 {`{} {}`, kind, 400, codeRequest, []string{"body", "JSON"}, nil},
+		"a key twice":         {`{"verb":"ping","verb":"reboot"}`, kind, 400, codeRequest, []string{"verb", "twice"}, nil},
+		"no UTF-8":            {"{\"verb\":\"\xff\"}", kind, 400, codeRequest, []string{"UTF-8"}, nil},
+		"too deep":            {`{"nodes":["n1"],"verb":"ping","deadline":"1s","args":` + deep + "}", kind, 400, codeRequest, []string{"8 levels"}, nil},
+		"too large":           {`{"verb":"` + strings.Repeat("x", maxBodyBytes) + `"}`, kind, 413, codeTooLarge, []string{"1048576"}, nil},
+		"another media type":  {"verb: ping", "application/yaml", 415, codeMedia, []string{"application/json"}, nil},
+		"a form":              {"verb=ping", "application/x-www-form-urlencoded", 415, codeMedia, []string{"application/json"}, nil},
 	} {
 		p := th.refused(t, request{"POST", "/v1/commands", c.body, c.kind, api.RoleOperator})
 		text := p.Error()
@@ -159,5 +162,27 @@ func TestATokenNeedsNoWordOnApproval(t *testing.T) {
 	th := open(t, &stage{})
 	if _, text := th.do(t, request{"POST", "/v1/tokens", `{"ttl":"1h","maxUses":1}`, "application/json", api.RoleAdmin}); !strings.Contains(text, "stage") {
 		t.Errorf("%s; wanted it to get as far as the site", text)
+	}
+}
+
+func TestAnOrderThatIsWatchedHasItsMembersByTheirExactNames(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"verb":"ping","deadline":"1s","args":{"Verb":"x"}}`: "",
+		`{"Verb":"ping","deadline":"1s"}`:                     `"Verb" is not a member; wanted args, deadline, id, nodes, selector, verb`,
+		`{"verb":"ping","deadline":"1s","dedline":"2s"}`:      `"dedline" is not a member`,
+		`{"verb":"ping","verb":"reboot","deadline":"1s"}`:     `"verb" appears twice`,
+		`{"verb":"ping","deadline":"1s"} {"verb":"reboot"}`:   "not one valid JSON value",
+		`{"verb":7,"deadline":"1s"}`:                          "verb",
+		`{"verb":"ping","deadline":"1s","nodes":["n2"]}`:      "the path names the node",
+	} {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		r.SetPathValue("id", "n1")
+		req, err := readOrder(httptest.NewRecorder(), r)
+		if want == "" && (err != nil || req.Verb != "ping" || !slices.Equal(req.Nodes, []string{"n1"})) {
+			t.Errorf("%s: %+v, %v", body, req, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v; wanted %q", body, err, want)
+		}
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,15 +83,9 @@ func (s *Server) perform(w http.ResponseWriter, r *http.Request, who Principal) 
 // readOrder reads the body of a request to run something on the node that the path names.
 func readOrder(w http.ResponseWriter, r *http.Request) (api.CommandRequest, error) {
 	var req api.CommandRequest
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&req)
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	if err == nil {
-		if _, err = dec.Token(); errors.Is(err, io.EOF) {
-			err = nil
-		} else if err == nil {
-			err = errors.New("something follows the command")
-		}
+		err = decodeExactly(raw, &req)
 	}
 	if err == nil && (len(req.Nodes) > 0 || req.Selector != "") {
 		err = errors.New("the path names the node; wanted no nodes and no selector")
@@ -99,6 +95,24 @@ func readOrder(w http.ResponseWriter, r *http.Request) (api.CommandRequest, erro
 	}
 	req.Nodes = []string{r.PathValue("id")}
 	return req, err
+}
+
+// decodeExactly is strict JSON, with no members but those of req, by their exact names: encoding/json takes "Verb" for "verb".
+func decodeExactly(raw []byte, req *api.CommandRequest) error {
+	if err := strict().Unmarshal(raw, req); err != nil {
+		return err
+	}
+	var sent, known map[string]json.RawMessage
+	all, err := json.Marshal(api.CommandRequest{ID: "x", Nodes: []string{"x"}, Selector: "x", Verb: "x", Args: map[string]any{"x": 1}, Deadline: "x"})
+	if err := errors.Join(err, json.Unmarshal(raw, &sent), json.Unmarshal(all, &known)); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(sent)) {
+		if _, ok := known[name]; !ok {
+			return fmt.Errorf("%.40q is not a member; wanted %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	return nil
 }
 
 // self adds what the agent tells of itself for a bug report.

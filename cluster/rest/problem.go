@@ -27,6 +27,13 @@ const (
 	codeStopping = "stopping"
 )
 
+// This has the framework tell names of members apart by case too; encoding/json takes "Nodes" for "nodes". It is a
+// setting of that package as a whole, and so is made before anything runs.
+var _ = func() struct{} {
+	huma.ValidateStrictCasing = true
+	return struct{}{}
+}()
+
 // strict is JSON as the wire has it: bounded depth, no key twice, one object.
 func strict() huma.Format {
 	return huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: func(data []byte, v any) error {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -30,7 +30,7 @@ type set struct {
 	slots    chan struct{}
 	ctx      context.Context // of its slow probes
 	cancel   context.CancelFunc
-	wg       sync.WaitGroup
+	crew     *agent.Crew // reads the slow ones
 	round    uint64
 	seen     map[string]struct{} // series of the scrape that is being made
 	size     int                 // of the last one
@@ -70,6 +70,7 @@ func newSet(cfg Config, self func() []Sample) (*set, error) {
 		u.interval = max(cfg.Interval, 0) * time.Duration(u.every)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.crew = agent.NewCrew(maxSlow, s.ctx.Done())
 	return s, nil
 }
 
@@ -79,7 +80,7 @@ func (s *set) scrape(ctx context.Context, asked bool, report func(probe string, 
 	s.round++
 	for _, u := range s.units {
 		if u.slow && (asked || (s.round-1)%u.every == 0) {
-			u.start(s.ctx, s.slots, &s.wg)
+			u.start(s.ctx, s.slots, s.crew)
 		}
 	}
 	g := gathering{set: s, out: make([]Sample, 0, s.size+16)}
@@ -124,7 +125,7 @@ func (s *set) stop(within time.Duration) error {
 	s.cancel()
 	done := make(chan struct{})
 	go func() {
-		s.wg.Wait()
+		s.crew.Wait()
 		close(done)
 	}()
 	limit := time.NewTimer(within)

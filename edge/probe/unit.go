@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/skerry-edge/skerry/agent"
 )
 
 // unit is a probe at work: how it is read and how it is doing.
@@ -61,7 +63,7 @@ func (u *unit) read(ctx context.Context, samples []Sample) (r result) {
 }
 
 // start reads a slow probe in a goroutine unless the last reading is still under way or waits to be collected.
-func (u *unit) start(ctx context.Context, slots chan struct{}, wg *sync.WaitGroup) {
+func (u *unit) start(ctx context.Context, slots chan struct{}, crew *agent.Crew) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.running != nil || ctx.Err() != nil {
@@ -69,7 +71,7 @@ func (u *unit) start(ctx context.Context, slots chan struct{}, wg *sync.WaitGrou
 	}
 	done, spare := make(chan struct{}), u.spare[:0]
 	u.running, u.since, u.spare = done, time.Now(), nil
-	wg.Go(func() {
+	crew.Go(func() {
 		var r result
 		select {
 		case slots <- struct{}{}:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,14 +103,18 @@ func TestSettingsTakeEffectOrSayWhyNot(t *testing.T) {
 	})
 }
 
-// TestALinkThatDoesNotConnectIsTakenBack sets a broker that is not there. The command's deadline ends the trial.
+// TestALinkThatDoesNotConnectIsTakenBack sets a broker that is not there.
 func TestALinkThatDoesNotConnectIsTakenBack(t *testing.T) {
 	f := newField(t)
 	start(t, f.node("trial", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, ""))
 	f.online("trial")
-	rec := f.run("trial", "config.set", patch("mqtt", map[string]any{"servers": []any{"mqtts://127.0.0.1:1"}}), 5*time.Second)
-	if rec.Phase == api.PhaseSucceeded {
-		t.Errorf("a broker that is not there was set: %+v", rec.Status)
+	nowhere := patch("mqtt", map[string]any{"servers": []any{"mqtts://127.0.0.1:1"}})
+	if rec := f.run("trial", "config.set", nowhere, 15*time.Second); rec.Phase != api.PhaseRejected || !strings.Contains(rec.Status.Reason, "wanted a deadline of") {
+		t.Errorf("without time for its trial: %s, %+v", rec.Phase, rec.Status)
+	}
+	rec := f.run("trial", "config.set", nowhere, 27*time.Second)
+	if rec.Phase != api.PhaseFailed || !strings.HasPrefix(rec.Status.Reason, "rolled back: ") {
+		t.Errorf("a broker that is not there: %s, %+v; wanted failed, rolled back", rec.Phase, rec.Status)
 	}
 	f.online("trial")
 	f.ping("trial")

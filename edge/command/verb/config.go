@@ -10,12 +10,12 @@ import (
 
 // ConfigSet changes the configuration while the agent runs.
 type ConfigSet struct {
-	apply func(context.Context, map[string]any) (map[string]any, error)
+	apply func(context.Context, *api.Command, map[string]any) (map[string]any, error)
 }
 
-// NewConfigSet returns the verb config.set. apply validates a patch and applies all of it or nothing; its error wraps
-// command.ErrRejected when the patch is at fault. It returns what to show.
-func NewConfigSet(apply func(context.Context, map[string]any) (map[string]any, error)) (*ConfigSet, error) {
+// NewConfigSet returns the verb config.set. apply validates the patch of a command and applies all of it or nothing,
+// before the command's deadline; its error wraps command.ErrRejected when the patch is at fault. It returns what to show.
+func NewConfigSet(apply func(context.Context, *api.Command, map[string]any) (map[string]any, error)) (*ConfigSet, error) {
 	if apply == nil {
 		return nil, errors.New("verb config.set: wanted a configuration to change")
 	}
@@ -46,8 +46,8 @@ func (c *ConfigSet) Prepare(args map[string]any) (command.Action, error) {
 	if len(in.Patch) == 0 {
 		return nil, errors.New("args.patch is empty; wanted settings to change")
 	}
-	return func(ctx context.Context, _ *command.Job) (command.Outcome, error) {
-		result, err := c.apply(ctx, in.Patch)
+	return func(ctx context.Context, job *command.Job) (command.Outcome, error) {
+		result, err := c.apply(ctx, job.Command, in.Patch)
 		return command.Outcome{Result: result}, err
 	}, nil
 }

@@ -32,7 +32,9 @@ func (deaf) SendStatus(context.Context, *api.Status) error { return nil }
 
 func nothing(context.Context) error { return nil }
 
-func some(_ context.Context, in map[string]any) (map[string]any, error) { return in, nil }
+func some(_ context.Context, _ *api.Command, in map[string]any) (map[string]any, error) {
+	return in, nil
+}
 
 // all is every verb of this package.
 func all(t *testing.T) []command.Verb {
@@ -139,7 +141,7 @@ func TestRebootNeedsItsPermission(t *testing.T) {
 }
 
 func TestConfigSetPassesThePatch(t *testing.T) {
-	c := must(NewConfigSet(func(_ context.Context, patch map[string]any) (map[string]any, error) {
+	c := must(NewConfigSet(func(_ context.Context, _ *api.Command, patch map[string]any) (map[string]any, error) {
 		if patch["interval"] != "5s" {
 			return nil, fmt.Errorf("%w: interval %v: wanted a duration", command.ErrRejected, patch["interval"])
 		}

@@ -21,7 +21,7 @@ var ErrDiscard = mqtt.ErrDiscard
 // acknowledged, and an error only keeps it from being published and retained.
 type Inbound struct {
 	Topic    mqtt.Topic
-	Raw      string // the topic as it was sent
+	Raw      string // the topic as it was sent; it shares the memory of Payload, as the names in Topic do not
 	Payload  []byte
 	Retained bool
 	Will     bool

@@ -140,6 +140,13 @@ func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, e
 	case err != nil:
 		err = fmt.Errorf("%w: %w", err, ErrDiscard)
 	default:
+		// mochi's strings are parts of the packet: whoever keeps a name would keep the payload with it.
+		if topic.Node == p.id.Name {
+			topic.Node = p.id.Name
+		} else {
+			topic.Node = strings.Clone(topic.Node)
+		}
+		topic.ID = strings.Clone(topic.ID)
 		err = h.handle(Inbound{Topic: topic, Raw: pk.TopicName, Payload: pk.Payload, Retained: pk.FixedHeader.Retain, From: p.id})
 	}
 	switch {

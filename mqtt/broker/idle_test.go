@@ -135,6 +135,32 @@ func TestAPacketThatNeverEndsDoesNotHoldTheConnection(t *testing.T) {
 	}
 }
 
+func TestWhoKeepsANameKeepsNoPayload(t *testing.T) {
+	const messages, size = 100, 100 << 10
+	var names []string // one at a time: all are of one client
+	w := newWorld(t, func(c *broker.Config) {
+		c.Handle = func(_ context.Context, m broker.Inbound) error {
+			names = append(names, m.Topic.Node, m.Topic.ID)
+			return nil
+		}
+	})
+	n1 := w.join(node("n1"))
+	live := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, payload := live(), strings.Repeat("x", size)
+	for range messages {
+		w.send(n1, w.topics.Of(mqtt.KindTele, "n1", ""), payload, false)
+	}
+	if kept := live() - before; kept > messages*size/4 {
+		t.Errorf("the names of %d messages keep %d bytes", messages, kept)
+	}
+	runtime.KeepAlive(&names)
+}
+
 func TestMessagesAreCountedOnce(t *testing.T) {
 	w := newWorld(t)
 	n1 := w.join(node("n1"))

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	trimEvery = time.Minute
+	trimEvery = 30 * time.Second
 	// busyCollections in trimEvery say that the free heap is about to be used again.
-	busyCollections = 4
+	busyCollections = 2
 )
 
 // trimmer gives back what a storm of connections or a large query needed, once it is over. Go would keep it: the heap may
@@ -33,7 +33,7 @@ func collections() uint64 {
 	return s[0].Value.Uint64()
 }
 
-// Run looks every minute until ctx ends.
+// Run looks every half minute until ctx ends.
 func (t *trimmer) Run(ctx context.Context) error {
 	before := t.collections()
 	for agent.Wait(ctx, agent.Jitter(trimEvery, 0.1)) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestMemoryGoesBackWhenNothingHasNeededItForAMinute(t *testing.T) {
+func TestMemoryGoesBackWhenNothingHasNeededItForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var made, freed atomic.Uint64
 		tr := &trimmer{collections: made.Load, free: func() { freed.Add(1) }}

@@ -128,7 +128,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Stage("stores", a.registry, a.telemetry, a.enroll)
 	g.Stage("broker", a.wire, a.acks)
 	g.Stage("commands", a.journal)
-	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce)}
+	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce), newTrimmer()}
 	if a.oidc != nil {
 		top = append(top, a.oidc)
 	}

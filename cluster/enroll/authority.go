@@ -174,8 +174,12 @@ func (a *Authority) Roots() []*x509.Certificate {
 
 // Pool returns the roots for verification.
 func (a *Authority) Pool() *x509.CertPool {
+	return poolOf(a.Roots())
+}
+
+func poolOf(roots []*x509.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
-	for _, cert := range a.Roots() {
+	for _, cert := range roots {
 		pool.AddCert(cert)
 	}
 	return pool

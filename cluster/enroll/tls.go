@@ -2,7 +2,10 @@ package enroll
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"slices"
+	"sync"
 )
 
 // ServerTLS is the configuration of the HTTPS listener: TLS 1.3, with the client's certificate asked for but not
@@ -35,9 +38,19 @@ func (s *Service) tlsConfig(l *Listener, auth tls.ClientAuthType, protos []strin
 		SessionTicketsDisabled: true,
 	}
 	config := base.Clone()
+	var (
+		mu    sync.Mutex
+		roots []*x509.Certificate // of hot
+		hot   *tls.Config         // one for all connections: each keeps its own as long as it lives
+	)
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		hot := base.Clone()
-		hot.ClientCAs = s.cfg.Authority.Pool() // as of now: tells clients which certificate to choose
+		now := s.cfg.Authority.Roots()
+		mu.Lock()
+		defer mu.Unlock()
+		if hot == nil || !slices.EqualFunc(roots, now, (*x509.Certificate).Equal) {
+			roots, hot = now, base.Clone()
+			hot.ClientCAs = poolOf(now) // tells clients which certificate to choose
+		}
 		return hot, nil
 	}
 	return config

@@ -23,6 +23,7 @@ type Broker struct {
 	lines    *lines
 	count    counters
 	server   *mochi.Server // from Run on
+	hook     *hook
 	listen   *listener
 	ready    chan struct{}
 	stopping atomic.Bool
@@ -39,6 +40,7 @@ const (
 	graceful = 3 * time.Second
 	brutal   = 1500 * time.Millisecond
 
+	minVersion  = 4 // MQTT 3.1.1
 	yearSeconds = 365 * 24 * 3600
 )
 
@@ -48,7 +50,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	b.server = mochi.New(b.options())
-	if err := b.server.AddHook(&hook{broker: b, ctx: handling}, nil); err != nil {
+	b.hook = &hook{broker: b, ctx: handling}
+	if err := b.server.AddHook(b.hook, nil); err != nil {
 		return fmt.Errorf("start broker: %w", err)
 	}
 	ln, err := listen(ctx, b)
@@ -73,7 +76,7 @@ func (b *Broker) Run(ctx context.Context) error {
 func (b *Broker) options() *mochi.Options {
 	l := b.cfg.Limits
 	caps := mochi.NewDefaultServerCapabilities()
-	caps.MinimumProtocolVersion = 4 // MQTT 3.1.1
+	caps.MinimumProtocolVersion = minVersion
 	caps.MaximumClientWritesPending = int32(l.WritesPending)
 	caps.MaximumPacketSize = uint32(l.MaxPacketBytes)
 	caps.MaximumSessionExpiryInterval = 0 // sessions end with their connections
@@ -85,7 +88,7 @@ func (b *Broker) options() *mochi.Options {
 	caps.SharedSubAvailable = 0
 	return &mochi.Options{
 		Capabilities:             caps,
-		ClientNetReadBufferSize:  l.BufferBytes,
+		ClientNetReadBufferSize:  readerBytes,
 		ClientNetWriteBufferSize: 1,           // none: mochi would keep packets in it while hold waits; peer has its own
 		SysTopicResendInterval:   yearSeconds, // Stats tells; and each round would stop the world for memory figures
 		InlineClient:             true,
@@ -132,7 +135,7 @@ func (b *Broker) stop(cancel context.CancelFunc) error {
 	case <-left.C:
 		cancel()
 		for _, p := range b.peers(nil) {
-			_ = p.raw.Close() // the peer does not take its last words; nobody is left to tell
+			_ = p.socket.Close() // the peer does not take its last words; nobody is left to tell
 		}
 		left.Reset(brutal)
 		select {

@@ -21,7 +21,7 @@ var ErrDiscard = mqtt.ErrDiscard
 // acknowledged, and an error only keeps it from being published and retained.
 type Inbound struct {
 	Topic    mqtt.Topic
-	Raw      string // the topic as it was sent
+	Raw      string // the topic as it was sent; it shares the memory of Payload, as the names in Topic do not
 	Payload  []byte
 	Retained bool
 	Will     bool
@@ -77,7 +77,7 @@ type Limits struct {
 	WritesPending     int           // 128 messages to one client; one more is dropped and counted
 	Window            int           // 256 messages to one client without its PUBACK, or less if it says so [MQTT-3.3.4-9]
 	WriteTimeout      time.Duration // 20 s; a client that takes nothing for so long is disconnected
-	BufferBytes       int           // 1024 for reading, per client
+	BufferBytes       int           // 4096 for reading, of each client that is sending right now
 }
 
 func (l *Limits) defaults() {
@@ -86,7 +86,7 @@ func (l *Limits) defaults() {
 		def int
 	}{{&l.Connections, 20000}, {&l.ConnectionsEach, 32}, {&l.AcceptPerSecond, 200}, {&l.Handshakes, 64},
 		{&l.MessagesPerSecond, 200}, {&l.MaxPacketBytes, mqtt.MaxPacketBytes}, {&l.Subscriptions, 64},
-		{&l.WritesPending, 128}, {&l.Window, 256}, {&l.BufferBytes, 1024}} {
+		{&l.WritesPending, 128}, {&l.Window, 256}, {&l.BufferBytes, 4096}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
@@ -113,6 +113,9 @@ func (l *Limits) validate() error {
 	if l.AcceptPatience < 0 || l.HandshakeTimeout < 0 || l.WriteTimeout < 0 {
 		return fmt.Errorf("patience %s, handshake timeout %s, write timeout %s: wanted all above 0",
 			l.AcceptPatience, l.HandshakeTimeout, l.WriteTimeout)
+	}
+	if l.BufferBytes < maxHeader {
+		return fmt.Errorf("buffer of %d bytes: wanted at least %d", l.BufferBytes, maxHeader)
 	}
 	if l.Window+l.WritesPending > maxInflight {
 		return fmt.Errorf("window %d and writes pending %d: wanted at most %d together", l.Window, l.WritesPending, maxInflight)

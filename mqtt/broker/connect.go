@@ -17,9 +17,9 @@ const (
 	maxKeepalive = 43690
 )
 
-// OnConnect checks what a client asks for in CONNECT, makes the session its own, and takes from the request what this
+// connect checks what a client asks for in CONNECT, makes the session its own, and takes from the request what this
 // broker does not do.
-func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
+func (h *hook) connect(cl *mochi.Client, pk packets.Packet) error {
 	p, ok := peerOf(cl)
 	if !ok {
 		return packets.ErrNotAuthorized

@@ -26,9 +26,8 @@ func (h *hook) ID() string { return "skerry" }
 // Provides lists the questions we answer.
 func (h *hook) Provides(b byte) bool {
 	switch b {
-	case mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnSessionEstablished, mochi.OnACLCheck, mochi.OnPacketRead,
-		mochi.OnPacketEncode, mochi.OnPacketProcessed, mochi.OnSubscribe, mochi.OnSubscribed, mochi.OnPublish,
-		mochi.OnPublishDropped, mochi.OnWill:
+	case mochi.OnACLCheck, mochi.OnPacketRead, mochi.OnPacketEncode, mochi.OnPacketProcessed, mochi.OnSubscribe,
+		mochi.OnSubscribed, mochi.OnPublish, mochi.OnPublishDropped, mochi.OnWill:
 		return true
 	}
 	return false
@@ -40,14 +39,8 @@ func peerOf(cl *mochi.Client) (*peer, bool) {
 	return p, ok
 }
 
-// OnConnectAuthenticate has nothing left to ask: the certificate was the proof, and OnConnect the check.
-func (h *hook) OnConnectAuthenticate(cl *mochi.Client, _ packets.Packet) bool {
-	p, ok := peerOf(cl)
-	return ok && p.key != ""
-}
-
-// OnSessionEstablished tells the agent, before anything of the session is read.
-func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
+// established tells the agent, before anything of the session is read.
+func (h *hook) established(cl *mochi.Client) {
 	p, ok := peerOf(cl)
 	if !ok {
 		return
@@ -147,6 +140,13 @@ func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, e
 	case err != nil:
 		err = fmt.Errorf("%w: %w", err, ErrDiscard)
 	default:
+		// mochi's strings are parts of the packet: whoever keeps a name would keep the payload with it.
+		if topic.Node == p.id.Name {
+			topic.Node = p.id.Name
+		} else {
+			topic.Node = strings.Clone(topic.Node)
+		}
+		topic.ID = strings.Clone(topic.ID)
 		err = h.handle(Inbound{Topic: topic, Raw: pk.TopicName, Payload: pk.Payload, Retained: pk.FixedHeader.Retain, From: p.id})
 	}
 	switch {
@@ -181,7 +181,7 @@ func (h *hook) OnPublishDropped(cl *mochi.Client, pk packets.Packet) {
 	}
 }
 
-// OnWill lets the agent see a last will before anybody else does, and keeps back those that would be wrong. OnConnect
+// OnWill lets the agent see a last will before anybody else does, and keeps back those that would be wrong. connect
 // has checked it against the contract.
 func (h *hook) OnWill(cl *mochi.Client, will mochi.Will) (mochi.Will, error) {
 	p, ok := peerOf(cl)

@@ -28,6 +28,7 @@ type listener struct {
 	bucket *rate.Limiter
 	slots  chan struct{}
 	open   atomic.Int64 // connections, from accept to end
+	crew   *crew
 
 	ctx    context.Context // ends when the broker stops
 	cancel context.CancelFunc
@@ -44,7 +45,7 @@ func listen(ctx context.Context, b *Broker) (*listener, error) {
 	perSecond := b.cfg.Limits.AcceptPerSecond
 	return &listener{broker: b, inner: inner, tls: enforce(b.cfg.TLS), ctx: lctx, cancel: cancel,
 		bucket: rate.NewLimiter(rate.Limit(perSecond), perSecond), slots: make(chan struct{}, b.cfg.Limits.Handshakes),
-		ended: make(chan struct{})}, nil
+		crew: newCrew(b.cfg.Limits.BufferBytes), ended: make(chan struct{})}, nil
 }
 
 // enforce returns cfg with what is not for configuration to decide, in each of its hot-reloaded forms.
@@ -61,6 +62,10 @@ func enforce(cfg *tls.Config) *tls.Config {
 	if cfg.GetConfigForClient == nil {
 		return out
 	}
+	var (
+		mu       sync.Mutex
+		hot, was *tls.Config // hot is strict(was), one for all connections: each keeps its own as long as it lives
+	)
 	out.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c, err := cfg.GetConfigForClient(hello)
 		if err != nil {
@@ -72,7 +77,12 @@ func enforce(cfg *tls.Config) *tls.Config {
 		if c.ClientCAs == nil {
 			return nil, errors.New("TLS has no client CAs")
 		}
-		return strict(c), nil
+		mu.Lock()
+		defer mu.Unlock()
+		if hot == nil || was != c {
+			hot, was = strict(c), c
+		}
+		return hot, nil
 	}
 	return out
 }
@@ -89,9 +99,10 @@ func (l *listener) Address() string { return l.inner.Addr().String() }
 // Protocol is for mochi's log.
 func (l *listener) Protocol() string { return "mqtts" }
 
-// Serve accepts until stop, and then waits for the connections.
-func (l *listener) Serve(establish listeners.EstablishFn) {
+// Serve accepts until stop, and then waits for the connections. What mochi would do with one is session's.
+func (l *listener) Serve(listeners.EstablishFn) {
 	defer close(l.ended)
+	defer l.crew.stop()
 	defer l.wg.Wait()
 	backoff := agent.Backoff{Min: 10 * time.Millisecond, Max: time.Second}
 	for {
@@ -115,7 +126,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			continue
 		}
 		l.open.Add(1)
-		l.wg.Go(func() { l.serve(conn, wait, establish) })
+		l.wg.Go(func() { l.serve(conn, wait) })
 	}
 }
 
@@ -170,14 +181,16 @@ func (l *listener) refuse(conn net.Conn, err error) {
 	l.broker.lines.warn("connection refused", agent.KeyAddr, conn.RemoteAddr().String(), agent.KeyErr, err)
 }
 
-// serve waits for its turn, finds out who is there, and has mochi speak with them until the session is over.
-func (l *listener) serve(conn net.Conn, wait time.Duration, establish listeners.EstablishFn) {
+// serve waits for its turn, finds out who is there, and has mochi speak with them until the session is over. Its
+// goroutine is the one that a connection has, so it leaves to the crew what takes more than a little stack.
+func (l *listener) serve(conn net.Conn, wait time.Duration) {
 	defer l.open.Add(-1)
 	defer conn.Close()
 	if wait > 0 && !agent.Wait(l.ctx, wait) {
 		return
 	}
-	p := l.welcome(conn)
+	var p *peer
+	l.crew.do(func([]byte) { p = l.welcome(conn) })
 	if p == nil {
 		return
 	}
@@ -186,10 +199,25 @@ func (l *listener) serve(conn net.Conn, wait time.Duration, establish listeners.
 		p.end(ErrStopping)
 	}
 	// Until CONNECT there is no keepalive to limit the wait [MQTT-3.1.0-1].
-	if err := p.SetDeadline(time.Now().Add(l.broker.cfg.Limits.HandshakeTimeout)); err == nil {
-		err = establish(l.ID(), p)
-		l.broker.depart(p, err)
+	if p.SetDeadline(time.Now().Add(l.broker.cfg.Limits.HandshakeTimeout)) != nil {
+		return
 	}
+	s, over := l.attach(p), false
+	turn := func(buf []byte) { over = l.turnOf(s, buf) }
+	for l.crew.do(turn); !over; l.crew.do(turn) { // at first unasked: CONNECT may have come with the end of the handshake
+		p.socket.await()
+	}
+}
+
+// turnOf processes what the client of s has sent, and reports whether the session is over.
+func (l *listener) turnOf(s *session, buf []byte) bool {
+	err := s.converse(buf)
+	if err == errNothing {
+		return false
+	}
+	s.leave(err)
+	l.broker.depart(s.peer, err)
+	return true
 }
 
 // welcome shakes hands and finds out who is there. It returns nil for somebody that cannot stay.
@@ -219,16 +247,18 @@ func (l *listener) handshake(conn net.Conn) (*peer, error) {
 	case <-ctx.Done():
 		return nil, &refusal{"handshakes", errors.New("too many at once")}
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok { // an unset TCP_NODELAY costs 40 ms a round trip
-		if err := tcp.SetNoDelay(true); err != nil {
-			return nil, &refusal{"socket", err}
-		}
+	s, err := newSocket(conn)
+	if err == nil {
+		err = s.SetNoDelay(true) // unset, it costs 40 ms a round trip
 	}
-	tconn := tls.Server(conn, l.tls)
+	if err != nil {
+		return nil, &refusal{"socket", err}
+	}
+	tconn := tls.Server(s, l.tls)
 	if err := tconn.HandshakeContext(ctx); err != nil {
 		return nil, &refusal{"handshake", err}
 	}
-	return newPeer(l.broker, tconn, conn), nil
+	return newPeer(l.broker, tconn, s), nil
 }
 
 // admit finds out who p is. A client that Authorize refuses stays until CONNECT, to be told so in MQTT.

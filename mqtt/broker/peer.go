@@ -29,7 +29,8 @@ const (
 // finds it. Write never blocks, because mochi writes under the lock that publishers to this client need.
 type peer struct {
 	*tls.Conn
-	raw      net.Conn
+	socket   *socket
+	packet   []byte // what mochi is to read now
 	broker   *Broker
 	id       mqtt.Identity
 	notAfter time.Time
@@ -58,9 +59,9 @@ type peer struct {
 	workers   sync.WaitGroup // flusher, replayer
 }
 
-func newPeer(b *Broker, conn *tls.Conn, raw net.Conn) *peer {
+func newPeer(b *Broker, conn *tls.Conn, s *socket) *peer {
 	perSecond := b.cfg.Limits.MessagesPerSecond
-	p := &peer{Conn: conn, raw: raw, broker: b, window: b.cfg.Limits.Window, gone: make(chan struct{}), over: make(chan struct{}),
+	p := &peer{Conn: conn, socket: s, broker: b, window: b.cfg.Limits.Window, gone: make(chan struct{}), over: make(chan struct{}),
 		limiter: rate.NewLimiter(rate.Limit(perSecond), perSecond)}
 	p.room = sync.NewCond(&p.mu)
 	return p
@@ -144,14 +145,14 @@ func (p *peer) flush() {
 			p.broker.refuse("stalled", p, err)
 		}
 		p.end(fmt.Errorf("write: %w", err)) // leaves flushing set: nobody starts another
-		_ = p.raw.Close()                   // after a failed write there is nothing to say goodbye with
+		_ = p.socket.Close()                // after a failed write there is nothing to say goodbye with
 		return
 	}
 }
 
 // farewell says close_notify (RFC 8446 §6.1) and closes, within lastWords: tls.Conn alone would take 5 s.
 func (p *peer) farewell() {
-	limit := time.AfterFunc(lastWords, func() { _ = p.raw.Close() })
+	limit := time.AfterFunc(lastWords, func() { _ = p.socket.Close() })
 	defer limit.Stop()
 	_ = p.Conn.Close() // the peer may have left before
 }

@@ -99,7 +99,7 @@ func (b *Broker) depart(p *peer, err error) {
 func (b *Broker) forged(reason string, p *peer, err error, topic string) {
 	b.refuse(reason, p, err, agent.KeyTopic, topic)
 	if b.cfg.OnRefused != nil {
-		b.cfg.OnRefused(Refusal{From: p.id, Addr: p.raw.RemoteAddr().String(), Topic: topic, Why: err})
+		b.cfg.OnRefused(Refusal{From: p.id, Addr: p.socket.RemoteAddr().String(), Topic: topic, Why: err})
 	}
 }
 

@@ -156,3 +156,29 @@ func (s *session) awaitAcks(n int, slots <-chan struct{}) error {
 	}
 	return nil
 }
+
+// publish sends payloads one after the other, each after the PUBACK of the one before, and answers what comes meanwhile.
+func (s *session) publish(ctx context.Context, topic string, payloads [][]byte) error {
+	stop := context.AfterFunc(ctx, s.close)
+	defer stop()
+	for i, payload := range payloads {
+		if err := publication(topic, payload, uint16(i+1)).Write(s.conn); err != nil {
+			return err
+		}
+		for acked := false; !acked; {
+			p, err := packets.ReadPacket(s.conn)
+			if err != nil {
+				return fmt.Errorf("read PUBACK: %w", err)
+			}
+			switch p := p.(type) {
+			case *packets.PubackPacket:
+				acked = true
+			case *packets.PublishPacket:
+				if err := s.acknowledge(p); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

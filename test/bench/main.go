@@ -1,6 +1,6 @@
 // Command bench measures what the budgets promise, each beside a reference measured in the same run:
 //
-//	go run ./test/bench [-short] [-minutes 5] [-only edge,ingest,command,memory] [-o json]
+//	go run ./test/bench [-short] [-minutes 5] [-only edge,ingest,command,memory] [-connections 250] [-o json]
 //
 // It wants the binaries of `make build` in bin/ and, for ingest, Debian's mosquitto. The exit code is 1 when a budget
 // is missed and 2 when something could not be measured.
@@ -29,8 +29,10 @@ type options struct {
 	only    []string
 	json    bool
 	bin     string
-	dir     string    // temporary; each measurement makes its own directory in it
-	say     io.Writer // progress
+
+	connections int
+	dir         string    // temporary; each measurement makes its own directory in it
+	say         io.Writer // progress
 }
 
 // row is one line of the table. A row without a budget only informs.
@@ -120,6 +122,7 @@ func parse(args []string) (options, error) {
 	fs.BoolVar(&o.short, "short", false, "a quick look: 30 s for the node agent, fewer rounds")
 	fs.Float64Var(&o.minutes, "minutes", 5, "how long the node agent is watched")
 	fs.StringVar(&o.bin, "bin", "bin", "directory of the binaries")
+	fs.IntVar(&o.connections, "connections", 250, "idle connections for memory; enrolment takes 250 at once, then 20 a second")
 	only := fs.String("only", "", "measurements, separated by commas: edge, ingest, command, memory (empty: all)")
 	format := fs.String("o", "table", "table or json")
 	if err := fs.Parse(args); err != nil {
@@ -134,6 +137,9 @@ func parse(args []string) (options, error) {
 	}
 	if o.short {
 		o.minutes = 0.5
+	}
+	if o.connections <= 0 {
+		return o, fmt.Errorf("-connections %d: wanted more than 0", o.connections)
 	}
 	if *only == "" {
 		return o, nil

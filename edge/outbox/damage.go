@@ -71,6 +71,7 @@ func (o *Outbox) mend(cause error, read bool) {
 	}
 	o.st = newest(o.st, res.state)
 	o.st.Cold = o.cold.phys
+	o.adopt() // what is left of it
 	before := o.st.Dropped
 	countLost(&o.st.Dropped, &want, &res.saved)
 	if !known {

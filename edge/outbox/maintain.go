@@ -12,12 +12,13 @@ import (
 func (o *Outbox) changeCold(e *edit) error {
 	if !o.cold.known {
 		o.takeUpCold()
+		o.adopt()
 	}
 	if !o.cold.known {
 		return errors.New("outbox.db cannot be read")
 	}
 	o.st.Version++
-	e.st = o.st
+	e.st = o.current()
 	err := o.cold.change(e)
 	o.st.FlashBytes += o.cold.wrote
 	o.cold.wrote = 0
@@ -27,7 +28,7 @@ func (o *Outbox) changeCold(e *edit) error {
 		return err
 	}
 	o.st.Cold, o.inFlash = e.st.Cold, e.st.Dropped
-	o.unsaved = true // the hot tier's copy
+	o.unsaved, o.marked = true, true // the hot tier's copy
 	o.recovered()
 	o.restCold()
 	return nil
@@ -79,6 +80,7 @@ func (o *Outbox) giveUp(m *meta, cause error) {
 	o.unsaved = true
 	o.cfg.Log.Error("outbox record unreadable", agent.KeyEpoch, gone.epoch, agent.KeySeq, gone.seq, agent.KeyErr, cause)
 	o.hot.remove(gone.class.stream(), gone.key)
+	o.doubt.remove(&gone)
 	o.saveState()
 }
 
@@ -93,7 +95,7 @@ func (o *Outbox) overflow() {
 // saveState writes the state to the hot tier.
 func (o *Outbox) saveState() {
 	o.st.Version++
-	if err := o.hot.change(&edit{st: o.st}); err != nil {
+	if err := o.hot.change(&edit{st: o.current()}); err != nil {
 		o.cfg.Log.Warn("outbox state not saved", agent.KeyErr, err)
 		return
 	}
@@ -103,7 +105,8 @@ func (o *Outbox) saveState() {
 // compact rewrites the hot file with what is live.
 func (o *Outbox) compact() {
 	o.st.Version++
-	if err := o.hot.compact(&o.st, o.cold.acked); err != nil {
+	st := o.current()
+	if err := o.hot.compact(&st, o.cold.acked); err != nil {
 		o.cfg.Log.Warn("outbox hot file not rewritten", agent.KeyErr, err)
 		return
 	}
@@ -215,7 +218,7 @@ func (o *Outbox) Close() error {
 	if o.cold.known && !o.cold.phys.empty() && o.cold.tally.empty() {
 		o.drained()
 	}
-	if !o.cfg.Volatile && (o.st.worthKeeping() && o.st.Dropped != o.inFlash || len(o.cold.acked) > 0) {
+	if !o.cfg.Volatile && (o.st.worthKeeping() && o.st.Dropped != o.inFlash || len(o.cold.acked) > 0 || !o.marked && len(o.doubt.lanes) > 0) {
 		if err := o.changeCold(&edit{}); err != nil {
 			o.cfg.Log.Warn("outbox counters are not in flash", agent.KeyErr, err)
 		}

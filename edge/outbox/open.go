@@ -40,6 +40,7 @@ func Open(cfg Config) (*Outbox, error) {
 		o.takeUpCold()
 	}
 	o.takeUpHot(fd)
+	o.adopt()
 	o.number(fd)
 	o.tell()
 	o.compact()

@@ -137,8 +137,10 @@ type Outbox struct {
 	cancel   context.CancelFunc
 	downAt   time.Time
 	flights  map[lane]*flight
-	window   int // sent without a PUBACK
-	backlog  int // of these, replayed
+	doubt    doubts // outlives sessions
+	marked   bool   // outbox.db has the marks of doubt
+	window   int    // sent without a PUBACK
+	backlog  int    // of these, replayed
 	lastLive bool
 	pace     pace
 	retryAt  time.Time // after a failed send

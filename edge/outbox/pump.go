@@ -143,6 +143,12 @@ func (o *Outbox) candidates(s stream, wantBack bool) (live, back *meta) {
 		if live != nil && live.seq < o.liveFrom[s] { // of this epoch, but from before the session: in order, and paced
 			live, back = nil, live
 		}
+		if live != nil && !o.admits(live) {
+			live = nil
+		}
+		if back != nil && !o.admits(back) {
+			back = nil
+		}
 	}
 	if !wantBack {
 		return live, nil
@@ -156,10 +162,14 @@ func (o *Outbox) candidates(s stream, wantBack bool) (live, back *meta) {
 		if f != nil && len(f.sent) >= limit { // enough of it unacknowledged, and older ones first
 			return live, back
 		}
-		if m.seq > f.high() {
+		switch {
+		case m.seq <= f.high():
+			at = key{m.epoch, f.high() + 1}
+		case o.admits(m):
 			return live, m
+		default: // no room for more in doubt; a later lane may have some, which makes room once it is acknowledged
+			at = key{m.epoch + 1, 0}
 		}
-		at = key{m.epoch, f.high() + 1}
 	}
 }
 
@@ -184,6 +194,7 @@ func (o *Outbox) launch(j *job, m *meta, historical bool) {
 		f = &flight{}
 		o.flights[l] = f
 	}
+	o.noteSent(m)
 	f.sent = append(f.sent, m.seq)
 	o.window++
 	o.lastLive = !historical

@@ -17,17 +17,21 @@ func (o *Outbox) apply(sh shelf, e *edit, dropped api.Dropped) error {
 		err = o.changeCold(e)
 	} else {
 		o.st.Version++
-		e.st = o.st
+		e.st = o.current()
 		err = o.hot.change(e)
 	}
 	if err != nil {
 		o.st.Dropped = old // nothing was given up: the records are still there
+		return err
 	}
-	return err
+	for i := range e.del {
+		o.doubt.remove(&e.del[i])
+	}
+	return nil
 }
 
 // relieve brings sh under its bound: down-sample telemetry, oldest first, again and again while that gains anything;
-// then drop telemetry, events, alarms, each oldest first.
+// then drop telemetry, events, alarms, each oldest first. What is in doubt stays as it is.
 func (o *Outbox) relieve(sh shelf, bound int64) {
 	if relief(sh.held(), bound) == 0 {
 		return
@@ -62,7 +66,7 @@ func (o *Outbox) dropSome(sh shelf, c class, need int64) (int, error) {
 	var e edit
 	dropped := o.st.Dropped
 	err := sh.scan(c.stream(), key{}, func(m meta) bool {
-		if m.class == c {
+		if m.class == c && !o.doubt.has(&m) {
 			e.del = append(e.del, m)
 			countDropped(&dropped, &m)
 			need -= m.bytes()
@@ -88,7 +92,7 @@ func (o *Outbox) expire(sh shelf) {
 			dropped := o.st.Dropped
 			err := sh.scan(s, key{}, func(m meta) bool {
 				age, known := at.age(&m)
-				if known && age > o.cfg.MaxAge {
+				if known && age > o.cfg.MaxAge && o.hopeless(&m) {
 					e.del = append(e.del, m)
 					countDropped(&dropped, &m)
 				}
@@ -113,7 +117,7 @@ func (o *Outbox) condenseAll(sh shelf, target int64) error {
 		var gain, input int64
 		dropped := o.st.Dropped
 		for input < txBytes && sh.held()-gain > target {
-			run, err := nextRun(sh, at)
+			run, err := o.nextRun(sh, at)
 			if err == nil && len(run) == 0 {
 				return o.applyGain(sh, &e, dropped)
 			}
@@ -143,10 +147,14 @@ func (o *Outbox) applyGain(sh shelf, e *edit, dropped api.Dropped) error {
 	return o.apply(sh, e, dropped)
 }
 
-// nextRun returns the next records of the telemetry, from key at on, that can become one.
-func nextRun(sh shelf, at key) ([]meta, error) {
+// nextRun returns the next records of the telemetry, from key at on, that can become one. What is in doubt
+// can not: the cluster agent may have it as it is.
+func (o *Outbox) nextRun(sh shelf, at key) ([]meta, error) {
 	var metas []meta
 	err := sh.scan(tele, at, func(m meta) bool {
+		if o.doubt.has(&m) {
+			return len(metas) == 0
+		}
 		metas = append(metas, m)
 		return len(metas) <= maxRunRecords
 	})

@@ -83,6 +83,7 @@ func (o *Outbox) forget(l lane, seq uint64, now time.Time) {
 			delete(o.flights, l)
 		}
 	}
+	o.doubt.settle(l, func(s uint64) bool { return s <= seq })
 	had := o.hot.first(l) <= seq
 	done := o.cold.acked[l]
 	o.tend(o.cold.ack(l, seq))

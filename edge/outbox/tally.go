@@ -57,6 +57,7 @@ type state struct {
 	// batch that is sent twice is stamped the same twice. Zero until decided.
 	StampBoot   uint64 `json:"stampBoot,omitempty"`
 	StampMillis int64  `json:"stampMillis,omitempty"`
+	Sent        []mark `json:"sent,omitempty"` // what is in doubt, see doubts
 }
 
 // worthKeeping reports whether anything in st must outlive an empty outbox.
@@ -78,6 +79,7 @@ func newest(a, b state) state {
 	out.Full = max(a.Full, b.Full)
 	out.Opens = max(a.Opens, b.Opens)
 	out.FlashBytes = max(a.FlashBytes, b.FlashBytes)
+	out.Sent = mergeMarks(a.Sent, b.Sent)
 	return out
 }
 

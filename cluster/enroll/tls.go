@@ -8,37 +8,53 @@ import (
 // ServerTLS is the configuration of the HTTPS listener: TLS 1.3, with the client's certificate asked for but not
 // verified by TLS, so that an expired one gets as far as the handler of renewals. Handler and Guard do verify it.
 func (s *Service) ServerTLS(l *Listener) *tls.Config {
-	return s.tlsConfig(l, tls.RequestClientCert, []string{"h2", "http/1.1"}, nil)
+	c := s.tlsConfig(l, tls.RequestClientCert, []string{"h2", "http/1.1"}, nil)
+	return hot(c, func(c *tls.Config) error {
+		c.ClientCAs, c.SessionTicketsDisabled = s.cfg.Authority.Pool(), true // callers are few, and their certificates may have expired
+		return nil
+	})
 }
 
 // BrokerTLS is the configuration of the MQTT listener: TLS 1.3, mutual, and whoever Authorize refuses does not get a
-// connection.
+// connection, with a session ticket as without. Tickets outlive this process, so that a fleet which comes back after a
+// restart is spared half of its handshakes.
 func (s *Service) BrokerTLS(l *Listener) *tls.Config {
-	return s.tlsConfig(l, tls.RequireAnyClientCert, nil, func(cs tls.ConnectionState) error {
+	c := s.tlsConfig(l, tls.RequireAnyClientCert, nil, func(cs tls.ConnectionState) error {
 		if len(cs.PeerCertificates) == 0 {
 			return errors.New("no client certificate")
 		}
 		_, err := s.Authorize(cs.PeerCertificates[0])
 		return err
 	})
+	return hot(c, func(c *tls.Config) error {
+		keys, err := s.cfg.Authority.ticketKeys(s.now())
+		if err != nil {
+			return err
+		}
+		c.ClientCAs = s.cfg.Authority.Pool()
+		c.SetSessionTicketKeys(keys)
+		return nil
+	})
 }
 
 func (s *Service) tlsConfig(l *Listener, auth tls.ClientAuthType, protos []string,
 	verify func(tls.ConnectionState) error) *tls.Config {
-	base := &tls.Config{
+	return &tls.Config{
 		MinVersion:       tls.VersionTLS13,
 		GetCertificate:   l.GetCertificate,
 		ClientAuth:       auth,
 		NextProtos:       protos,
 		VerifyConnection: verify,
-		// A ticket would carry a certificate past its check; a handshake costs less than the thought.
-		SessionTicketsDisabled: true,
 	}
+}
+
+// hot returns base with what changes while the cluster agent runs set anew for each connection: the client CAs tell
+// clients which certificate to choose.
+func hot(base *tls.Config, set func(*tls.Config) error) *tls.Config {
 	config := base.Clone()
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		hot := base.Clone()
-		hot.ClientCAs = s.cfg.Authority.Pool() // as of now: tells clients which certificate to choose
-		return hot, nil
+		c := base.Clone()
+		return c, set(c)
 	}
 	return config
 }

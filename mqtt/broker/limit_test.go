@@ -3,10 +3,14 @@ package broker_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -136,6 +140,31 @@ func TestAStormOfConnectionsIsLimitedBeforeTLS(t *testing.T) {
 	if n := w.Stats().Refused["accept rate"]; n == 0 || int(n) > refused {
 		t.Errorf("counted %d refused for their rate, %d were", n, refused)
 	}
+}
+
+func TestWhoWaitsForAHandshakeIsSentAwayBeforeItBegins(t *testing.T) {
+	const patient = 100 * time.Millisecond
+	w := newWorld(t, func(c *broker.Config) {
+		c.Limits.Handshakes, c.Limits.AcceptPatience, c.Limits.HandshakeTimeout = 1, patient, patience
+	})
+	silent, err := net.Dial("tcp", w.Addr().String()) // has the one place, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cfg := w.tls(node("n1"))
+	eventually(t, "the place is taken", func() bool {
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience / 2}, "tcp", w.Addr().String(), cfg)
+		if err == nil { // it was before the silent one
+			_ = conn.Close()
+		}
+		return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	})
+	if n := w.Stats().Refused["handshakes"]; n != 1 {
+		t.Errorf("refused %v; wanted one that waited in vain", w.Stats().Refused)
+	}
+	_ = silent.Close()
+	w.join(node("n1"))
 }
 
 func TestConnectionsAreBoundedInAllAndEach(t *testing.T) {

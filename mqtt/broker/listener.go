@@ -53,7 +53,6 @@ func enforce(cfg *tls.Config) *tls.Config {
 		c = c.Clone()
 		c.MinVersion, c.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
 		c.ClientAuth = tls.RequireAndVerifyClientCert
-		c.SessionTicketsDisabled = true
 		c.NextProtos = []string{"mqtt"} // of use behind a port shared by ALPN; not asked of clients that know none
 		return c
 	}
@@ -211,14 +210,12 @@ func (l *listener) welcome(conn net.Conn) *peer {
 }
 
 func (l *listener) handshake(conn net.Conn) (*peer, error) {
+	if err := l.place(); err != nil {
+		return nil, err
+	}
+	defer func() { <-l.slots }()
 	ctx, cancel := context.WithTimeout(l.ctx, l.broker.cfg.Limits.HandshakeTimeout)
 	defer cancel()
-	select {
-	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
-	case <-ctx.Done():
-		return nil, &refusal{"handshakes", errors.New("too many at once")}
-	}
 	if tcp, ok := conn.(*net.TCPConn); ok { // an unset TCP_NODELAY costs 40 ms a round trip
 		if err := tcp.SetNoDelay(true); err != nil {
 			return nil, &refusal{"socket", err}

@@ -69,8 +69,8 @@ type Limits struct {
 	Connections       int           // 20,000, those in the handshake included; one more is closed at once
 	ConnectionsEach   int           // 32 of one operator; a node has 4, of which one has the session
 	AcceptPerSecond   int           // 200, with a burst of as many
-	AcceptPatience    time.Duration // 5 s; a connection that would wait longer for its turn, or then does for a handshake, is closed
-	Handshakes        int           // 64 at once
+	AcceptPatience    time.Duration // 5 s; a connection that would wait longer for its turn, or then for its handshake, is closed
+	Handshakes        int           // 64 computed at once; the wait for clients does not count
 	HandshakeTimeout  time.Duration // 10 s for TLS, and as much for CONNECT
 	MessagesPerSecond int           // 200 from one client, with a burst of as many; beyond it reading pauses
 	MaxPacketBytes    int           // mqtt.MaxPacketBytes; a larger one ends the connection

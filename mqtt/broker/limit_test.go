@@ -3,14 +3,12 @@ package broker_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,28 +141,59 @@ func TestAStormOfConnectionsIsLimitedBeforeTLS(t *testing.T) {
 }
 
 func TestWhoWaitsForAHandshakeIsSentAwayBeforeItBegins(t *testing.T) {
-	const patient = 100 * time.Millisecond
+	var first atomic.Bool
+	held, release := make(chan struct{}), make(chan struct{})
 	w := newWorld(t, func(c *broker.Config) {
-		c.Limits.Handshakes, c.Limits.AcceptPatience, c.Limits.HandshakeTimeout = 1, patient, patience
-	})
-	silent, err := net.Dial("tcp", w.Addr().String()) // has the one place, and says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	cfg := w.tls(node("n1"))
-	eventually(t, "the place is taken", func() bool {
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience / 2}, "tcp", w.Addr().String(), cfg)
-		if err == nil { // it was before the silent one
-			_ = conn.Close()
+		c.Limits.Handshakes, c.Limits.AcceptPatience, c.Limits.HandshakeTimeout = 1, 100*time.Millisecond, patience
+		c.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if first.CompareAndSwap(false, true) { // this one takes long to compute
+				close(held)
+				<-release
+			}
+			return nil, nil
 		}
-		return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 	})
-	if n := w.Stats().Refused["handshakes"]; n != 1 {
-		t.Errorf("refused %v; wanted one that waited in vain", w.Stats().Refused)
+	cfg := w.tls(node("n1"))
+	done := make(chan error, 1)
+	go func() {
+		conn, err := tls.Dial("tcp", w.Addr().String(), cfg)
+		if err == nil {
+			err = conn.Close()
+		}
+		done <- err
+	}()
+	<-held
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience / 2}, "tcp", w.Addr().String(), cfg)
+	if err == nil {
+		_ = conn.Close()
+		t.Error("a second handshake was computed")
 	}
-	_ = silent.Close()
+	if n := w.Stats().Refused["handshakes"]; n != 1 {
+		t.Errorf("refused %v, client was told %v; wanted one sent away for want of a place", w.Stats().Refused, err)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Errorf("the first one: %v", err)
+	}
 	w.join(node("n1"))
+}
+
+func TestSilentConnectionsHoldUpNoHandshake(t *testing.T) {
+	w := newWorld(t, func(c *broker.Config) {
+		c.Limits.Handshakes, c.Limits.AcceptPatience, c.Limits.HandshakeTimeout = 1, patience, patience
+	})
+	for range 3 {
+		silent, err := net.Dial("tcp", w.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	begin := time.Now()
+	w.join(node("n1"))
+	if took := time.Since(begin); took > patience/2 {
+		t.Errorf("a node waited %s for who says nothing", took)
+	}
 }
 
 func TestConnectionsAreBoundedInAllAndEach(t *testing.T) {

@@ -210,10 +210,6 @@ func (l *listener) welcome(conn net.Conn) *peer {
 }
 
 func (l *listener) handshake(conn net.Conn) (*peer, error) {
-	if err := l.place(); err != nil {
-		return nil, err
-	}
-	defer func() { <-l.slots }()
 	ctx, cancel := context.WithTimeout(l.ctx, l.broker.cfg.Limits.HandshakeTimeout)
 	defer cancel()
 	if tcp, ok := conn.(*net.TCPConn); ok { // an unset TCP_NODELAY costs 40 ms a round trip
@@ -221,8 +217,14 @@ func (l *listener) handshake(conn net.Conn) (*peer, error) {
 			return nil, &refusal{"socket", err}
 		}
 	}
-	tconn := tls.Server(conn, l.tls)
-	if err := tconn.HandshakeContext(ctx); err != nil {
+	t := &turn{Conn: conn, listener: l}
+	defer t.release()
+	tconn := tls.Server(t, l.tls)
+	err := tconn.HandshakeContext(ctx)
+	if t.over = true; t.refused != nil {
+		return nil, t.refused
+	}
+	if err != nil {
 		return nil, &refusal{"handshake", err}
 	}
 	return newPeer(l.broker, tconn, conn), nil

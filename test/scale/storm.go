@@ -27,9 +27,6 @@ type Restart struct {
 const (
 	stormLimit = 15 * time.Minute
 	look       = 100 * time.Millisecond
-	// drainedLag is how old what is not acknowledged may be in a site at rest: a batch waits for the sync of the log and
-	// for the gathering of acks; with lost packets for their repetition besides.
-	drainedLag = 5 * time.Second
 )
 
 // Storm kills the cluster agent with SIGKILL, starts it again at once, and watches the nodes return.
@@ -94,7 +91,8 @@ func (r *Restart) watch(ctx context.Context, s *site, begin time.Time) error {
 		note(&r.Most, share >= 0.95)
 		note(&r.All, share >= 1)
 		if r.All >= 0 {
-			note(&r.Drained, time.Duration(f.Lag) < drainedLag)
+			// What is not acknowledged was measured since: the backlog of the outage is gone.
+			note(&r.Drained, time.Duration(f.Lag).Seconds() < time.Since(begin).Seconds()-r.All)
 		}
 		if r.Drained >= 0 {
 			return nil

@@ -13,18 +13,23 @@ FUZZTIME ?= 30s
 ARGS     ?=
 HOURS    ?= 1
 SEED     ?= 1
+NODES    ?= 10000
+MINUTES  ?= 15
+SIZES    ?= 100,1000,5000,10000
+SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build demo test test-unit test-peer test-system soak bench fuzz lint size docs ci clean deps
+.PHONY: help build demo test test-unit test-peer test-system soak bench bench-scale bench-growth fuzz lint size docs ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## build skerry, skerry-edge (lite), skerry-cluster, skerry-swarm and skerry-fault into bin/
+build: ## build skerry, skerry-edge (lite), skerry-cluster, skerry-swarm, skerry-scale and skerry-fault into bin/
 	@mkdir -p bin
 	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-swarm ./test/swarm/skerry-swarm
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-fault ./test/fault/skerry-fault
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-scale ./test/scale/skerry-scale
 
 demo: build ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@bin/skerry demo $(ARGS)
@@ -35,7 +40,7 @@ deps: ## install what the tests need from Debian (root; nothing is started)
 test: deps lint test-unit test-peer test-system fuzz size ## everything but test-fault
 
 test-unit: ## unit and component tests, with the race detector
-	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/...
+	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/...
 	$(GO) test -shuffle=on ./test/arch
 
 test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs
@@ -52,6 +57,15 @@ soak: build ## one site through schedules of faults for HOURS (1), and the slope
 
 bench: deps build ## the budgets against measurements, each beside its reference in the same run
 	$(GO) run ./test/bench $(ARGS)
+
+# Run all three, whatever the first says: a missed budget is a result.
+bench-scale: build ## NODES (10000) on one core and 2 GiB for MINUTES (15), then kill -9, then that with a fifth of all packets lost (root)
+	bin/skerry-scale load --nodes $(NODES) --minutes $(MINUTES) --dir $(SCALEDIR)/$(NODES) $(ARGS); a=$$?; \
+	bin/skerry-scale storm --nodes $(NODES) --minutes 1 --dir $(SCALEDIR)/$(NODES) $(ARGS); b=$$?; \
+	bin/skerry-scale storm --nodes $(NODES) --minutes 1 --loss 0.2 --dir $(SCALEDIR)/$(NODES) $(ARGS); c=$$?; exit $$((a|b|c))
+
+bench-growth: build ## how everything grows over SIZES (100 to 10000 nodes), into docs/performance/growth.json and .svg (root)
+	bin/skerry-scale growth --sizes $(SIZES) --minutes 3 --dir $(SCALEDIR) $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@test/fuzz.sh $(FUZZTIME)

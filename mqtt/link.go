@@ -108,6 +108,7 @@ type Link struct {
 	cfg     LinkConfig
 	servers []server
 	backoff agent.Backoff // Run's alone
+	tickets tickets       // Run's alone
 	running atomic.Bool
 	count   counters
 

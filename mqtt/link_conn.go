@@ -90,8 +90,10 @@ func (l *Link) handshake(ctx context.Context, srv server, conn net.Conn) (net.Co
 	if len(cfg.NextProtos) == 0 {
 		cfg.NextProtos = []string{"mqtt"} // IANA's ALPN protocol id
 	}
+	l.tickets.use(cfg)
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
+		l.tickets.failed(err)
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
 	return secure, nil

@@ -57,6 +57,7 @@ func (l *Link) open(ctx context.Context, srv server) (*Session, error) {
 	err = s.hello(will)
 	unwatch()
 	if err != nil {
+		l.tickets.failed(err)
 		s.end(err)
 		return nil, err
 	}

@@ -50,6 +50,8 @@ func retryAfter(h http.Header) time.Duration {
 type Client struct {
 	Clock *agent.Clock
 	Host  api.Host
+	// Dial connects in place of the network of this machine, for who has several addresses; nil: that.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Enroll asks for a certificate with a join string, at each endpoint in turn until one answers. A refusal is an
@@ -116,9 +118,13 @@ func (c *Client) post(ctx context.Context, endpoint, path string, body []byte, t
 		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	dial := c.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	}
 	transport := &http.Transport{
 		Proxy:             http.ProxyFromEnvironment,
-		DialContext:       (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		DialContext:       dial,
 		TLSClientConfig:   trust(u.Hostname()),
 		DisableKeepAlives: true,
 	}

@@ -384,3 +384,20 @@ func TestTheClusterIdentityIsNotTakenForANode(t *testing.T) {
 		t.Errorf("node got %q", m.Payload())
 	}
 }
+
+func TestATicketSparesNobodyTheCheck(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.tls(node("n1"))
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	for i, resumed := range []bool{false, true} {
+		r := w.dial(cfg)
+		if code := r.connect("n1"); code != 0 || r.conn.(*tls.Conn).ConnectionState().DidResume != resumed {
+			t.Fatalf("connection %d: CONNACK %d, resumed %v; wanted 0, %v", i, code, !resumed, resumed)
+		}
+	}
+	w.deny("n1", errors.New("removed"))
+	r := w.dial(cfg)
+	if code := r.connect("n1"); code != 5 || !r.conn.(*tls.Conn).ConnectionState().DidResume {
+		t.Errorf("CONNACK %d of a denied node with a ticket; wanted 5", code)
+	}
+}

@@ -40,7 +40,8 @@ type Refusal struct {
 type Config struct {
 	Addr string // host:port; port 0 takes any
 	// TLS holds the server's certificate and the client CAs, or a GetConfigForClient that does. TLS 1.3, client
-	// certificates and the absence of session tickets (each connection proves itself anew) are enforced here.
+	// certificates are enforced here. A session ticket saves the signatures of a handshake, and Authorize is asked about
+	// the certificate in it as about any other.
 	TLS    *tls.Config
 	Topics mqtt.Topics
 	// Authorize turns a verified certificate into an identity, or says why not: removed, revoked, of an old key. It is
@@ -68,8 +69,8 @@ type Limits struct {
 	Connections       int           // 20,000, those in the handshake included; one more is closed at once
 	ConnectionsEach   int           // 32 of one operator; a node has 4, of which one has the session
 	AcceptPerSecond   int           // 200, with a burst of as many
-	AcceptPatience    time.Duration // 5 s; a connection that would wait longer for its turn is closed
-	Handshakes        int           // 64 at once
+	AcceptPatience    time.Duration // 5 s; a connection that would wait longer for its turn, or then for its handshake, is closed
+	Handshakes        int           // 64 computed at once; the wait for clients does not count
 	HandshakeTimeout  time.Duration // 10 s for TLS, and as much for CONNECT
 	MessagesPerSecond int           // 200 from one client, with a burst of as many; beyond it reading pauses
 	MaxPacketBytes    int           // mqtt.MaxPacketBytes; a larger one ends the connection

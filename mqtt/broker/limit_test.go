@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,6 +137,62 @@ func TestAStormOfConnectionsIsLimitedBeforeTLS(t *testing.T) {
 	}
 	if n := w.Stats().Refused["accept rate"]; n == 0 || int(n) > refused {
 		t.Errorf("counted %d refused for their rate, %d were", n, refused)
+	}
+}
+
+func TestWhoWaitsForAHandshakeIsSentAwayBeforeItBegins(t *testing.T) {
+	var first atomic.Bool
+	held, release := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, func(c *broker.Config) {
+		c.Limits.Handshakes, c.Limits.AcceptPatience, c.Limits.HandshakeTimeout = 1, 100*time.Millisecond, patience
+		c.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if first.CompareAndSwap(false, true) { // this one takes long to compute
+				close(held)
+				<-release
+			}
+			return nil, nil
+		}
+	})
+	cfg := w.tls(node("n1"))
+	done := make(chan error, 1)
+	go func() {
+		conn, err := tls.Dial("tcp", w.Addr().String(), cfg)
+		if err == nil {
+			err = conn.Close()
+		}
+		done <- err
+	}()
+	<-held
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience / 2}, "tcp", w.Addr().String(), cfg)
+	if err == nil {
+		_ = conn.Close()
+		t.Error("a second handshake was computed")
+	}
+	if n := w.Stats().Refused["handshakes"]; n != 1 {
+		t.Errorf("refused %v, client was told %v; wanted one sent away for want of a place", w.Stats().Refused, err)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Errorf("the first one: %v", err)
+	}
+	w.join(node("n1"))
+}
+
+func TestSilentConnectionsHoldUpNoHandshake(t *testing.T) {
+	w := newWorld(t, func(c *broker.Config) {
+		c.Limits.Handshakes, c.Limits.AcceptPatience, c.Limits.HandshakeTimeout = 1, patience, patience
+	})
+	for range 3 {
+		silent, err := net.Dial("tcp", w.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	begin := time.Now()
+	w.join(node("n1"))
+	if took := time.Since(begin); took > patience/2 {
+		t.Errorf("a node waited %s for who says nothing", took)
 	}
 }
 

@@ -54,7 +54,6 @@ func enforce(cfg *tls.Config) *tls.Config {
 		c = c.Clone()
 		c.MinVersion, c.MaxVersion = tls.VersionTLS13, tls.VersionTLS13
 		c.ClientAuth = tls.RequireAndVerifyClientCert
-		c.SessionTicketsDisabled = true
 		c.NextProtos = []string{"mqtt"} // of use behind a port shared by ALPN; not asked of clients that know none
 		return c
 	}
@@ -241,12 +240,6 @@ func (l *listener) welcome(conn net.Conn) *peer {
 func (l *listener) handshake(conn net.Conn) (*peer, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.broker.cfg.Limits.HandshakeTimeout)
 	defer cancel()
-	select {
-	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
-	case <-ctx.Done():
-		return nil, &refusal{"handshakes", errors.New("too many at once")}
-	}
 	s, err := newSocket(conn)
 	if err == nil {
 		err = s.SetNoDelay(true) // unset, it costs 40 ms a round trip
@@ -254,8 +247,14 @@ func (l *listener) handshake(conn net.Conn) (*peer, error) {
 	if err != nil {
 		return nil, &refusal{"socket", err}
 	}
-	tconn := tls.Server(s, l.tls)
-	if err := tconn.HandshakeContext(ctx); err != nil {
+	t := &turn{Conn: s, listener: l}
+	defer t.release()
+	tconn := tls.Server(t, l.tls)
+	err = tconn.HandshakeContext(ctx)
+	if t.over = true; t.refused != nil {
+		return nil, t.refused
+	}
+	if err != nil {
 		return nil, &refusal{"handshake", err}
 	}
 	return newPeer(l.broker, tconn, s), nil

@@ -43,13 +43,22 @@ func edge(ctx context.Context, o options) ([]row, error) {
 		return nil, err
 	}
 	defer p.stop()
+	sctx, unscraped := context.WithCancel(ctx)
+	defer unscraped()
+	reference, err := startExporter(sctx, s.dir)
+	if err != nil {
+		return nil, err
+	}
+	if reference != nil {
+		defer reference.stop()
+	}
 	watch := time.Duration(o.minutes * float64(time.Minute))
 	// The first seconds belong to enrolment and the first announcement, not to the rates.
 	if !agent.Wait(ctx, min(30*time.Second, watch/3)) {
 		return nil, ctx.Err()
 	}
 	before, err := usageOf(ctx, s.bin, config, p.pid())
-	if err != nil {
+	if err := errors.Join(err, reference.begin()); err != nil {
 		return nil, err
 	}
 	steady := min(2*time.Minute, watch/2) // longer than any period of the agent but the hourly one
@@ -66,7 +75,7 @@ func edge(ctx context.Context, o options) ([]row, error) {
 	}
 	seconds := after.at.Sub(before.at).Seconds()
 	const day, hour = 86400, 3600
-	return []row{
+	rows := []row{
 		atMost("edge RSS, median of the last minutes", median(rss)/mib, 12, "MiB"),
 		fact("edge RSS, most", slices.Max(rss)/mib, "MiB"),
 		atMost("edge PSS, median of the last minutes", median(pss)/mib, 10, "MiB"),
@@ -75,7 +84,8 @@ func edge(ctx context.Context, o options) ([]row, error) {
 		fact("edge wire (MQTT, both ways)", (after.linkBytes-before.linkBytes)/seconds*hour/kib, "KiB/h"),
 		fact("edge flash, by the outbox", (after.flashBytes-before.flashBytes)/seconds*day/kib, "KiB/day"),
 		fact("edge flash, by the kernel", (after.diskBytes-before.diskBytes)/seconds*day/kib, "KiB/day"),
-	}, nil
+	}
+	return rows, reference.beside(&rows[0], &rows[4])
 }
 
 // resident samples the memory of a process every second for d. Nothing else maps its program, so PSS flatters nobody.

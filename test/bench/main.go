@@ -44,6 +44,7 @@ type row struct {
 	Reference *float64 `json:"reference,omitempty"`
 	Ratio     *float64 `json:"ratio,omitempty"`
 	Verdict   string   `json:"verdict"`
+	Command   string   `json:"command"` // measures it again
 	Note      string   `json:"note,omitempty"`
 }
 
@@ -164,6 +165,9 @@ func measure(ctx context.Context, o options) ([]row, error) {
 		}
 		fmt.Fprintf(o.say, "%s %s …\n", time.Now().Format(time.TimeOnly), m.name)
 		got, err := m.run(ctx, o)
+		for i := range got {
+			got[i].Command = "go run ./test/bench -only " + m.name
+		}
 		rows = append(rows, got...)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("measure %s: %w", m.name, err))
@@ -179,14 +183,14 @@ func show(out io.Writer, rows []row, asJSON bool) error {
 		return e.Encode(rows)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WHAT\tMEASURED\tBUDGET\tREFERENCE\tRATIO\tVERDICT\tNOTE")
+	fmt.Fprintln(w, "WHAT\tMEASURED\tBUDGET\tREFERENCE\tRATIO\tVERDICT\tCOMMAND\tNOTE")
 	for _, r := range rows {
 		budget := number(r.Budget)
 		if r.Ratio != nil && r.Budget != nil {
 			budget = "ratio " + budget
 		}
-		fmt.Fprintf(w, "%s\t%s %s\t%s\t%s\t%s\t%s\t%s\n", r.What, number(&r.Measured), r.Unit, budget, number(r.Reference),
-			number(r.Ratio), r.Verdict, r.Note)
+		fmt.Fprintf(w, "%s\t%s %s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.What, number(&r.Measured), r.Unit, budget, number(r.Reference),
+			number(r.Ratio), r.Verdict, r.Command, r.Note)
 	}
 	return w.Flush()
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,7 @@ type Slope struct {
 	First   float64 `json:"first"`
 	Last    float64 `json:"last"`
 	PerHour float64 `json:"perHour"` // least squares
+	Verdict string  `json:"verdict"` // of memory and goroutines: steady, grows, or too few rounds to tell
 }
 
 // Summary is what all runs together came to.
@@ -98,10 +100,10 @@ func (d *Door) summary(f *flags, all []*Outcome, failed int) error {
 	t := tabwriter.NewWriter(d.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "rounds\t%d, of %d runs failed\nfaults\t%s\ncommands\t%d\nsamples\t%d\n", s.Seeds, s.Failed, counts(s.Faults), s.Orders, s.Samples)
 	if len(s.Slopes) > 0 {
-		fmt.Fprint(t, "PROCESS\tFIGURE\tFIRST\tLAST\tPER HOUR\n")
+		fmt.Fprint(t, "PROCESS\tFIGURE\tFIRST\tLAST\tPER HOUR\tVERDICT\n")
 	}
 	for _, l := range s.Slopes {
-		fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%+.2f\n", l.Process, l.Figure, l.First, l.Last, l.PerHour)
+		fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%+.2f\t%s\n", l.Process, l.Figure, l.First, l.Last, l.PerHour, l.Verdict)
 	}
 	return t.Flush()
 }
@@ -133,11 +135,46 @@ func slopes(all []*Outcome) (out []Slope) {
 				}
 			}
 			if len(ys) > 0 {
-				out = append(out, Slope{p, f.name, ys[0], ys[len(ys)-1], fit(xs, ys)})
+				l := Slope{p, f.name, ys[0], ys[len(ys)-1], fit(xs, ys), "-"} // a disk fills by design, up to a limit
+				if !strings.HasPrefix(f.name, "disk") {
+					l.Verdict = judge(xs, ys)
+				}
+				out = append(out, l)
 			}
 		}
 	}
 	return out
+}
+
+// fewRounds is fewer than a verdict takes, and the bounds are what growth is worth the name: larger than chance makes it,
+// and a tenth of what was there.
+const (
+	fewRounds  = 6
+	certain    = 3 // standard errors
+	noteworthy = 0.1
+)
+
+// judge tells whether ys grow with xs.
+func judge(xs, ys []float64) string {
+	if len(xs) < fewRounds {
+		return "too few rounds"
+	}
+	slope := fit(xs, ys)
+	n := float64(len(xs))
+	var mx, my, sxx, rest float64
+	for i := range xs {
+		mx, my = mx+xs[i]/n, my+ys[i]/n
+	}
+	for i := range xs {
+		sxx += (xs[i] - mx) * (xs[i] - mx)
+		off := ys[i] - my - slope*(xs[i]-mx)
+		rest += off * off
+	}
+	chance := math.Sqrt(rest / (n - 2) / sxx)
+	if slope > certain*chance && slope*(xs[len(xs)-1]-xs[0]) > noteworthy*my {
+		return "grows"
+	}
+	return "steady"
 }
 
 // fit is the slope of the line of least squares, 0 for fewer than two points.

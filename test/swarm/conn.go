@@ -24,6 +24,20 @@ type line struct {
 	wrote time.Time
 }
 
+// maxSources is how many addresses source chooses from at most.
+const maxSources = 250 * 250
+
+// source is the address from which node i connects to addr; nil: whichever the kernel takes. An address has some 28,000
+// ports, and what the product allows to one address is not what it allows to a fleet.
+func (c *Config) source(i int, addr string) net.Addr {
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.To4() == nil || !ip.IsLoopback() || c.Sources < 2 {
+		return nil
+	}
+	i %= c.Sources
+	return &net.TCPAddr{IP: net.IPv4(127, 1, byte(1+i/250), byte(1+i%250))}
+}
+
 // newLine wraps conn; slow is nil for a good line.
 func newLine(ctx context.Context, conn net.Conn, slow *Slow) (*line, error) {
 	tcp, ok := conn.(*net.TCPConn)

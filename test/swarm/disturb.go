@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
 // forever is an absence that only Back ends.
@@ -62,6 +63,19 @@ func (s *Swarm) sleepers(nodes []*node, at map[*node]time.Time) {
 			n.leave(sl.Asleep)
 		}
 	}
+}
+
+// Hush has nobody measure while on: nodes that connect are then nothing but connections.
+func (s *Swarm) Hush(on bool) { s.hushed.Store(on) }
+
+// Name is the id of node i.
+func (s *Swarm) Name(i int) string { return name(s.cfg.Profile.Prefix, i) }
+
+// Ordered notes an order that others than Player gave, or a newer state of it: it belongs to the accounting.
+func (s *Swarm) Ordered(o account.Order) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.orders[o.ID] = &o
 }
 
 // some returns a share of the nodes that were started.

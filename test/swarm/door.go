@@ -55,6 +55,8 @@ type flags struct {
 	p                                     Profile
 	rate, commands                        float64
 	hold                                  time.Duration
+	sources                               int
+	settings                              []string
 }
 
 func (d *Door) flags() *flags {
@@ -70,6 +72,7 @@ func (d *Door) flags() *flags {
 	v.StringSliceVar(&f.urls, "url", nil, "broker, such as mqtts://host:8883, in place of the one that the cluster agent names")
 	v.StringVar(&f.cluster, "cluster", "", "path of skerry-cluster: one is started on this machine and ended at the end")
 	v.StringVar(&f.clusterDir, "cluster-dir", "", "directory of that one (default a temporary one)")
+	v.StringArrayVar(&f.settings, "cluster-set", nil, "key=value of its configuration, may be repeated")
 	v.StringVar(&f.profile, "profile", "", "YAML file that says what the nodes are like")
 	v.StringVar(&f.scenario, "scenario", "", "YAML file of steps, in place of the default one")
 	f.p.Cadence = 30 * time.Second
@@ -79,6 +82,7 @@ func (d *Door) flags() *flags {
 	v.Float64Var(&f.p.Churn.PerMinute, "churn", 0, "share of the nodes that is disconnected each minute")
 	v.StringVar(&f.p.Prefix, "prefix", "swarm", "of the node ids")
 	v.Float64Var(&f.rate, "rate", 50, "nodes started each second")
+	v.IntVar(&f.sources, "sources", 1, "addresses of 127.0.0.0/8 to connect from, when the cluster agent is there too")
 	v.Float64Var(&f.commands, "commands", 0, "commands given each second, through REST")
 	f.hold = time.Minute
 	v.Var((*configs.Duration)(&f.hold), "for", "how long, once all are online")
@@ -191,7 +195,7 @@ func (d *Door) run(ctx context.Context, f *flags, profile Profile, scenario Scen
 		show.terminal = term.IsTerminal(int(file.Fd()))
 	}
 	p := &Player{Tiers: map[string]Tier{}, Say: show.Say}
-	cfg := Config{Profile: profile, Identities: f.identities, URLs: f.urls, Dir: f.dir,
+	cfg := Config{Profile: profile, Identities: f.identities, URLs: f.urls, Dir: f.dir, Sources: f.sources,
 		Log: slog.New(slog.NewTextHandler(d.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if f.cluster != "" {
 		end, err := d.ownCluster(ctx, f, p)
@@ -267,7 +271,7 @@ func (d *Door) ownCluster(ctx context.Context, f *flags, p *Player) (end func(),
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("find directory: %w", err)
 	}
-	c := &ClusterTier{Program: f.cluster, Dir: dir}
+	c := &ClusterTier{Program: f.cluster, Dir: dir, Settings: f.settings}
 	end = func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()

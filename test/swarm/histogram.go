@@ -21,6 +21,13 @@ func (h *Histogram) Add(d time.Duration) {
 	h.counts[min(i, len(h.counts)-1)].Add(1)
 }
 
+// Reset forgets all.
+func (h *Histogram) Reset() {
+	for i := range h.counts {
+		h.counts[i].Store(0)
+	}
+}
+
 // Count is how many were added.
 func (h *Histogram) Count() (n uint64) {
 	for i := range h.counts {

@@ -181,7 +181,7 @@ func (n *node) dial(ctx, dctx context.Context, network, addr string) (net.Conn, 
 	if by := n.swarm.cfg.Dial; by != nil {
 		conn, err = by(dctx, n.index, network, addr)
 	} else {
-		conn, err = (&net.Dialer{}).DialContext(dctx, network, addr)
+		conn, err = (&net.Dialer{LocalAddr: n.swarm.cfg.source(n.index, addr)}).DialContext(dctx, network, addr)
 	}
 	if err != nil {
 		return nil, err
@@ -209,7 +209,7 @@ func (n *node) share(rule uint64) float64 {
 
 // measure makes a row. A batch that is full goes into the outbox.
 func (n *node) measure(now time.Time) {
-	if n.asleep.Load() && !n.up.Load() {
+	if n.asleep.Load() && !n.up.Load() || n.swarm.hushed.Load() {
 		return
 	}
 	n.mu.Lock()

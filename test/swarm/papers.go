@@ -38,9 +38,9 @@ const enrolWorkers = 8
 
 // enrolment gets every node its papers: from the directory of an earlier run, or from the enrolment service.
 type enrolment struct {
-	cfg    *Config
-	client *identity.Client
-	done   *atomic.Int64 // nodes that have theirs
+	cfg   *Config
+	clock *agent.Clock
+	done  *atomic.Int64 // nodes that have theirs
 
 	mu    sync.Mutex
 	p     *papers
@@ -50,8 +50,7 @@ type enrolment struct {
 // enrol returns the papers of n nodes.
 func enrol(ctx context.Context, cfg *Config, clock *agent.Clock, done *atomic.Int64) (*papers, error) {
 	n := cfg.Profile.Nodes
-	e := &enrolment{cfg: cfg, done: done, p: &papers{certs: make([]tls.Certificate, n)},
-		client: &identity.Client{Clock: clock, Host: host("")}}
+	e := &enrolment{cfg: cfg, clock: clock, done: done, p: &papers{certs: make([]tls.Certificate, n)}}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	next := make(chan int)
@@ -101,7 +100,7 @@ func (e *enrolment) one(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	if id, err = e.ask(ctx, id); err != nil {
+	if id, err = e.ask(ctx, i, id); err != nil {
 		return fmt.Errorf("enrol %s: %w", node, err)
 	}
 	if dir != "" {
@@ -115,8 +114,11 @@ func (e *enrolment) one(ctx context.Context, i int) error {
 	return e.take(i, id)
 }
 
-// ask asks the enrolment service, at the pace that it allows.
-func (e *enrolment) ask(ctx context.Context, id *identity.Identity) (*identity.Identity, error) {
+// ask asks the enrolment service, at the pace that it allows to each address.
+func (e *enrolment) ask(ctx context.Context, i int, id *identity.Identity) (*identity.Identity, error) {
+	client := &identity.Client{Clock: e.clock, Host: host(""), Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 10 * time.Second, LocalAddr: e.cfg.source(i, addr)}).DialContext(ctx, network, addr)
+	}}
 	csr, err := id.CSR()
 	if err != nil {
 		return nil, err
@@ -125,10 +127,10 @@ func (e *enrolment) ask(ctx context.Context, id *identity.Identity) (*identity.I
 		if !agent.Wait(ctx, e.wait()) {
 			return nil, ctx.Err()
 		}
-		reply, err := e.client.Enroll(ctx, e.cfg.Join, &api.EnrollRequest{Node: id.Node, CSR: csr, Labels: map[string]string{"swarm": e.cfg.Profile.Prefix}})
+		reply, err := client.Enroll(ctx, e.cfg.Join, &api.EnrollRequest{Node: id.Node, CSR: csr, Labels: map[string]string{"swarm": e.cfg.Profile.Prefix}})
 		busy, ok := errors.AsType[*identity.BusyError](err)
 		switch {
-		case ok: // its word holds for all of us: we have one address
+		case ok: // its word holds for all who have this address, and the others come back soon enough
 			e.putOff(max(busy.Wait, time.Second))
 			continue
 		case err == nil && reply.Status == api.EnrollPending:

@@ -31,6 +31,7 @@ type Config struct {
 	URLs       []string // brokers; empty: those that the cluster agent names, if they are on a machine of Join or Named
 	Named      []string // other URLs that the user gave
 	Dir        string   // for outboxes on disk and the commands; empty: a temporary one, on a tmpfs where there is one
+	Sources    int      // how many addresses of 127.0.0.0/8 to connect from, where the peer is there too; 0 or 1: the usual one
 	Log        *slog.Logger
 
 	// Dial connects a node to a broker in place of the network of this process; nil: that.
@@ -60,6 +61,7 @@ type Swarm struct {
 	work     sync.WaitGroup
 	enrolled atomic.Int64
 	calm     atomic.Bool // no churn, nobody sleeps
+	hushed   atomic.Bool // nobody measures
 
 	stats    stats
 	commands account.Commands
@@ -79,6 +81,9 @@ func New(cfg Config) (*Swarm, error) {
 	}
 	if cfg.Log == nil {
 		return nil, errors.New("swarm: wanted a log")
+	}
+	if cfg.Sources < 0 || cfg.Sources > maxSources {
+		return nil, fmt.Errorf("swarm: sources %d: wanted 0 to %d", cfg.Sources, maxSources)
 	}
 	s := &Swarm{cfg: cfg, clock: agent.NewClock(agent.BuildTime(), agent.ClockSource{}), quiet: slog.New(slog.DiscardHandler),
 		started: time.Now(), boot: agent.BootID(), orders: map[string]*account.Order{},
@@ -216,6 +221,12 @@ func (s *Swarm) all() []*node {
 
 // Enrolled is how many nodes have their certificates.
 func (s *Swarm) Enrolled() int { return int(s.enrolled.Load()) }
+
+// ResetLatencies forgets the latencies so far: what follows is of a new phase.
+func (s *Swarm) ResetLatencies() {
+	s.stats.ingest.Reset()
+	s.stats.ack.Reset()
+}
 
 // Figures looks at everything.
 func (s *Swarm) Figures() Figures {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -37,8 +38,15 @@ type ClusterTier struct {
 	Program  string   // path
 	Dir      string   // of its state and its log; has to be absolute
 	Settings []string // key=value, beyond the addresses
-	Access   cli.Context
-	Status   api.ClusterStatus // as of the first Await
+	Prefix   []string // a command that runs it, such as taskset -c 0
+	Env      []string // beyond that of this process
+	Host     string   // address of the listeners; empty: 127.0.0.1
+	// Begin starts the process in place of start, as in another network namespace; nil: start does.
+	Begin func(start func() error) error
+	// Started is told its process id, before anything is awaited; nil: nobody is. An error ends the start.
+	Started func(pid int) error
+	Access  cli.Context
+	Status  api.ClusterStatus // as of the first Await
 
 	cmd        *exec.Cmd
 	done       chan struct{}
@@ -50,25 +58,34 @@ func (c *ClusterTier) Start(ctx context.Context) error {
 	if c.cmd != nil {
 		return errors.New("start cluster agent: it runs already")
 	}
+	if c.Host == "" {
+		c.Host = "127.0.0.1"
+	}
 	if c.mqtt == "" {
-		c.mqtt, c.http = "127.0.0.1:0", "127.0.0.1:0"
+		c.mqtt, c.http = net.JoinHostPort(c.Host, "0"), net.JoinHostPort(c.Host, "0")
 	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("start cluster agent: %w", err)
 	}
-	args := []string{"run", "--set", "cluster=swarm", "--set", "dir=" + filepath.Join(c.Dir, "state"), "--set", "advertise=127.0.0.1",
+	args := []string{c.Program, "run", "--set", "cluster=swarm", "--set", "dir=" + filepath.Join(c.Dir, "state"), "--set", "advertise=" + c.Host,
 		"--set", "mqtt.listen=" + c.mqtt, "--set", "http.listen=" + c.http}
 	for _, s := range c.Settings {
 		args = append(args, "--set", s)
 	}
+	args = append(slices.Clone(c.Prefix), args...)
 	log, err := os.OpenFile(filepath.Join(c.Dir, "cluster.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("start cluster agent: %w", err)
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.Program, args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	begin := c.Begin
+	if begin == nil {
+		begin = func(start func() error) error { return start() }
+	}
+	if err := begin(cmd.Start); err != nil {
 		return errors.Join(fmt.Errorf("start cluster agent: %w", err), log.Close())
 	}
 	done := make(chan struct{})
@@ -78,7 +95,20 @@ func (c *ClusterTier) Start(ctx context.Context) error {
 		_ = cmd.Wait() // how it ended is in its log
 		_ = log.Close()
 	}()
+	if c.Started != nil {
+		if err := c.Started(cmd.Process.Pid); err != nil {
+			return errors.Join(fmt.Errorf("start cluster agent: %w", err), c.Kill(ctx))
+		}
+	}
 	return nil
+}
+
+// Pid is its process id; 0 when it does not run.
+func (c *ClusterTier) Pid() int {
+	if c.cmd == nil {
+		return 0
+	}
+	return c.cmd.Process.Pid
 }
 
 // Kill kills the process.
@@ -150,17 +180,17 @@ func (c *ClusterTier) look(ctx context.Context) error {
 		return errors.New("cluster agent names no broker")
 	}
 	c.Access = access
-	c.http, c.mqtt = loopback(access.Server), loopback(c.Status.MQTT[0])
+	c.http, c.mqtt = c.at(access.Server), c.at(c.Status.MQTT[0])
 	return nil
 }
 
-// loopback is the port of a URL, on the loopback interface.
-func loopback(text string) string {
+// at is the port of a URL, at the address of the listeners.
+func (c *ClusterTier) at(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""
 	}
-	return net.JoinHostPort("127.0.0.1", u.Port())
+	return net.JoinHostPort(c.Host, u.Port())
 }
 
 // ReadAccess reads the current context of a file that holds contexts, such as the cluster agent's admin.yaml.

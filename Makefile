@@ -7,8 +7,8 @@ PKG      := github.com/skerry-edge/skerry
 LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(COMMIT) -X $(PKG)/agent.buildUnix=$(STAMP)
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
 # The edge speaks HTTP/1.1 only, and is built for size: without inlining it is a tenth smaller, with functions packed
-# closer another fiftieth.
-EDGE     := -tags nethttpomithttp2,lite -gcflags=all=-l -ldflags '$(LDFLAGS) -funcalign=8'
+# closer another fiftieth. Ed25519 is inlined all the same: 8 KiB make the check of a command a sixth faster.
+EDGE     := -tags nethttpomithttp2,lite -gcflags=all=-l -gcflags=crypto/internal/fips140/edwards25519/...= -ldflags '$(LDFLAGS) -funcalign=8'
 FUZZTIME ?= 30s
 ARGS     ?=
 HOURS    ?= 1

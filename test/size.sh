@@ -11,7 +11,7 @@ printf '%-22s %10s %10s\n' target 'lite MiB' 'full MiB'
 build() { # arch, tags, file, environment …
 	arch=$1 tags=$2 file=$3
 	shift 3
-	env CGO_ENABLED=0 GOOS=linux GOARCH="$arch" "$@" go build -trimpath -gcflags=all=-l -ldflags '-s -w -funcalign=8' -tags "nethttpomithttp2,$tags" -o "$file" ./cmd/skerry-edge
+	env CGO_ENABLED=0 GOOS=linux GOARCH="$arch" "$@" go build -trimpath -gcflags=all=-l "-gcflags=crypto/internal/fips140/edwards25519/...=" -ldflags '-s -w -funcalign=8' -tags "nethttpomithttp2,$tags" -o "$file" ./cmd/skerry-edge
 }
 # smoke runs a binary under qemu's user mode: a build that starts is worth more than one that links.
 smoke() { # arch, file

@@ -9,11 +9,45 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// sendAhead sends a safe command to its connected node before it is journalled, so that the node works while the disk
-// does: what has no effect may be lost in a crash together with its record. It returns the session that the command went
-// to, 0 when it did not go out; the caller then journals it and calls done. Until then its statuses wait in OnStatus.
-// When other commands wait for the node, it is left to their courier, which keeps the order.
-func (j *Journal) sendAhead(ctx context.Context, o *Order, now time.Time) (session uint64, done func()) {
+// holdFor is how long a safe command that was sent ahead waits for its answer, so that one transaction journals both. Only
+// a node whose last answer came within it is waited for.
+const holdFor = 5 * time.Millisecond
+
+// early is a safe command that was sent before it is journalled. Whoever claims it first journals it: Submit, or OnStatus
+// together with what the node says. All but the result is guarded by Journal.mu.
+type early struct {
+	order   *Order
+	created api.Millis
+	session uint64        // that it goes to
+	claimed bool          // somebody journals it
+	taken   chan struct{} // closed when that is OnStatus
+
+	journalled chan struct{} // closed when it is journalled or given up; then there is a result
+	entry      entry
+	fresh      bool
+	err        error
+}
+
+// enterSafe sends a safe command to its connected node before it is journalled, so that the node works while the disk
+// does: what has no effect may be lost in a crash together with its record. It is on disk when enterSafe returns. When
+// other commands wait for the node, it is left to their courier, which keeps the order.
+func (j *Journal) enterSafe(ctx context.Context, o *Order, now time.Time) (e entry, fresh bool, err error) {
+	a, hold := j.sendAhead(ctx, o, now)
+	if a == nil {
+		return j.insert(o, api.At(now), 0, nil)
+	}
+	if hold {
+		j.awaitAnswer(ctx, a)
+	}
+	if j.claim(a) {
+		j.journal(a, nil)
+	}
+	<-a.journalled // whoever claimed it closes it whatever happens, after one transaction
+	return a.entry, a.fresh, a.err
+}
+
+// sendAhead sends o if it may go ahead, and reports whether its node is known to answer within holdFor.
+func (j *Journal) sendAhead(ctx context.Context, o *Order, now time.Time) (a *early, hold bool) {
 	j.mu.Lock()
 	epoch, up := j.links[o.Node]
 	_, twice := j.ahead[o.ID]
@@ -21,18 +55,13 @@ func (j *Journal) sendAhead(ctx context.Context, o *Order, now time.Time) (sessi
 	_, busy := j.busy[o.Node]
 	if !up || twice || due || busy {
 		j.mu.Unlock()
-		return 0, func() {}
+		return nil, false
 	}
-	journalled := make(chan struct{})
-	j.ahead[o.ID] = journalled
+	a = &early{order: o, created: api.At(now), session: epoch, taken: make(chan struct{}), journalled: make(chan struct{})}
+	j.ahead[o.ID] = a
+	_, hold = j.swift[o.Node]
 	j.stats.Deliveries++
 	j.mu.Unlock()
-	done = func() {
-		j.mu.Lock()
-		delete(j.ahead, o.ID)
-		j.mu.Unlock()
-		close(journalled)
-	}
 	limit, cancel := context.WithTimeout(ctx, deliverWithin)
 	defer cancel()
 	err := j.cfg.Deliverer.Deliver(limit, o.Node, epoch, &api.Command{ID: o.ID, Node: o.Node, Epoch: epoch, Verb: o.Verb,
@@ -40,12 +69,73 @@ func (j *Journal) sendAhead(ctx context.Context, o *Order, now time.Time) (sessi
 	if err != nil { // it goes the usual way, once it is journalled
 		j.mu.Lock()
 		j.stats.DeliveryErrors++
+		a.session, hold = 0, false
 		j.mu.Unlock()
 		j.cfg.Log.Debug("command not sent ahead", agent.KeyCommand, o.ID, agent.KeyNode, o.Node, agent.KeyErr, err)
-		epoch = 0
 	}
-	runtime.Gosched() // to whoever writes it to the socket, before this goroutine waits for the disk
-	return epoch, done
+	if !hold {
+		runtime.Gosched() // to whoever writes it to the socket, before this goroutine waits for the disk
+	}
+	return a, hold
+}
+
+// awaitAnswer waits until the node answers a, holdFor at most. A node that does not is not waited for the next time.
+func (j *Journal) awaitAnswer(ctx context.Context, a *early) {
+	limit := time.NewTimer(holdFor)
+	defer limit.Stop()
+	select {
+	case <-a.taken:
+	case <-ctx.Done():
+	case <-limit.C:
+		j.mu.Lock()
+		delete(j.swift, a.order.Node)
+		j.mu.Unlock()
+	}
+}
+
+// claim reports whether the caller is the one who journals a.
+func (j *Journal) claim(a *early) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	mine := !a.claimed
+	a.claimed = true
+	return mine
+}
+
+// journal writes a, which the caller has claimed, with the status s of its node unless that is nil.
+func (j *Journal) journal(a *early, s *api.Status) {
+	defer func() {
+		j.mu.Lock()
+		delete(j.ahead, a.order.ID)
+		j.mu.Unlock()
+		close(a.journalled)
+	}()
+	j.mu.Lock()
+	session := a.session
+	j.mu.Unlock()
+	a.entry, a.fresh, a.err = j.insert(a.order, a.created, session, s)
+}
+
+// answered takes what node says of a command that was sent ahead and is not journalled yet, and reports whether it is
+// journalled now, s with it. Else it returns when the command is journalled without s, or given up: after one
+// transaction at most.
+func (j *Journal) answered(node string, s *api.Status) bool {
+	j.mu.Lock()
+	a := j.ahead[s.ID]
+	if a == nil {
+		j.mu.Unlock()
+		return false
+	}
+	if a.claimed || a.order.Node != node {
+		j.mu.Unlock()
+		<-a.journalled
+		return false
+	}
+	a.claimed = true
+	close(a.taken)
+	j.mu.Unlock()
+	j.journal(a, s)
+	return a.err == nil && a.fresh && a.entry.Status == s
 }
 
 // sentTo plans the next delivery of e, which was sent ahead to session; false when it was not, or the node has begun
@@ -64,12 +154,13 @@ func (j *Journal) sentTo(session uint64, e *entry) bool {
 	return ok
 }
 
-// awaitJournalled returns when id, if it was sent ahead, has been journalled or given up.
-func (j *Journal) awaitJournalled(id string) {
-	j.mu.Lock()
-	journalled := j.ahead[id]
-	j.mu.Unlock()
-	if journalled != nil {
-		<-journalled // Submit closes it whatever happens, after one transaction
+// timed notes that the node of e answers fast enough to be waited for, when it moved e on within holdFor.
+func (j *Journal) timed(e *entry, now api.Millis) {
+	if now-e.Created <= api.Millis(holdFor.Milliseconds()) {
+		j.mu.Lock()
+		if _, up := j.links[e.Node]; up {
+			j.swift[e.Node] = struct{}{}
+		}
+		j.mu.Unlock()
 	}
 }

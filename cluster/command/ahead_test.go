@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 
@@ -22,10 +23,11 @@ type prompt struct {
 }
 
 func (p *prompt) Deliver(ctx context.Context, node string, epoch uint64, cmd *api.Command) error {
+	err := p.tape.Deliver(ctx, node, epoch, cmd)
 	p.answers.Go(func() {
 		p.errs <- p.j.OnStatus(node, &api.Status{ID: cmd.ID, Phase: api.PhaseSucceeded, Epoch: epoch, At: cmd.Issued})
 	})
-	return p.tape.Deliver(ctx, node, epoch, cmd)
+	return err
 }
 
 func TestSafeCommandGoesOutWhileItIsJournalled(t *testing.T) {
@@ -41,8 +43,8 @@ func TestSafeCommandGoesOutWhileItIsJournalled(t *testing.T) {
 	if !onDisk {
 		t.Error("it was not sent while it was journalled")
 	}
-	if rec.Phase != api.PhaseDelivered {
-		t.Errorf("submitted as %s; wanted delivered", rec.Phase)
+	if rec.Phase != api.PhaseDelivered && rec.Phase != api.PhaseSucceeded { // whichever of the two journals it
+		t.Errorf("submitted as %s; wanted delivered or succeeded", rec.Phase)
 	}
 	p.answers.Wait()
 	if err := <-p.errs; err != nil {
@@ -118,4 +120,140 @@ func TestSafeCommandSentToAnEarlierSessionGoesOutAgain(t *testing.T) {
 	if ids := d.ids(); len(ids) != 2 {
 		t.Fatalf("sent %v; wanted it in both sessions", ids)
 	}
+}
+
+func TestCommandAndPromptAnswerShareATransaction(t *testing.T) {
+	p := &prompt{errs: make(chan error, 2)}
+	j := newJournal(t, Config{Nodes: lookout, Deliverer: p})
+	p.j = j
+	j.OnNodeUp("n1", 1, nil)
+	j.swift["n1"] = struct{}{}
+	watch := j.Watch(t.Context())
+	defer watch.Close()
+	before := j.Stats().Commits
+	rec := mustSubmit(t, j, Order{ID: "a", Verb: "look"})
+	p.answers.Wait()
+	if err := <-p.errs; err != nil {
+		t.Fatal(err)
+	}
+	st := j.Stats()
+	if n := st.Commits - before; n != 1 {
+		t.Errorf("%d transactions; wanted one", n)
+	}
+	var phases []api.Phase
+	for _, h := range rec.History {
+		phases = append(phases, h.Phase)
+	}
+	if want := []api.Phase{api.PhaseQueued, api.PhaseDelivered, api.PhaseSucceeded}; !slices.Equal(phases, want) || !rec.Final {
+		t.Errorf("Submit returned %v, final %v; wanted %v", phases, rec.Final, want)
+	}
+	if c := <-watch.Changes(); c.Item.Phase != api.PhaseSucceeded {
+		t.Errorf("watchers hear of %s first; wanted the end, which was committed with the rest", c.Item.Phase)
+	}
+	if st.Succeeded != 1 || st.Finals != 1 || st.Open != 0 || st.Statuses != 1 || st.Unknown+st.Ignored != 0 {
+		t.Errorf("counted %+v; wanted one success", st)
+	}
+	if ids := j.Acks("n1"); len(ids) != 1 {
+		t.Errorf("acknowledged %v; wanted a", ids)
+	}
+	if err := j.OnStatus("n1", &api.Status{ID: "a", Phase: api.PhaseFailed, Epoch: 1, At: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if rec := mustGet(t, j, "a"); rec.Phase != api.PhaseSucceeded || j.Stats().Conflicts != 1 {
+		t.Errorf("a second end left it %s", rec.Phase)
+	}
+}
+
+func TestNodeThatDoesNotAnswerAtOnceIsNotWaitedForAgain(t *testing.T) {
+	j := newJournal(t, Config{Nodes: lookout})
+	j.OnNodeUp("n1", 1, nil)
+	answer := func(id string) {
+		t.Helper()
+		if err := j.OnStatus("n1", &api.Status{ID: id, Phase: api.PhaseSucceeded, Epoch: 1, At: api.At(j.cfg.Now())}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waited := func() bool { _, ok := j.swift["n1"]; return ok }
+	mustSubmit(t, j, Order{ID: "first", Verb: "look"})
+	if waited() {
+		t.Fatal("waits for a node that never answered")
+	}
+	answer("first")
+	if !waited() {
+		t.Fatal("does not wait for a node that answers at once")
+	}
+	if rec := mustSubmit(t, j, Order{ID: "silent", Verb: "look"}); rec.Phase != api.PhaseDelivered {
+		t.Fatalf("submitted as %s; wanted it journalled without its answer", rec.Phase)
+	}
+	if waited() {
+		t.Fatal("still waits for a node that did not answer")
+	}
+	answer("silent")
+	if rec := mustGet(t, j, "silent"); rec.Phase != api.PhaseSucceeded {
+		t.Fatalf("its answer left it %s", rec.Phase)
+	}
+	j.OnNodeDown("n1", 0)
+	if waited() {
+		t.Fatal("remembers a node that has gone")
+	}
+}
+
+// stuck is a Deliverer whose broker takes its time to say that it has the command, which the node answers meanwhile.
+type stuck struct {
+	prompt
+	release chan struct{}
+}
+
+func (s *stuck) Deliver(ctx context.Context, node string, epoch uint64, cmd *api.Command) error {
+	err := s.prompt.Deliver(ctx, node, epoch, cmd)
+	select {
+	case <-s.release:
+	case <-ctx.Done():
+	}
+	return err
+}
+
+func TestAnswerDoesNotWaitForTheDeliveryToReturn(t *testing.T) {
+	s := &stuck{prompt: prompt{errs: make(chan error, 1)}, release: make(chan struct{})}
+	j := newJournal(t, Config{Nodes: lookout, Deliverer: s})
+	s.j = j
+	j.OnNodeUp("n1", 1, nil)
+	done := make(chan api.CommandRecord, 1)
+	go func() { done <- mustSubmit(t, j, Order{ID: "a", Verb: "look"}) }()
+	if err := <-s.errs; err != nil { // the node's reader is free although Deliver has not returned
+		t.Fatal(err)
+	}
+	if rec := mustGet(t, j, "a"); rec.Phase != api.PhaseSucceeded {
+		t.Fatalf("its answer left it %s", rec.Phase)
+	}
+	close(s.release)
+	if rec := <-done; rec.Phase != api.PhaseSucceeded {
+		t.Fatalf("submitted as %s; wanted succeeded", rec.Phase)
+	}
+}
+
+func TestStatusOfAnotherNodeDoesNotEndACommandThatWasSentAhead(t *testing.T) {
+	f := &forging{}
+	j := newJournal(t, Config{Nodes: lookout, Deliverer: f})
+	f.j = j
+	j.OnNodeUp("n1", 1, nil)
+	rec := mustSubmit(t, j, Order{ID: "a", Verb: "look"})
+	f.answers.Wait()
+	if rec.Phase != api.PhaseDelivered || j.Stats().Unknown != 1 {
+		t.Fatalf("submitted as %s with %d statuses of nobody; wanted delivered, 1", rec.Phase, j.Stats().Unknown)
+	}
+}
+
+// forging is a Deliverer beside which another node speaks.
+type forging struct {
+	tape
+	j       *Journal
+	answers sync.WaitGroup
+}
+
+func (f *forging) Deliver(ctx context.Context, node string, epoch uint64, cmd *api.Command) error {
+	f.answers.Go(func() {
+		_ = f.j.OnStatus("n2", &api.Status{ID: cmd.ID, Phase: api.PhaseFailed, Epoch: epoch, At: cmd.Issued})
+	})
+	return f.tape.Deliver(ctx, node, epoch, cmd)
 }

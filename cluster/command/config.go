@@ -60,9 +60,10 @@ type Journal struct {
 	loaded   bool
 	open     map[string]*openCommand
 	byNode   map[string]map[string]*openCommand
-	reserved map[string]int           // submissions under way, by node
-	pending  int                      // their sum
-	ahead    map[string]chan struct{} // safe commands that were sent and are being journalled; closed when they are
+	reserved map[string]int      // submissions under way, by node
+	pending  int                 // their sum
+	ahead    map[string]*early   // safe commands that were sent and are not journalled
+	swift    map[string]struct{} // connected nodes that answer within holdFor
 	links    map[string]uint64
 	plan     schedule.Schedule
 	dirty    map[string]struct{} // nodes with something due
@@ -112,7 +113,8 @@ func New(cfg Config) (*Journal, error) {
 		open:     make(map[string]*openCommand),
 		byNode:   make(map[string]map[string]*openCommand),
 		reserved: make(map[string]int),
-		ahead:    make(map[string]chan struct{}),
+		ahead:    make(map[string]*early),
+		swift:    make(map[string]struct{}),
 		links:    make(map[string]uint64),
 		dirty:    make(map[string]struct{}),
 		busy:     make(map[string]struct{}),

@@ -46,6 +46,7 @@ func (j *Journal) OnNodeDown(node string, epoch uint64) {
 	defer j.mu.Unlock()
 	if epoch == 0 || epoch >= j.links[node] {
 		delete(j.links, node)
+		delete(j.swift, node)
 	}
 }
 

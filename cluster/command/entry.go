@@ -37,6 +37,7 @@ const (
 	refreshed               // no transition, but something to store: progress, or the status behind a close
 	advanced                // a transition
 	late                    // after the close: kept beside the verdict
+	ended                   // a transition that was journalled together with the command
 )
 
 // writes reports whether the entry changed.

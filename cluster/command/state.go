@@ -52,7 +52,7 @@ func (j *Journal) settle(e *entry, what effect) {
 			o.due = false
 			j.plan.Remove(deliverKey + e.ID)
 		}
-	case wasOpen:
+	case wasOpen, what == ended:
 		j.forget(e)
 		j.finals++
 		j.stats.count(e.Phase)

@@ -15,7 +15,10 @@ func (j *Journal) OnStatus(node string, s *api.Status) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("status of command from node %s: %w", node, err)
 	}
-	j.awaitJournalled(s.ID)
+	if j.answered(node, s) {
+		j.answer(node, s, true, advanced)
+		return nil
+	}
 	e, found, err := j.lookup(s.ID)
 	if err != nil {
 		return fmt.Errorf("status of command %s: %w", s.ID, err)
@@ -27,6 +30,9 @@ func (j *Journal) OnStatus(node string, s *api.Status) error {
 		// Phases only go forward, so what says nothing new to this version says nothing new to a later one: no
 		// transaction for duplicates.
 		what = e.take(s, now)
+	}
+	if what == advanced {
+		j.timed(&e, now)
 	}
 	if what.writes() {
 		_, what, err = j.change(s.ID, func(e *entry) effect { return e.take(s, now) })

@@ -42,7 +42,8 @@ type Order struct {
 // argsDepth is how deep arguments may nest: what the wire allows, less the command around them.
 const argsDepth = api.MaxDepth - 1
 
-// Submit journals o and returns its record: queued, or delivered when the node is connected (Run then hands it over).
+// Submit journals o and returns its record: queued, or delivered when the node is connected (Run then hands it over). A safe
+// one is sent at once, and may have ended.
 // It is on disk when Submit returns. The same id with the same node, verb, args and person returns the existing record;
 // the deadline is not compared, since a repeated request with a relative one resolves to another instant.
 func (j *Journal) Submit(ctx context.Context, o Order) (api.CommandRecord, error) {
@@ -68,13 +69,13 @@ func (j *Journal) Submit(ctx context.Context, o Order) (api.CommandRecord, error
 		return api.CommandRecord{}, err
 	}
 	defer j.release(&o)
-	sent := uint64(0)
+	var e entry
+	fresh := false
 	if safe {
-		var done func()
-		sent, done = j.sendAhead(ctx, &o, now)
-		defer done()
+		e, fresh, err = j.enterSafe(ctx, &o, now)
+	} else {
+		e, fresh, err = j.insert(&o, api.At(now), 0, nil)
 	}
-	e, fresh, err := j.insert(&o, api.At(now), sent)
 	if err != nil {
 		return api.CommandRecord{}, fmt.Errorf("journal command %s: %w", o.ID, err)
 	}
@@ -195,9 +196,9 @@ func (j *Journal) release(o *Order) {
 }
 
 // insert journals o unless its id has a record by now. For a connected node delivered is written at once, before
-// anything is sent, which saves it a second transaction. sent is the
-// session that it was sent ahead to, 0 when it was not.
-func (j *Journal) insert(o *Order, now api.Millis, sent uint64) (e entry, fresh bool, err error) {
+// anything is sent, which saves it a second transaction. sent is the session that it was sent ahead to, 0 when it was
+// not; s is what the node said since, nil when nothing.
+func (j *Journal) insert(o *Order, now api.Millis, sent uint64, s *api.Status) (e entry, fresh bool, err error) {
 	err = j.group.Do(func(tx *bbolt.Tx) error {
 		have, found, err := load(tx, o.ID)
 		if err != nil || found {
@@ -207,6 +208,9 @@ func (j *Journal) insert(o *Order, now api.Millis, sent uint64) (e entry, fresh 
 		e, fresh = newEntry(o, now), true
 		if _, up := j.link(o.Node); up || sent > 0 {
 			e.step(api.Transition{Phase: api.PhaseDelivered, At: now, Side: sideCluster}, now)
+		}
+		if s != nil {
+			e.take(s, api.At(j.cfg.Now()))
 		}
 		if e.Seq, err = tx.Bucket([]byte(bucketOpen)).NextSequence(); err != nil {
 			return err
@@ -218,12 +222,15 @@ func (j *Journal) insert(o *Order, now api.Millis, sent uint64) (e entry, fresh 
 		}
 		return save(tx, &e)
 	}, func() {
-		if !fresh {
-			return
-		}
-		j.settle(&e, advanced)
-		if !j.sentTo(sent, &e) {
-			j.offer(&e)
+		switch {
+		case !fresh:
+		case e.Final:
+			j.settle(&e, ended)
+		default:
+			j.settle(&e, advanced)
+			if s == nil && !j.sentTo(sent, &e) {
+				j.offer(&e)
+			}
 		}
 	})
 	return e, fresh, err

@@ -137,6 +137,11 @@ func (a *Agent) onCommand(ctx context.Context, topic mqtt.Topic, payload []byte)
 		return fmt.Errorf("command %s on topic of %s, for session %d; wanted session %d: %w", cmd.ID, topic.ID, cmd.Epoch, a.epoch.Load(),
 			mqtt.ErrDiscard)
 	}
+	if cmd.Node == id.Node {
+		if err := a.obey(cmd.Claim); err != nil {
+			return fmt.Errorf("command %s: %w", cmd.ID, err)
+		}
+	}
 	err := a.engine.Handle(ctx, &cmd)
 	if errors.Is(err, command.ErrMisaddressed) {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
@@ -201,6 +206,9 @@ func (a *Agent) onDesired(_ context.Context, _ mqtt.Topic, payload []byte) error
 	}
 	if d.Node != id.Node {
 		return fmt.Errorf("desired document is for %s: %w", d.Node, mqtt.ErrDiscard)
+	}
+	if err := a.obey(d.Claim); err != nil {
+		return fmt.Errorf("desired generation %d: %w", d.Generation, err)
 	}
 	a.clock.Hint(d.Issued.Time()) // signed: the time hint of design §5
 	current := a.desired.Load()

@@ -45,6 +45,7 @@ func linkConformance(t *testing.T, startBroker func(t *testing.T) *brokerEnd) {
 		{"full queue costs the connection", conformOverflow},
 		{"window bounds what is in flight, a cut fails it", conformWindow},
 		{"tells each outcome once, before its stop ends", conformThen},
+		{"subscribes and unsubscribes in the course of a session", conformLater},
 		{"sets TCP_NODELAY", conformNoDelay},
 		{"leaves no goroutine", conformLeak},
 	} {
@@ -282,6 +283,52 @@ func conformOverflow(t *testing.T, b *brokerEnd) {
 	link.awaitUp(t)
 	if st := link.Status(); st.Overflows != 1 || st.Refused != 0 {
 		t.Errorf("status %+v", st)
+	}
+}
+
+func conformLater(t *testing.T, b *brokerEnd) {
+	got, sessions := make(chan string, 8), make(chan *Session, 1)
+	tap(t, b, b.addr, "node", "", func(c *LinkConfig) {
+		c.Later = []Subscription{{"t/+", func(_ context.Context, m Inbound) error {
+			got <- m.Topic + string(m.Payload)
+			return nil
+		}}}
+		c.Announce = func(_ context.Context, s *Session) error {
+			sessions <- s
+			return nil
+		}
+	}).awaitUp(t)
+	s := receive(t, sessions, "the session")
+	watch := tap(t, b, b.addr, "watch", "", nil).awaitUp(t)
+	say := func(topic, text string, retain bool) {
+		t.Helper()
+		if err := watch.Publish(t.Context(), topic, []byte(text), retain); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("t/a", "kept", true)
+	many := []string{"t/a"}
+	for i := range 2 * maxFilters { // more than one SUBSCRIBE holds
+		many = append(many, fmt.Sprintf("t/x%d", i))
+	}
+	if err := s.Subscribe(t.Context(), many...); err != nil {
+		t.Fatal(err)
+	}
+	if m := receive(t, got, "the retained message"); m != "t/akept" {
+		t.Errorf("%q", m)
+	}
+	say("t/b", "not asked for", false)
+	say("t/x511", "last", false)
+	if m := receive(t, got, "the message of the last filter"); m != "t/x511last" {
+		t.Errorf("%q", m)
+	}
+	if err := s.Unsubscribe(t.Context(), many[:len(many)-1]...); err != nil {
+		t.Fatal(err)
+	}
+	say("t/a", "no more", false)
+	say("t/x511", "still", false)
+	if m := receive(t, got, "what is still asked for"); m != "t/x511still" {
+		t.Errorf("%q", m)
 	}
 }
 

@@ -138,6 +138,12 @@ func (s *Session) take(p packets.ControlPacket) error {
 		default:
 			return errors.New("broker sent a SUBACK that nobody waits for")
 		}
+	case *packets.UnsubackPacket:
+		select {
+		case s.unsub <- struct{}{}:
+		default:
+			return errors.New("broker sent an UNSUBACK that nobody waits for")
+		}
 	case *packets.PingrespPacket: // that it came is all that it says
 	default:
 		return fmt.Errorf("broker sent %T", p)
@@ -160,32 +166,6 @@ func (s *Session) keepAlive() {
 	defer s.mu.Unlock()
 	if !s.closed {
 		s.ping.Reset(left)
-	}
-}
-
-// subscribe sends one SUBSCRIBE with all filters and waits for the SUBACK.
-func (s *Session) subscribe(ctx context.Context, within time.Duration) error {
-	p := &packets.SubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Subscribe, Qos: 1}, MessageID: 1} // [MQTT-3.8.1-1]
-	for _, sub := range s.link.cfg.Subscriptions {
-		p.Topics, p.Qoss = append(p.Topics, sub.Filter), append(p.Qoss, QoS)
-	}
-	if err := s.write(p); err != nil {
-		return s.because(fmt.Errorf("subscribe: %w", err))
-	}
-	late := time.NewTimer(within)
-	defer late.Stop()
-	select {
-	case granted := <-s.suback:
-		for i, code := range granted { // as many as filters: guard has seen to it
-			if code != QoS { // 0x80 is a refusal [MQTT-3.9.3-2]; less than we need is one too
-				return fmt.Errorf("subscribe %s: broker answered %#x; wanted QoS %d granted", p.Topics[i], code, QoS)
-			}
-		}
-		return nil
-	case <-ctx.Done():
-		return s.because(ctx.Err())
-	case <-late.C:
-		return fmt.Errorf("subscribe: no SUBACK within %s", within)
 	}
 }
 

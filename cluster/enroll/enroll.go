@@ -155,6 +155,7 @@ func (s *Service) certify(tx *bbolt.Tx, n *nodeRecord, key publicKey, now time.T
 		kept = kept[1:]
 	}
 	n.Certs = append(kept, recordOf(cert, now))
+	n.Revision++
 	return put(tx, bucketNodes, n.ID, *n)
 }
 

@@ -35,6 +35,7 @@ type Nodes interface {
 // seconds.
 type Config struct {
 	Cluster       string
+	Replica       string // which of several cluster agents this is; empty: it is the only one
 	Root          string // of the topics; empty means skerry/v1
 	Endpoints     []string
 	MQTT          []string

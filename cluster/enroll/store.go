@@ -47,6 +47,7 @@ type nodeRecord struct {
 	Host     api.Host          `json:"host"`
 	Certs    []certRecord      `json:"certs,omitempty"` // oldest first
 	Removed  api.Millis        `json:"removed,omitempty"`
+	Revision uint64            `json:"revision,omitempty"` // of the record: where there are several cluster agents, the newest counts
 }
 
 // certRecord is an issued certificate. DER is kept of the newest only.

@@ -154,6 +154,7 @@ type replica struct {
 	beat    uint64
 	linked  bool
 	paused  time.Time // until then it does nothing, and does not know
+	deaf    time.Time // until then its link is dead and it has not noticed: nothing passes, nothing is acknowledged
 	beatAt  time.Time
 	claim   api.Claim
 }
@@ -205,27 +206,29 @@ func (w *world) cut(r *replica) {
 	r.linked = false
 	w.inboxes[r.name] = nil
 	w.say(r, api.ReplicaLost) // the broker, for it
-	if w.now.After(r.paused) {
+	if w.now.After(r.paused) && !w.now.Before(r.deaf) {
 		r.board.Disconnected() // a paused one finds out when it goes on
 	}
 }
 
-// step lets every replica that runs do what is due, and returns who acts for the node.
-func (w *world) step() (owners []string) {
+// step lets every replica that runs do what is due, and returns who acts for the node over a link that works, and who over one
+// that is dead.
+func (w *world) step() (owners, vain []string) {
 	for _, name := range []string{"a", "b", "c"} {
 		r := w.replicas[name]
 		if w.now.Before(r.paused) {
 			continue
 		}
-		if !r.linked {
+		deaf := w.now.Before(r.deaf)
+		if !r.linked && !deaf {
 			r.board.Disconnected()
 		}
-		for len(w.inboxes[name]) > 0 && !w.inboxes[name][0].at.After(w.now) {
+		for !deaf && len(w.inboxes[name]) > 0 && !w.inboxes[name][0].at.After(w.now) {
 			l := w.inboxes[name][0]
 			w.inboxes[name] = w.inboxes[name][1:]
 			r.board.Heard(&l.r, w.now)
 		}
-		if r.linked && w.now.Sub(r.beatAt) >= r.board.Beat() {
+		if r.linked && !deaf && w.now.Sub(r.beatAt) >= r.board.Beat() {
 			r.beat, r.beatAt = r.beat+1, w.now
 			w.say(r, api.ReplicaLive)
 			r.board.Beaten(w.now)
@@ -235,12 +238,16 @@ func (w *world) step() (owners []string) {
 			r.claim = api.Claim{}
 			continue
 		}
+		if deaf {
+			vain = append(vain, name)
+			continue
+		}
 		owners = append(owners, name)
 		if r.claim == (api.Claim{}) { // it takes the node over: the broker tells it the claim before
 			r.claim = Next(name, w.node)
 		}
 	}
-	return owners
+	return owners, vain
 }
 
 // order has r order something of the node, as one does that believes it may.
@@ -256,44 +263,55 @@ func (w *world) run(t *testing.T, steps int, trouble func()) {
 	t.Helper()
 	for range steps {
 		trouble()
-		owners := w.step()
+		owners, vain := w.step()
 		if len(owners) > 1 {
 			t.Fatalf("%s all act for the node at %s", owners, w.now)
 		}
+		for _, name := range vain {
+			if r := w.replicas[name]; w.now.Sub(r.beatAt) >= timeout/2 {
+				t.Fatalf("%s acts on %s after its last beat that anybody had", name, w.now.Sub(r.beatAt))
+			}
+		}
 		for _, r := range w.replicas {
-			w.order(r.claim) // also one that is paused: what it sent before is on its way
+			if !w.now.Before(r.deaf) {
+				w.order(r.claim) // also one that is paused: what it sent before is on its way
+			}
 		}
 		w.now = w.now.Add(100 * time.Millisecond)
 	}
 }
 
-// TestAtMostOneReplicaActsForANodeAtATime cuts, restarts and pauses replicas at random, on a broker that is quicker than
-// Settle. Whatever happens, no two that run act for the node at a moment, the node never obeys a claim below one that it
-// obeyed before, no two replicas ever have the same claim, and in the end, when all is quiet, one owns it.
+// TestAtMostOneReplicaActsForANodeAtATime cuts, restarts and pauses replicas at random, and lets their links die unnoticed, on a
+// broker that is quicker than Settle and that gives up a silent link after three quarters of the timeout. Whatever happens, no two that
+// reach the broker act for the node at a moment, one that does not gives up by itself, the node never obeys a claim below
+// one that it obeyed before, no two replicas ever have the same claim, and in the end, when all is quiet, one owns it.
 func TestAtMostOneReplicaActsForANodeAtATime(t *testing.T) {
 	for seed := range uint64(300) {
 		w := newWorld(seed, time.Second)
 		w.run(t, 3000, func() {
 			r := w.replicas[string("abc"[w.dice.IntN(3)])]
+			busy := w.now.Before(r.paused) || w.now.Before(r.deaf)
 			switch roll := w.dice.IntN(400); {
-			case roll < 4 && !r.linked && !w.now.Before(r.paused):
+			case roll < 4 && !r.linked && !busy:
 				w.connect(r)
-			case roll == 4 && r.linked:
+			case roll == 4 && r.linked && !w.now.Before(r.deaf):
 				w.cut(r)
-			case roll == 5:
+			case roll == 5 && r.linked && !busy:
+				r.deaf = w.now.Add(time.Duration(w.dice.Int64N(int64(90 * time.Second))))
+			case roll == 6 && !busy:
 				r.paused = w.now.Add(time.Duration(w.dice.Int64N(int64(40 * time.Second))))
-			case r.linked && w.now.Before(r.paused) && w.now.Sub(r.beatAt) > 15*time.Second:
+			case r.linked && busy && w.now.Sub(r.beatAt) > timeout*3/4:
 				w.cut(r) // its keepalive is over
 			}
 		})
 		for _, r := range w.replicas {
-			r.paused = w.now
+			r.paused, r.deaf = w.now, w.now
 			if !r.linked {
 				w.connect(r)
 			}
 		}
 		w.run(t, 400, func() {})
-		if owners := w.step(); len(owners) != 1 || owners[0] != Of([]string{"a", "b", "c"}, "n") {
+		if owners, _ := w.step(); len(owners) != 1 || owners[0] != Of([]string{"a", "b", "c"}, "n") {
 			t.Fatalf("seed %d: owners %v after 40 quiet seconds", seed, owners)
 		}
 		w.audit(t, seed)

@@ -156,6 +156,7 @@ func (a *Agent) status() api.ClusterStatus {
 	}
 	if a.share != nil {
 		st.Replica, st.Replicas = a.share.name, a.share.status()
+		st.Trouble = append(st.Trouble, absent(st.Replicas)...)
 	}
 	if waiting, err := a.enroll.Pending(); err == nil {
 		st.Pending = len(waiting)

@@ -29,10 +29,13 @@ type share struct {
 	beatAt  time.Time           // when the last beat was sent
 	held    map[string]*holding // nodes that this replica acts for
 	watched map[string]bool     // nodes of others whose command statuses are wanted here
-	members []string            // as nodes were dealt out last; nil: not at all in this session
+	dealt   *mqtt.Session       // in which nodes were dealt out last, and subscribed to; nil: they are let go of
+	members []string            // among whom
 	dirty   bool                // a node came or went: deal anew
 	untold  map[string]bool     // nodes whose admission the others have to hear
 	heard   map[string]uint64   // admissions that the broker keeps, by node, in this session
+	since   time.Time           // when the session began
+	checked bool                // what the broker has forgotten was looked for in this session
 }
 
 // holding is a node that this replica acts for.
@@ -74,6 +77,7 @@ func (s *share) begin(context.Context) (mqtt.Outbound, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.number, s.beat = max(s.number+1, uint64(time.Now().UnixMilli())), 0
+	s.heard = map[string]uint64{} // before the broker's own arrive
 	return s.word(api.ReplicaLost)
 }
 
@@ -99,9 +103,9 @@ func (s *share) announce(ctx context.Context, session *mqtt.Session) error {
 		return err
 	}
 	s.mu.Lock()
-	s.session, s.members = session, nil
-	s.heard = map[string]uint64{}
-	s.board.Connected(s.number, sent, time.Now())
+	s.session = session
+	s.since, s.checked = time.Now(), false
+	s.board.Connected(s.number, sent, s.since)
 	s.mu.Unlock()
 	s.agent.setBroker(true)
 	s.poke()
@@ -156,6 +160,7 @@ func (s *share) poke() {
 
 // Run deals nodes out, sends beats and greets nodes until ctx ends.
 func (s *share) Run(ctx context.Context) error {
+	s.releaseAll(ctx, nil) // nothing is this one's yet
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -189,17 +194,17 @@ func (s *share) round(ctx context.Context) {
 	}
 	s.mu.Lock()
 	view := s.board.View(time.Now())
-	anew := s.dirty || s.members == nil || !slices.Equal(view.Members, s.members)
-	holds := len(s.held) > 0
+	anew := s.dirty || s.dealt == nil || !slices.Equal(view.Members, s.members)
+	over := s.dealt != nil && (s.dealt != session || !view.Acting)
 	s.mu.Unlock()
-	var err error
-	switch {
-	case session == nil || !view.Acting:
-		if holds || anew {
-			s.releaseAll(ctx, session)
-		}
+	if over {
+		s.releaseAll(ctx, session)
+	}
+	if session == nil || !view.Acting {
 		return
-	case anew:
+	}
+	var err error
+	if anew || over {
 		err = s.deal(ctx, session, view.Members)
 	}
 	if err == nil {

@@ -19,13 +19,13 @@ import (
 func (s *share) deal(ctx context.Context, session *mqtt.Session, members []string) error {
 	s.mu.Lock()
 	before := s.members
-	s.members, s.dirty = members, false
+	s.dealt, s.members, s.dirty = session, members, false
 	urls := map[string]string{}
 	for _, r := range s.board.Others(time.Now()) {
 		urls[r.Replica] = r.URL
 	}
 	s.mu.Unlock()
-	if before != nil && !slices.Equal(before, members) {
+	if len(before) > 0 && !slices.Equal(before, members) {
 		s.agent.note(api.ClassEvent, "replicas.changed", s.name, fmt.Sprintf("live: %s; before: %s", strings.Join(members, ", "), strings.Join(before, ", ")))
 	}
 	owners, mine := map[string]*api.Owner{}, map[string]bool{}
@@ -99,10 +99,11 @@ func (s *share) letGo(nodes []string, why error) {
 func (s *share) releaseAll(ctx context.Context, session *mqtt.Session) {
 	s.mu.Lock()
 	nodes := slices.Collect(maps.Keys(s.held))
-	s.members, s.dirty = []string{}, false
+	live := s.dealt == session
+	s.dealt, s.watched = nil, map[string]bool{}
 	s.mu.Unlock()
 	s.letGo(nodes, fmt.Errorf("this replica has lost touch with the broker"))
-	if session != nil {
+	if session != nil && live {
 		if err := session.Unsubscribe(ctx, s.filters(nodes)...); err != nil && ctx.Err() == nil {
 			session.End(err)
 		}

@@ -179,6 +179,17 @@ func (s *share) holds(node string) bool {
 	return s.held[node] != nil && s.board.Acting(time.Now())
 }
 
+// absent says in one line each which replicas are not there.
+func absent(all []api.ReplicaStatus) (out []string) {
+	for _, r := range all {
+		if r.State != api.ReplicaLive {
+			out = append(out, fmt.Sprintf("replica %s is %s, and acts for no node: start it; the end of its open commands, and its telemetry, wait there",
+				r.Name, r.State))
+		}
+	}
+	return out
+}
+
 // status lists the replicas.
 func (s *share) status() (out []api.ReplicaStatus) {
 	s.mu.Lock()

@@ -100,15 +100,12 @@ func (s *share) changed() {
 	s.poke()
 }
 
-// tellAdmissions publishes what the others have to hear: what changed here, and what the broker has forgotten of the nodes
-// that this replica acts for, as one does that keeps nothing through a restart.
+// tellAdmissions publishes what the others have to hear.
 func (s *share) tellAdmissions(ctx context.Context, session *mqtt.Session) error {
-	s.mu.Lock()
-	for node, h := range s.held {
-		if s.heard[node] == 0 && time.Since(h.since) > s.board.Settle() {
-			s.untold[node] = true
-		}
+	if err := s.lookForForgotten(); err != nil {
+		return err
 	}
+	s.mu.Lock()
 	nodes := slices.Sorted(maps.Keys(s.untold))
 	s.mu.Unlock()
 	for _, node := range nodes {
@@ -120,6 +117,37 @@ func (s *share) tellAdmissions(ctx context.Context, session *mqtt.Session) error
 			s.untold[node] = true
 			s.mu.Unlock()
 			return err
+		}
+	}
+	return nil
+}
+
+// lookForForgotten finds, once in a session, what the broker does not keep of what is known here, as after a restart of one
+// that keeps nothing.
+func (s *share) lookForForgotten() error {
+	s.mu.Lock()
+	due := !s.checked && time.Since(s.since) > 2*s.board.Settle() // what it keeps has come by then; what is told twice does no harm
+	s.checked = s.checked || due
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	all, err := s.agent.enroll.Enrolled()
+	if err != nil {
+		return err
+	}
+	nodes, err := s.agent.enroll.Removed()
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		nodes = append(nodes, n.ID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, node := range nodes {
+		if s.heard[node] == 0 {
+			s.untold[node] = true
 		}
 	}
 	return nil

@@ -33,6 +33,7 @@ type pair struct {
 	nodes   []string
 	started time.Time
 	script  string
+	slow    string // the same, and takes 10 s
 	effects string
 }
 
@@ -62,6 +63,10 @@ func newPair(t *testing.T, start func(p *pair, conf string)) *pair {
 			"replica.name="+name, "replica.names=a,b", "replica.timeout="+replicaTimeout.String(), "log.level=debug")
 	}
 	p.script, p.effects = appender(t, p.dir)
+	p.slow = filepath.Join(p.dir, "slow.sh")
+	if err := os.WriteFile(p.slow, []byte("#!/bin/sh\n"+p.script+" \"$1\"\nsleep 10\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 
@@ -73,7 +78,8 @@ func (p *pair) enrol(n int) {
 		name := fmt.Sprintf("n%d", i+1)
 		p.nodes = append(p.nodes, name)
 		start(p.t, p.fields["a"].node(name, token, fmt.Sprintf(
-			"telemetry: {interval: 1s}\ncommand: {exec: [{name: append, argv: [%s], args: ['[a-z0-9]+'], timeout: 20s}]}\n", p.script)))
+			"telemetry: {interval: 1s}\ncommand: {exec: [{name: append, argv: [%s], args: ['[a-z0-9]+'], timeout: 20s}, "+
+				"{name: slow, argv: [%s], args: ['[a-z0-9]+'], timeout: 20s}]}\n", p.script, p.slow)))
 	}
 }
 
@@ -145,6 +151,17 @@ func killReplica(t *testing.T, p *pair) {
 	stop, issued := make(chan struct{}), make(chan []order)
 	go func() { issued <- p.issue(stop) }()
 	pass(t, 6*time.Second)
+	begun := order{api.NewID(), dead, "exec"} // it ends while its replica is dead
+	if err := p.fields[dead].post("/v1/commands", api.CommandRequest{ID: begun.id, Nodes: []string{"n1"}, Verb: "exec",
+		Args: map[string]any{"argv": []string{p.slow, begun.id}}, Deadline: "2m"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, 10*time.Second, "it runs", func() error {
+		if linesOf(t, p.effects)[begun.id] == 0 {
+			return errors.New("no effect yet")
+		}
+		return nil
+	})
 	killed := time.Now()
 	kill(t, p.fields[dead].cluster)
 	p.settled(takenWithin, heir)
@@ -156,7 +173,11 @@ func killReplica(t *testing.T, p *pair) {
 	t.Logf("both own their nodes %s after %s was started again", time.Since(again).Round(10*time.Millisecond), dead)
 	pass(t, 5*time.Second)
 	close(stop)
-	p.judge(<-issued)
+	p.judge(append(<-issued, begun))
+	var rec api.CommandRecord
+	if err := p.fields[dead].get("/v1/commands/"+begun.id, &rec); err != nil || rec.Phase != api.PhaseSucceeded {
+		t.Errorf("what ran as its replica died is %s (%v); wanted succeeded, by the node's word", rec.Phase, err)
+	}
 	p.unbroken()
 }
 
@@ -188,6 +209,34 @@ func TestAReplicaThatWasFrozenActsForNobody(t *testing.T) {
 	close(stop)
 	p.judge(<-issued)
 	p.unbroken()
+}
+
+// TestTheBrokerMayForgetEverything kills a broker that keeps nothing through a restart, and takes from one replica all that it
+// knew but the CA: presence, claims and enrolments are told anew, and it learns every node from the other.
+func TestTheBrokerMayForgetEverything(t *testing.T) {
+	var broker *Process
+	p := newPair(t, func(p *pair, conf string) {
+		broker = mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:])
+	})
+	p.enrol(replicaNodes)
+	p.settled(time.Minute, "a", "b")
+	kill(t, p.fields["b"].cluster)
+	p.settled(takenWithin, "a")
+	kill(t, broker)
+	start(t, broker)
+	p.settled(time.Minute, "a")
+	dir := filepath.Join(p.dir, "b", "cluster")
+	for _, name := range []string{"cluster.db", "admin.yaml"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, p.fields["b"].cluster)
+	poll(t, time.Minute, "b answers", func() error { return p.fields["b"].learn(dir) })
+	owners := p.settled(time.Minute, "a", "b")
+	for _, node := range p.nodes {
+		p.fields[owners[node]].ping(node)
+	}
 }
 
 // refused wants the replica that does not own node to say who does.

@@ -52,9 +52,10 @@ type Admission struct {
 	Cluster      string            `json:"cluster"`
 	Revision     uint64            `json:"revision"`
 	KeySHA256    string            `json:"keySha256"`
-	Enrolled     Millis            `json:"enrolled"` // the first key of this id
-	Admitted     Millis            `json:"admitted"` // the present key
-	Labels       map[string]string `json:"labels,omitempty"`
+	Enrolled     Millis            `json:"enrolled"`             // the first key of this id
+	Admitted     Millis            `json:"admitted"`             // the present key
+	Labels       map[string]string `json:"labels,omitempty"`     // of its token
+	UserLabels   map[string]string `json:"userLabels,omitempty"` // that people gave it
 	Certificates []Issued          `json:"certificates,omitempty"`
 	Removed      Millis            `json:"removed,omitempty"`
 	By           string            `json:"by,omitempty"` // who removed it
@@ -79,7 +80,7 @@ func (a *Admission) Validate() error {
 	if len(a.Certificates) > maxAdmissionCertificates {
 		return fmt.Errorf("%d certificates; wanted at most %d", len(a.Certificates), maxAdmissionCertificates)
 	}
-	return errors.Join(ValidID("cluster", a.Cluster), ValidID("node", a.Node), maxLen("by", a.By, MaxLabelBytes))
+	return errors.Join(ValidID("cluster", a.Cluster), ValidID("node", a.Node), maxLen("by", a.By, MaxLabelBytes), validLabels("userLabels", a.UserLabels))
 }
 
 // Claim is which replica acts for a node, and by which right: of two claims the greater one counts, by term and then by

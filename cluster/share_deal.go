@@ -21,10 +21,15 @@ func (s *share) deal(ctx context.Context, session *mqtt.Session, members []strin
 	before := s.members
 	s.dealt, s.members, s.dirty = session, members, false
 	urls := map[string]string{}
+	var peers []string
 	for _, r := range s.board.Others(time.Now()) {
 		urls[r.Replica] = r.URL
+		if r.URL != "" {
+			peers = append(peers, r.URL)
+		}
 	}
 	s.mu.Unlock()
+	s.agent.enroll.Peers(peers)
 	if len(before) > 0 && !slices.Equal(before, members) {
 		s.agent.note(api.ClassEvent, "replicas.changed", s.name, fmt.Sprintf("live: %s; before: %s", strings.Join(members, ", "), strings.Join(before, ", ")))
 	}

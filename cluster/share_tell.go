@@ -67,6 +67,8 @@ func (s *share) onAdmission(ctx context.Context, m mqtt.Inbound) error {
 	}
 	if adm.Removed != 0 {
 		err = s.forget(ctx, adm.Node, adm.By)
+	} else {
+		err = s.agent.registry.ReplaceLabels(adm.Node, adm.UserLabels)
 	}
 	s.changed()
 	return err

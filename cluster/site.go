@@ -108,6 +108,12 @@ func (a fleet) Label(_ context.Context, node string, labels map[string]string) (
 	if err := a.registry.SetLabels(node, labels); err != nil {
 		return api.Node{}, nodeProblem(node, err)
 	}
+	if err := a.enroll.Label(node, a.registry.UserLabels(node)); err != nil {
+		return api.Node{}, err
+	}
+	if a.share != nil {
+		a.share.admitted(node)
+	}
 	n, _ := a.registry.Get(node)
 	return n, nil
 }

@@ -2,6 +2,8 @@ package enroll
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -18,7 +20,7 @@ func (s *Service) Admission(node string) (*api.Admission, error) {
 			return err
 		}
 		out = &api.Admission{Node: n.ID, Cluster: s.cfg.Cluster, Revision: max(n.Revision, 1), KeySHA256: n.Key, Enrolled: n.Enrolled,
-			Admitted: n.Admitted, Labels: n.Labels, Removed: n.Removed, By: n.By}
+			Admitted: n.Admitted, Labels: n.Labels, UserLabels: n.User, Removed: n.Removed, By: n.By}
 		for _, c := range n.Certs {
 			out.Certificates = append(out.Certificates, api.Issued{Serial: c.Serial, SHA256: c.SHA256, Issued: c.Issued, NotAfter: c.NotAfter})
 		}
@@ -28,6 +30,23 @@ func (s *Service) Admission(node string) (*api.Admission, error) {
 		return nil, fmt.Errorf("read admission of node %s: %w", node, err)
 	}
 	return out, nil
+}
+
+// Label notes the labels that people gave a node, all of them, for the other replicas.
+func (s *Service) Label(node string, labels map[string]string) error {
+	err := s.cfg.DB.Update(func(tx *bbolt.Tx) error {
+		n, found, err := get[nodeRecord](tx, bucketNodes, node)
+		if err != nil || !found || n.Removed != 0 || maps.Equal(n.User, labels) {
+			return err
+		}
+		n.User = labels
+		n.Revision++
+		return put(tx, bucketNodes, node, n)
+	})
+	if err != nil {
+		return fmt.Errorf("note labels of node %s: %w", node, err)
+	}
+	return nil
 }
 
 // Merge takes what another replica knows of a node, and reports whether that is news. The greater revision counts; of two
@@ -45,7 +64,7 @@ func (s *Service) Merge(a *api.Admission) (news bool, err error) {
 			return err
 		}
 		news = true
-		n = nodeRecord{ID: a.Node, Key: a.KeySHA256, Enrolled: a.Enrolled, Admitted: a.Admitted, Labels: a.Labels, Removed: a.Removed,
+		n = nodeRecord{ID: a.Node, Key: a.KeySHA256, Enrolled: a.Enrolled, Admitted: a.Admitted, Labels: a.Labels, User: a.UserLabels, Removed: a.Removed,
 			By: a.By, Revision: a.Revision}
 		for _, c := range a.Certificates {
 			n.Certs = append(n.Certs, certRecord{Serial: c.Serial, SHA256: c.SHA256, Issued: c.Issued, NotAfter: c.NotAfter})
@@ -105,4 +124,19 @@ func (s *Service) Removed() ([]string, error) {
 		return nil, fmt.Errorf("list removed nodes: %w", err)
 	}
 	return out, nil
+}
+
+// Peers replaces the https URLs of the other replicas. Devices that are enrolled get them behind this one's own, so that they can
+// renew at any; a join string does not have them, for its token is this one's alone.
+func (s *Service) Peers(urls []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers = slices.Clone(urls)
+}
+
+func (s *Service) withPeers(endpoints []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.Concat(endpoints, s.peers)
+	return all[:min(len(all), maxEndpoints)]
 }

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/skerry-edge/skerry/api"
@@ -31,6 +32,13 @@ func TestWhatOneReplicaAdmitsOrRemovesCountsAtTheOther(t *testing.T) {
 	if _, err := b.Authorize(d.cert); err == nil {
 		t.Fatal("b knows a node that nobody told it of")
 	}
+	a.Peers([]string{"https://b:8443"})
+	if reply, p := d.renew(t); p != nil || !slices.Equal(reply.Endpoints, []string{"https://127.0.0.1:8443", "https://b:8443"}) {
+		t.Errorf("enrolled devices get the endpoints %v, %v", reply, p)
+	}
+	if join, err := api.ParseJoin(a.token(t, TokenSpec{TTL: day}).Join); err != nil || len(join.Endpoints) != 1 {
+		t.Errorf("a join string has the endpoints %v, %v; its token is a's alone", join.Endpoints, err)
+	}
 	if !a.told(t, b, "n1") || a.told(t, b, "n1") {
 		t.Error("wanted news once")
 	}
@@ -51,6 +59,15 @@ func TestWhatOneReplicaAdmitsOrRemovesCountsAtTheOther(t *testing.T) {
 	}
 	if !b.told(t, a, "n1") {
 		t.Error("a did not take b's renewal")
+	}
+	if err := b.Label("n1", map[string]string{"tier": "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if adm, err := b.Admission("n1"); err != nil || adm.UserLabels["tier"] != "x" || !b.told(t, a, "n1") || a.told(t, b, "n1") {
+		t.Errorf("labels do not travel: %+v, %v", adm, err)
+	}
+	if adm, err := a.Admission("n1"); err != nil || adm.UserLabels["tier"] != "x" {
+		t.Errorf("a took %+v, %v", adm, err)
 	}
 	if err := a.Remove("n1", "alice"); err != nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ type nodeRecord struct {
 	Admitted api.Millis        `json:"admitted"` // the present key
 	By       string            `json:"by,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
+	User     map[string]string `json:"user,omitempty"` // labels that people gave it
 	Host     api.Host          `json:"host"`
 	Certs    []certRecord      `json:"certs,omitempty"` // oldest first
 	Removed  api.Millis        `json:"removed,omitempty"`

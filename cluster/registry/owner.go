@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -95,4 +97,28 @@ func (r *Registry) Adopt(d *api.Desired) (taken bool, err error) {
 		return false, fmt.Errorf("adopt desired of node %s: %w", d.Node, err)
 	}
 	return taken, err
+}
+
+// UserLabels are the labels that people gave a node.
+func (r *Registry) UserLabels(id string) map[string]string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if n, err := r.find(id); err == nil {
+		return n.row.UserLabels
+	}
+	return nil
+}
+
+// ReplaceLabels takes the labels that people gave a node where another cluster agent acted for it: these and no others.
+func (r *Registry) ReplaceLabels(id string, labels map[string]string) error {
+	labels, _ = api.GoodLabels("labels", labels)
+	return r.update(id, func(n *node, _ time.Time) error {
+		if !maps.Equal(n.row.UserLabels, labels) {
+			n.row.UserLabels = maps.Clone(labels)
+			n.relabel()
+			n.touch()
+			r.publish(n)
+		}
+		return nil
+	})
 }

@@ -73,6 +73,16 @@ func TestADocumentOfAnotherReplicaIsAdoptedAndBuiltOn(t *testing.T) {
 	}
 }
 
+func TestLabelsThatPeopleGaveElsewhereReplaceThoseOfHere(t *testing.T) {
+	r := newRegistry(t, Config{Now: (&clock{now: zero}).Now})
+	enrol(t, r, "n1")
+	must(t, r.SetLabels("n1", map[string]string{"by": "user", "old": "x"}), r.ReplaceLabels("n1", map[string]string{"by": "other"}))
+	n := get(t, r, "n1")
+	if n.Labels["by"] != "other" || n.Labels["site"] != "token" || len(n.Labels) != 2 || r.UserLabels("n1")["by"] != "other" {
+		t.Errorf("labels %v", n.Labels)
+	}
+}
+
 func TestANewDocumentIsBeyondWhatTheNodeSaysItHas(t *testing.T) {
 	r := newRegistry(t, Config{Now: (&clock{now: zero}).Now})
 	enrol(t, r, "n1")

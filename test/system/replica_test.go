@@ -219,7 +219,12 @@ func TestTheBrokerMayForgetEverything(t *testing.T) {
 		broker = mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:])
 	})
 	p.enrol(replicaNodes)
-	p.settled(time.Minute, "a", "b")
+	for node, owner := range p.settled(time.Minute, "a", "b") {
+		if err := p.fields[owner].client.Patch(t.Context(), "/v1/nodes/"+node, api.NodePatch{Labels: map[string]string{"rack": node}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass(t, time.Second) // on their way
 	kill(t, p.fields["b"].cluster)
 	p.settled(takenWithin, "a")
 	kill(t, broker)
@@ -236,6 +241,13 @@ func TestTheBrokerMayForgetEverything(t *testing.T) {
 	owners := p.settled(time.Minute, "a", "b")
 	for _, node := range p.nodes {
 		p.fields[owners[node]].ping(node)
+		poll(t, 10*time.Second, "the labels of "+node+" are there", func() error {
+			var n api.Node
+			if err := p.fields[owners[node]].get("/v1/nodes/"+node, &n); err != nil || n.Labels["rack"] != node {
+				return fmt.Errorf("labels %v, %v", n.Labels, err)
+			}
+			return nil
+		})
 	}
 }
 

@@ -156,7 +156,7 @@ func (a *Agent) status() api.ClusterStatus {
 	}
 	if a.share != nil {
 		st.Replica, st.Replicas = a.share.name, a.share.status()
-		st.Trouble = append(st.Trouble, absent(st.Replicas)...)
+		st.Trouble = append(st.Trouble, absent(st.Replicas, a.cfg.Replica.Names)...)
 	}
 	if waiting, err := a.enroll.Pending(); err == nil {
 		st.Pending = len(waiting)

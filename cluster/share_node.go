@@ -179,10 +179,10 @@ func (s *share) holds(node string) bool {
 	return s.held[node] != nil && s.board.Acting(time.Now())
 }
 
-// absent says in one line each which replicas are not there.
-func absent(all []api.ReplicaStatus) (out []string) {
+// absent says in one line each which of names are not live; one that is not named any more is missed by nobody.
+func absent(all []api.ReplicaStatus, names []string) (out []string) {
 	for _, r := range all {
-		if r.State != api.ReplicaLive {
+		if r.State != api.ReplicaLive && slices.Contains(names, r.Name) {
 			out = append(out, fmt.Sprintf("replica %s is %s, and acts for no node: start it; the end of its open commands, and its telemetry, wait there",
 				r.Name, r.State))
 		}

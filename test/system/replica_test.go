@@ -211,7 +211,7 @@ func TestAReplicaThatWasFrozenActsForNobody(t *testing.T) {
 	p.unbroken()
 }
 
-// TestTheBrokerMayForgetEverything kills a broker that keeps nothing through a restart, and takes from one replica all that it
+// TestTheBrokerMayForgetEverything stops a replica, kills a broker that keeps nothing through a restart, and takes from one replica all that it
 // knew but the CA: presence, claims and enrolments are told anew, and it learns every node from the other.
 func TestTheBrokerMayForgetEverything(t *testing.T) {
 	var broker *Process
@@ -224,8 +224,10 @@ func TestTheBrokerMayForgetEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pass(t, time.Second) // on their way
-	kill(t, p.fields["b"].cluster)
+	pass(t, time.Second)                                                 // on their way
+	if err := p.fields["b"].cluster.Stop(20 * time.Second); err != nil { // it says goodbye
+		t.Fatal(err)
+	}
 	p.settled(takenWithin, "a")
 	kill(t, broker)
 	start(t, broker)

@@ -158,9 +158,12 @@ func (s *share) poke() {
 	}
 }
 
-// Run deals nodes out, sends beats and greets nodes until ctx ends.
+// Run deals nodes out and greets them, and sends beats, until ctx ends.
 func (s *share) Run(ctx context.Context) error {
-	s.releaseAll(ctx, nil) // nothing is this one's yet
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	beating.Go(func() { s.beats(ctx) }) // apart, for to deal thousands of nodes out takes longer than a beat
+	s.releaseAll(ctx, nil)              // nothing is this one's yet
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -175,25 +178,43 @@ func (s *share) Run(ctx context.Context) error {
 	}
 }
 
-// round does what is due.
-func (s *share) round(ctx context.Context) {
-	s.mu.Lock()
-	session, now := s.session, time.Now()
-	due := session != nil && now.Sub(s.beatAt) >= s.board.Beat()
-	s.mu.Unlock()
-	if due {
+// beats says that this replica is live for as long as it has a session.
+func (s *share) beats(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		session, due := s.session, time.Since(s.beatAt) >= s.board.Beat()
+		s.mu.Unlock()
+		if session == nil || !due {
+			continue
+		}
 		sent, err := s.pulse(ctx, session)
 		if err != nil && ctx.Err() == nil {
 			s.agent.log.Warn("presence of this replica not told", agent.KeyErr, err)
 		}
 		if err == nil {
 			s.mu.Lock()
-			s.board.Beaten(sent)
+			if s.session == session { // of the one before, nobody waits for a beat
+				s.board.Beaten(sent)
+			}
 			s.mu.Unlock()
 		}
 	}
+}
+
+// perRound bounds what is told in one round, before it is looked again whether the nodes have to be dealt out anew.
+const perRound = 200
+
+// round does what is due.
+func (s *share) round(ctx context.Context) {
 	s.mu.Lock()
-	view := s.board.View(time.Now())
+	session, view := s.session, s.board.View(time.Now())
 	anew := s.dirty || s.dealt == nil || !slices.Equal(view.Members, s.members)
 	over := s.dealt != nil && (s.dealt != session || !view.Acting)
 	s.mu.Unlock()

@@ -97,9 +97,14 @@ func (s *share) meetAll(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	slices.Sort(nodes)
+	began := time.Now()
 	for _, node := range nodes {
 		if err := s.meet(ctx, node); err != nil {
 			return err
+		}
+		if time.Since(began) > lookEvery { // there may be thousands: the rest has its turn after a look around
+			s.poke()
+			return nil
 		}
 	}
 	return nil
@@ -143,7 +148,14 @@ func (s *share) meet(ctx context.Context, node string) error {
 		s.agent.journal.OnNodeUp(node, n.Birth.Epoch, n.Birth.OpenCommands)
 		return nil
 	}
-	return s.agent.greet(ctx, node, n.Birth)
+	err := s.agent.greet(ctx, node, n.Birth)
+	if errors.Is(err, errNotOwner) { // it was let go, or the lease is over, in this moment: another time
+		s.mu.Lock()
+		h.met = 0
+		s.mu.Unlock()
+		return nil
+	}
+	return err
 }
 
 // claim is what orders to node are signed with.

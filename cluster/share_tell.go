@@ -110,6 +110,7 @@ func (s *share) tellAdmissions(ctx context.Context, session *mqtt.Session) error
 	s.mu.Lock()
 	nodes := slices.Sorted(maps.Keys(s.untold))
 	s.mu.Unlock()
+	nodes = nodes[:min(len(nodes), perRound)]
 	for _, node := range nodes {
 		s.mu.Lock()
 		delete(s.untold, node) // before it is read: what changes from here on is told again

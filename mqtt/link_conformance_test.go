@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -314,22 +315,29 @@ func conformLater(t *testing.T, b *brokerEnd) {
 	if err := s.Subscribe(t.Context(), many...); err != nil {
 		t.Fatal(err)
 	}
-	if m := receive(t, got, "the retained message"); m != "t/akept" {
-		t.Errorf("%q", m)
+	// QoS 1 is at least once: a message may come again, until the one that is waited for.
+	next := func(want string, again ...string) {
+		t.Helper()
+		for {
+			m := receive(t, got, want)
+			if m == want {
+				return
+			}
+			if !slices.Contains(again, m) {
+				t.Fatalf("%q; wanted %q", m, want)
+			}
+		}
 	}
+	next("t/akept")
 	say("t/b", "not asked for", false)
 	say("t/x511", "last", false)
-	if m := receive(t, got, "the message of the last filter"); m != "t/x511last" {
-		t.Errorf("%q", m)
-	}
+	next("t/x511last", "t/akept")
 	if err := s.Unsubscribe(t.Context(), many[:len(many)-1]...); err != nil {
 		t.Fatal(err)
 	}
 	say("t/a", "no more", false)
 	say("t/x511", "still", false)
-	if m := receive(t, got, "what is still asked for"); m != "t/x511still" {
-		t.Errorf("%q", m)
-	}
+	next("t/x511still", "t/akept", "t/x511last")
 }
 
 // conformThen counts what is told of publishes that are acknowledged, and of those that the stop cuts off.

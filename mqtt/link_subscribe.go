@@ -8,11 +8,12 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// The packet ids of the one SUBSCRIBE and the one UNSUBSCRIBE that may be under way [MQTT-2.3.1-2]; those of PUBLISH follow.
+// The packet ids of the one SUBSCRIBE and the one UNSUBSCRIBE that may be under way [MQTT-2.3.1-2]; those of PUBLISH are below.
+// They are the last ones because there are brokers (mochi) that refuse an id that they use themselves, for a message to us,
+// and those count from 1.
 const (
-	subscribeID   = 1
-	unsubscribeID = 2
-	firstID       = 3
+	subscribeID   = 65534
+	unsubscribeID = 65535
 )
 
 // maxFilters is how many filters one SUBSCRIBE holds, so that it stays a short packet.
@@ -48,7 +49,10 @@ func (s *Session) subscribe(ctx context.Context, filters []string) error {
 	defer late.Stop()
 	select {
 	case granted := <-s.suback:
-		for i, code := range granted { // as many as filters: guard has seen to it
+		if len(granted) != len(filters) {
+			return fmt.Errorf("subscribe: broker answered %d codes; wanted %d", len(granted), len(filters))
+		}
+		for i, code := range granted {
 			if code != QoS { // 0x80 is a refusal [MQTT-3.9.3-2]; less than we need is one too
 				return fmt.Errorf("subscribe %s: broker answered %#x; wanted QoS %d granted", filters[i], code, QoS)
 			}
@@ -59,7 +63,9 @@ func (s *Session) subscribe(ctx context.Context, filters []string) error {
 	case <-ctx.Done():
 		return s.because(ctx.Err())
 	case <-late.C:
-		return fmt.Errorf("subscribe: no SUBACK within %s", s.link.cfg.ConnectTimeout)
+		err := fmt.Errorf("subscribe: no SUBACK within %s", s.link.cfg.ConnectTimeout)
+		s.end(err) // one that comes later would be taken for another's
+		return err
 	}
 }
 
@@ -85,7 +91,9 @@ func (s *Session) Unsubscribe(ctx context.Context, filters ...string) error {
 			late.Stop()
 			return s.because(ctx.Err())
 		case <-late.C:
-			return fmt.Errorf("unsubscribe: no UNSUBACK within %s", s.link.cfg.ConnectTimeout)
+			err := fmt.Errorf("unsubscribe: no UNSUBACK within %s", s.link.cfg.ConnectTimeout)
+			s.end(err)
+			return err
 		}
 		filters = filters[n:]
 	}

@@ -211,7 +211,8 @@ func TestAReplicaThatWasFrozenActsForNobody(t *testing.T) {
 	p.unbroken()
 }
 
-// TestTheBrokerMayForgetEverything stops a replica, kills a broker that keeps nothing through a restart, and takes from one replica all that it
+// TestTheBrokerMayForgetEverything stops a replica, kills a broker that keeps nothing through a restart, and takes from one
+// replica all that it
 // knew but the CA: presence, claims and enrolments are told anew, and it learns every node from the other.
 func TestTheBrokerMayForgetEverything(t *testing.T) {
 	var broker *Process

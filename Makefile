@@ -46,7 +46,10 @@ test-unit: ## unit and component tests, with the race detector
 test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs
 	$(GO) test -shuffle=on -run '^TestPeer' $$($(GO) list ./... | grep -v '/test/')
 
-test-system: deps build ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
+bin/nats-server: test/nats/go.mod test/nats/go.sum # a real second broker, for the tests alone
+	cd test/nats && $(BUILD) -o ../../bin/nats-server github.com/nats-io/nats-server/v2
+
+test-system: deps build bin/nats-server ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/...
 
 test-fault: build ## every kind of fault bites and heals, and two seeds of schedules add up (root; not yet part of test)

@@ -62,6 +62,7 @@ type Command struct {
 	By       string         `json:"by"` // who asked, for the node's own log
 	Issued   Millis         `json:"issued"`
 	Deadline Millis         `json:"deadline"`
+	Claim    *Claim         `json:"claim,omitempty"` // of the replica that signed it; absent when there is only one cluster agent
 }
 
 // Validate checks c as it arrives at a node.

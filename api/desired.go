@@ -18,6 +18,7 @@ type Desired struct {
 	Workloads  []Workload     `json:"workloads"`
 	Policies   []Policy       `json:"policies"`
 	Config     map[string]any `json:"config,omitempty"`
+	Claim      *Claim         `json:"claim,omitempty"` // of the replica that signed it; absent when there is only one cluster agent
 }
 
 // Workload is something a node should run. Spec is read by the runtime that Runtime names.

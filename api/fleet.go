@@ -12,6 +12,7 @@ const (
 	PresenceOffline      Presence = "offline"      // said goodbye
 	PresenceDisconnected Presence = "disconnected" // vanished without a goodbye, within its autonomy window
 	PresenceLost         Presence = "lost"         // vanished for longer than its autonomy window
+	PresenceElsewhere    Presence = "elsewhere"    // another replica of the cluster agent acts for it, and knows
 )
 
 // Node is a node as the cluster agent knows it. Reason says how Presence was concluded and Since when it began.
@@ -33,6 +34,7 @@ type Node struct {
 	Birth       *Birth            `json:"birth,omitempty"`
 	Reported    *Reported         `json:"reported,omitempty"`
 	Desired     Revision          `json:"desired"`
+	Owner       *Owner            `json:"owner,omitempty"` // where several cluster agents share a broker
 }
 
 // Transition is one step of a command's life, and which side reported it.

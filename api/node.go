@@ -72,6 +72,7 @@ type Birth struct {
 	AutonomyMillis int64             `json:"autonomyMillis"` // how long the node may be out of touch before it counts as lost
 	Desired        Revision          `json:"desired"`        // what it last accepted; compared on every connect
 	OpenCommands   []string          `json:"openCommands,omitempty"`
+	Claim          *Claim            `json:"claim,omitempty"` // the greatest that it obeys
 }
 
 // Host is the machine under a node agent. Counts and sizes are 0 when the kernel does not tell.

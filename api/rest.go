@@ -72,6 +72,17 @@ type ClusterStatus struct {
 	Samples  uint64           `json:"samples"` // stored since start
 	Rejected uint64           `json:"rejected"`
 	Trouble  []string         `json:"trouble,omitempty"` // what the agent cannot do, or soon cannot, why, and the cure
+	Replica  string           `json:"replica,omitempty"` // which of several cluster agents answers
+	Replicas []ReplicaStatus  `json:"replicas,omitempty"`
+}
+
+// ReplicaStatus is one of several cluster agents on one broker, as the one that answers sees it. Nodes is how many it acts
+// for.
+type ReplicaStatus struct {
+	Name  string       `json:"name"`
+	State ReplicaState `json:"state"`
+	URL   string       `json:"url,omitempty"`
+	Nodes int          `json:"nodes"`
 }
 
 // Change is one item of GET /v1/watch. Kind is node, command or event; Type is added, modified or deleted; exactly one

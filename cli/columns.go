@@ -28,7 +28,16 @@ func (a *App) nodeColumns() []column[api.Node] {
 		{"RESTARTS", wide, func(n api.Node) string { return fmt.Sprint(n.Restarts) }},
 		{"REBOOTS", wide, func(n api.Node) string { return fmt.Sprint(n.Reboots) }},
 		{"LABELS", wide, func(n api.Node) string { return labels(n.Labels) }},
+		{"OWNER", wide, owner},
 	}
+}
+
+// owner is which of several cluster agents acts for a node.
+func owner(n api.Node) string {
+	if n.Owner == nil {
+		return ""
+	}
+	return n.Owner.Replica
 }
 
 // birth is what the node said of itself, or nothing.

@@ -52,6 +52,7 @@ type Agent struct {
 	streams    *streams
 	requesters *requesters
 	wire       transport
+	share      *share // nil: this is the only cluster agent
 	brokerUp   atomic.Bool
 	brokerEnds atomic.Int64    // when the external broker's certificate does, in seconds since 1970; 0: not known
 	life       context.Context // Run's, for calls that bring no context of their own
@@ -127,6 +128,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g := &agent.Group{Log: a.log}
 	g.Stage("stores", a.registry, a.telemetry, a.enroll)
 	g.Stage("broker", a.wire, a.acks)
+	if a.share != nil {
+		g.Stage("share", a.share)
+	}
 	g.Stage("commands", a.journal)
 	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce), newTrimmer()}
 	if a.oidc != nil {
@@ -171,7 +175,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	if err := a.registry.Load(); err != nil {
 		return err
 	}
-	a.enroll, err = enroll.Open(enroll.Config{Cluster: a.cfg.Cluster, Root: a.topics.Root, DB: db, Authority: a.authority, Nodes: a, Log: a.log,
+	a.enroll, err = enroll.Open(enroll.Config{Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Root: a.topics.Root, DB: db, Authority: a.authority, Nodes: a, Log: a.log,
 		Life: a.cfg.Enroll.CertificateLife, Grace: a.cfg.Enroll.RenewGrace, ApproveRejoin: true,
 		Endpoints: a.endpoints(a.https.Addr()), MQTT: a.urls("mqtts", ":8883")}) // the broker's port follows, before anybody can ask
 	if err != nil {
@@ -183,7 +187,11 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	if a.audit, err = access.OpenAudit(db, access.Bounds{}, nil); err != nil {
 		return err
 	}
-	a.journal, err = command.New(command.Config{DB: db, Nodes: a.registry, Deliverer: a, Log: a.log, Grace: a.cfg.Commands.Grace,
+	keepUnknown := time.Duration(0)
+	if a.cfg.Replica.Name != "" {
+		keepUnknown = a.cfg.Commands.MaxDeadline + a.cfg.Commands.Grace
+	}
+	a.journal, err = command.New(command.Config{KeepUnknown: keepUnknown, DB: db, Nodes: a.registry, Deliverer: a, Log: a.log, Grace: a.cfg.Commands.Grace,
 		MaxWait: a.cfg.Commands.MaxDeadline, KeepFinals: a.cfg.Commands.Keep, KeepFor: a.cfg.Commands.KeepFor})
 	if err != nil {
 		return err
@@ -277,13 +285,17 @@ func (a *Agent) Enrolled(n api.Node) error {
 			return err
 		}
 	}
-	return a.registry.Enrolled(registry.Enrolment{Node: n.ID, KeySHA256: n.KeySHA256, Certificate: n.Certificate, Labels: n.Labels})
+	err := a.registry.Enrolled(registry.Enrolment{Node: n.ID, KeySHA256: n.KeySHA256, Certificate: n.Certificate, Labels: n.Labels})
+	if err == nil && a.share != nil {
+		a.share.admitted(n.ID)
+	}
+	return err
 }
 
 // clearRetained has the broker forget what a node said; nobody should read the word of a device that is gone.
 func (a *Agent) clearRetained(ctx context.Context, node string) error {
 	for _, e := range mqtt.Contract() {
-		if e.Retain {
+		if e.Retain && e.Dir != mqtt.Among {
 			if err := a.wire.Publish(ctx, a.topics.Of(e.Kind, node, ""), nil, true); err != nil {
 				return err
 			}
@@ -293,7 +305,12 @@ func (a *Agent) clearRetained(ctx context.Context, node string) error {
 }
 
 // Revoked ends the sessions of somebody whose certificates are no good any more.
-func (a *Agent) Revoked(who mqtt.Identity) { a.wire.Kick(who.CommonName()) }
+func (a *Agent) Revoked(who mqtt.Identity) {
+	a.wire.Kick(who.CommonName())
+	if a.share != nil && who.Kind == mqtt.NodeIdentity {
+		a.share.admitted(who.Name)
+	}
+}
 
 // announce tells the service manager that the agent is up.
 func (a *Agent) announce(ctx context.Context) error {

@@ -70,16 +70,16 @@ const brokerUser = "mosquitto"
 // errOwner is wrapped when the files cannot be given to the user that was asked for.
 var errOwner = errors.New("--owner")
 
-// owner is who has to read the broker's files.
-type owner struct {
+// fileOwner is who has to read the broker's files.
+type fileOwner struct {
 	name     string // empty: whoever runs this
 	uid, gid int    // -1: as they are
 	note     string // for whoever runs this
 }
 
 // ownerOf finds the user that the broker runs as: name, or mosquitto's own when name is empty and there is one.
-func ownerOf(name string) (owner, error) {
-	self := owner{uid: -1, gid: -1}
+func ownerOf(name string) (fileOwner, error) {
+	self := fileOwner{uid: -1, gid: -1}
 	asked := name != ""
 	if !asked {
 		name = brokerUser
@@ -104,11 +104,11 @@ func ownerOf(name string) (owner, error) {
 		self.note = "not root: broker.key and acl can be read by you alone; run this as root, or start the broker as yourself"
 		return self, nil
 	}
-	return owner{name: name, uid: uid, gid: gid}, nil
+	return fileOwner{name: name, uid: uid, gid: gid}, nil
 }
 
 // write replaces a file whole. The key and the access list are for the broker alone; mosquitto warns of others.
-func (o owner) write(path string, text []byte) (err error) {
+func (o fileOwner) write(path string, text []byte) (err error) {
 	private := strings.HasSuffix(path, ".key") || filepath.Base(path) == "acl"
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-")
 	if err != nil {
@@ -176,7 +176,7 @@ func (a *Agent) brokerFiles(dir, user string) (map[string][]byte, error) {
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
 	m := mqtt.Mosquitto{Listen: "8883", CA: at("ca.crt"), Certificate: at("broker.crt"), Key: at("broker.key"), CRL: at("crl.pem"),
-		ACL: at("acl"), User: user, Operators: ids}
+		ACL: at("acl"), User: user, Operators: ids, Replicas: a.cfg.Replica.Names}
 	return map[string][]byte{"mosquitto.conf": []byte(m.Config()), "acl": []byte(m.AccessList(a.topics)), "ca.crt": a.authority.BundlePEM(),
 		"broker.crt": chain, "broker.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), "crl.pem": crl}, nil
 }

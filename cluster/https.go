@@ -154,6 +154,10 @@ func (a *Agent) status() api.ClusterStatus {
 	if a.brokerUp.Load() {
 		st.Broker = "up"
 	}
+	if a.share != nil {
+		st.Replica, st.Replicas = a.share.name, a.share.status()
+		st.Trouble = append(st.Trouble, absent(st.Replicas, a.cfg.Replica.Names)...)
+	}
 	if waiting, err := a.enroll.Pending(); err == nil {
 		st.Pending = len(waiting)
 	}

@@ -72,6 +72,9 @@ func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), api.MaxRe
 
 // order is the one door for commands: it checks that the caller may ask the node for the verb, then journals.
 func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) (api.CommandRecord, error) {
+	if err := a.elsewhere(o.Node); err != nil {
+		return api.CommandRecord{}, err
+	}
 	verbs, _ := a.registry.Verbs(o.Node)
 	least := roleFor(o.Verb, verbs)
 	if !who.Role.Includes(least) {
@@ -80,6 +83,14 @@ func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) 
 	}
 	rec, err := a.journal.Submit(ctx, o)
 	return rec, orderProblem(err)
+}
+
+// elsewhere is what to tell a caller who wants something of a node that another replica acts for, nil when this one does.
+func (a *Agent) elsewhere(node string) error {
+	if a.share == nil {
+		return nil
+	}
+	return a.share.elsewhere(node)
 }
 
 // orderProblem tells callers what is wrong in their own terms.
@@ -187,6 +198,11 @@ func (a orders) Commands(p rest.Page) ([]api.CommandRecord, string, error) {
 }
 
 func (a orders) Cancel(ctx context.Context, id string, who rest.Principal) (api.CommandRecord, error) {
+	if rec, found, err := a.journal.Get(id); err == nil && found && !rec.Final && rec.Phase != api.PhaseQueued {
+		if err := a.elsewhere(rec.Node); err != nil { // what was never delivered can be cancelled anywhere
+			return rec, err
+		}
+	}
 	rec, err := a.journal.Cancel(ctx, id, "rest:"+who.Name)
 	return rec, orderProblem(err)
 }

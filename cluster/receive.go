@@ -9,6 +9,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/owner"
 	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/cluster/telemetry"
 	"github.com/skerry-edge/skerry/mqtt"
@@ -69,6 +70,9 @@ func (a *Agent) onState(m broker.Inbound, s *api.State) error {
 	if err := a.registry.OnState(node, s, a.repeated(m)); err != nil {
 		return err
 	}
+	if a.share != nil {
+		defer a.share.poke() // with a birth that came before, it may be one to greet now
+	}
 	if s.State == api.StateLost || s.State == api.StateOffline || s.State == api.StateSleeping {
 		a.journal.OnNodeDown(node, s.Epoch)
 	}
@@ -100,6 +104,14 @@ func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) err
 	if !ok || n.Epoch != b.Epoch || a.repeated(m) && n.Presence != api.PresenceOnline && n.Presence != api.PresenceDraining {
 		return nil // of an older session, or of a node that an external broker remembers and that is away
 	}
+	if a.share != nil {
+		return a.share.meet(ctx, node)
+	}
+	return a.greet(ctx, node, b)
+}
+
+// greet tells a node at the begin of its session what it should be, and delivers what is open.
+func (a *Agent) greet(ctx context.Context, node string, b *api.Birth) error {
 	a.acks.reset(node)
 	if err := a.sendDesired(ctx, node, b.Epoch); err != nil {
 		return err
@@ -130,7 +142,23 @@ func (a *Agent) sendDesired(ctx context.Context, node string, epoch uint64) erro
 	if err != nil || d == nil {
 		return err
 	}
+	if d.Claim, err = a.claim(node); err != nil {
+		return err
+	}
 	return a.sendSigned(ctx, mqtt.KindDesired, a.topics.Of(mqtt.KindDesired, node, ""), d)
+}
+
+// claim is what orders to node are signed with. The only cluster agent of a fleet has none, unless the node obeys one from
+// a time when there were several.
+func (a *Agent) claim(node string) (*api.Claim, error) {
+	if a.share != nil {
+		return a.share.claim(node)
+	}
+	if n, ok := a.registry.Get(node); ok && n.Birth != nil && n.Birth.Claim != nil {
+		next := owner.Next(a.cfg.Cluster, *n.Birth.Claim)
+		return &next, nil
+	}
+	return nil, nil
 }
 
 // sendSigned publishes v, signed, retained if the contract says so.
@@ -151,6 +179,10 @@ func (a *Agent) sendSigned(ctx context.Context, kind mqtt.Kind, topic string, v 
 func (a *Agent) Deliver(ctx context.Context, node string, epoch uint64, cmd *api.Command) error {
 	signed := *cmd
 	signed.Epoch = epoch
+	var err error
+	if signed.Claim, err = a.claim(node); err != nil {
+		return err
+	}
 	return a.sendSigned(ctx, mqtt.KindCmd, a.topics.Of(mqtt.KindCmd, node, cmd.ID), &signed)
 }
 

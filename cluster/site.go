@@ -102,8 +102,17 @@ func (a fleet) Nodes(selector string) ([]api.Node, error) {
 }
 
 func (a fleet) Label(_ context.Context, node string, labels map[string]string) (api.Node, error) {
+	if err := a.elsewhere(node); err != nil {
+		return api.Node{}, err
+	}
 	if err := a.registry.SetLabels(node, labels); err != nil {
 		return api.Node{}, nodeProblem(node, err)
+	}
+	if err := a.enroll.Label(node, a.registry.UserLabels(node)); err != nil {
+		return api.Node{}, err
+	}
+	if a.share != nil {
+		a.share.admitted(node)
 	}
 	n, _ := a.registry.Get(node)
 	return n, nil
@@ -112,6 +121,9 @@ func (a fleet) Label(_ context.Context, node string, labels map[string]string) (
 // Remove decommissions a node: first it can do nothing more, then nothing is left of it but its past commands and
 // events.
 func (a fleet) Remove(ctx context.Context, node, by string) error {
+	if err := a.elsewhere(node); err != nil {
+		return err
+	}
 	if err := a.enroll.Remove(node, by); err != nil {
 		return err
 	}

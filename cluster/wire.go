@@ -128,21 +128,34 @@ func (a *Agent) buildExternal() error {
 		return fmt.Errorf("mqtt.external: %w", err)
 	}
 	ext := &external{agent: a, up: make(chan struct{}), port: u.Port()}
-	var subs []mqtt.Subscription
-	for _, e := range mqtt.Contract() {
-		if e.Dir == mqtt.Up || e.Dir == mqtt.Ask {
-			subs = append(subs, mqtt.Subscription{Filter: a.topics.Filter(e.Kind, "+"), Handler: a.receiveForeign})
-		}
-	}
-	ext.Link, err = mqtt.NewLink(mqtt.LinkConfig{Servers: []string{a.cfg.MQTT.External}, ClientID: "cluster:" + a.cfg.Cluster,
-		TLS: a.externalTLS, Subscriptions: subs, Queue: 4096, Window: 256, Shards: shards, Shard: shardOf, Log: a.log,
+	cfg := mqtt.LinkConfig{Servers: []string{a.cfg.MQTT.External}, ClientID: "cluster:" + a.cfg.Cluster,
+		TLS: a.externalTLS, Queue: 4096, Window: 256, Shards: shards, Shard: shardOf, Log: a.log,
 		Announce: func(context.Context, *mqtt.Session) error {
 			a.setBroker(true)
 			return nil
 		},
-		OnDown: func(error) { a.setBroker(false) }})
+		OnDown: func(error) { a.setBroker(false) }}
+	if a.cfg.Replica.Name != "" {
+		a.share = newShare(a)
+		a.share.join(&cfg)
+	} else {
+		for _, kind := range a.inbound() {
+			cfg.Subscriptions = append(cfg.Subscriptions, mqtt.Subscription{Filter: a.topics.Filter(kind, "+"), Handler: a.receiveForeign})
+		}
+	}
+	ext.Link, err = mqtt.NewLink(cfg)
 	a.wire = ext
 	return err
+}
+
+// inbound lists what nodes and operators send.
+func (a *Agent) inbound() (kinds []mqtt.Kind) {
+	for _, e := range mqtt.Contract() {
+		if e.Dir == mqtt.Up || e.Dir == mqtt.Ask {
+			kinds = append(kinds, e.Kind)
+		}
+	}
+	return kinds
 }
 
 func (a *Agent) externalTLS(string) (*tls.Config, error) {

@@ -20,6 +20,7 @@ type Cluster struct {
 	Advertise []string         `mapstructure:"advertise"`
 	Log       Log              `mapstructure:"log"`
 	MQTT      ClusterMQTT      `mapstructure:"mqtt"`
+	Replica   Replica          `mapstructure:"replica"`
 	HTTP      ClusterHTTP      `mapstructure:"http"`
 	Enroll    Enroll           `mapstructure:"enroll"`
 	Nodes     Nodes            `mapstructure:"nodes"`
@@ -37,6 +38,13 @@ type ClusterMQTT struct {
 	AcceptPerSecond   int      `mapstructure:"accept_per_second"`
 	MessagesPerSecond int      `mapstructure:"messages_per_second"`
 	NodeServers       []string `mapstructure:"node_servers"`
+}
+
+// Replica is this one of several cluster agents on one external broker; an empty Name means that there is one alone.
+type Replica struct {
+	Name    string        `mapstructure:"name"`
+	Names   []string      `mapstructure:"names"`
+	Timeout time.Duration `mapstructure:"timeout"`
 }
 
 // ClusterHTTP is the REST side.
@@ -132,6 +140,7 @@ func (c *Cluster) validate(bad *faults) {
 	}
 	c.Log.validate(bad)
 	c.MQTT.validate(bad)
+	c.Replica.validate(bad, c.MQTT.External != "")
 	bad.need(validListen(c.HTTP.Listen), "http.listen", c.HTTP.Listen, "host:port or :port")
 	c.HTTP.OIDC.validate(bad)
 	bad.need(c.Enroll.CertificateLife >= time.Hour, "enroll.certificate_life", c.Enroll.CertificateLife, "at least 1h")
@@ -160,6 +169,18 @@ func (m ClusterMQTT) validate(bad *faults) {
 	bad.need(m.MaxConnections >= 1, "mqtt.max_connections", m.MaxConnections, "at least 1")
 	bad.need(m.AcceptPerSecond >= 1, "mqtt.accept_per_second", m.AcceptPerSecond, "at least 1")
 	bad.need(m.MessagesPerSecond >= 1, "mqtt.messages_per_second", m.MessagesPerSecond, "at least 1")
+}
+
+func (r Replica) validate(bad *faults, external bool) {
+	for _, name := range r.Names {
+		bad.need(api.ValidID("replica", name) == nil, "replica.names", name, "[a-z0-9][a-z0-9.-]{0,62}")
+	}
+	bad.need(r.Timeout >= 4*time.Second, "replica.timeout", r.Timeout, "at least 4s")
+	if r.Name == "" {
+		return
+	}
+	bad.need(slices.Contains(r.Names, r.Name), "replica.name", r.Name, "one of replica.names")
+	bad.need(external, "replica.name", r.Name, "an external broker (mqtt.external) that the replicas share; the embedded one has one cluster agent")
 }
 
 func (o OIDC) validate(bad *faults) {

@@ -238,3 +238,23 @@ func FuzzLoadEdge(f *testing.F) {
 		}
 	})
 }
+
+func TestAReplicaHasToBeOneOfThoseNamedAndHasABrokerElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		flags map[string]string
+		want  string
+	}{
+		"alone":      {nil, ""},
+		"fine":       {map[string]string{"replica.name": "a", "replica.names": "a,b", "mqtt.external": "mqtts://b:8883"}, ""},
+		"unknown":    {map[string]string{"replica.name": "c", "replica.names": "a,b", "mqtt.external": "mqtts://b:8883"}, "one of replica.names"},
+		"embedded":   {map[string]string{"replica.name": "a", "replica.names": "a,b"}, "an external broker"},
+		"bad name":   {map[string]string{"replica.names": "a,B"}, "replica.names"},
+		"hasty":      {map[string]string{"replica.timeout": "1s"}, "at least 4s"},
+		"names only": {map[string]string{"replica.names": "a,b"}, ""}, // for broker-config
+	} {
+		_, err := LoadCluster(Source{Flags: c.flags})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; wanted %q", name, err, c.want)
+		}
+	}
+}

@@ -56,6 +56,7 @@ type Agent struct {
 	epoch     atomic.Uint64
 	scrapes   atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
+	obeys     obedience
 	built     atomic.Bool                       // what needs the identity is there
 	reportDue chan struct{}                     // holds one
 	resendDue chan struct{}                     // holds one
@@ -214,6 +215,9 @@ func (a *Agent) build(id *identity.Identity) error {
 	a.engine, err = command.New(command.Config{Node: id.Node, DB: a.store.DB(), Clock: a.clock, Verbs: a.verbs.list, Log: a.log, OnDamage: a.journalDamaged,
 		Concurrency: cfg.Command.Concurrency, BootID: a.boot}, a)
 	if err != nil {
+		return err
+	}
+	if err := a.loadClaim(); err != nil {
 		return err
 	}
 	if err := a.loadDesired(id); err != nil {

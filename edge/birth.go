@@ -35,6 +35,7 @@ func (a *Agent) birth() *api.Birth {
 	if rev := a.desired.Load(); rev != nil {
 		b.Desired = *rev
 	}
+	b.Claim = a.obeys.greatest()
 	return b
 }
 
@@ -56,6 +57,7 @@ func (a *Agent) publishBirth(ctx context.Context, b *api.Birth, publish publishe
 func fingerprint(b *api.Birth) [sha256.Size]byte {
 	lasting := *b
 	lasting.At, lasting.TimeQuality, lasting.Backlog, lasting.OpenCommands, lasting.Desired = 0, "", api.Backlog{}, nil, api.Revision{}
+	lasting.Claim = nil
 	raw, err := json.Marshal(&lasting)
 	if err != nil { // texts and numbers only
 		raw = nil

@@ -9,7 +9,6 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/edge/command"
-	"github.com/skerry-edge/skerry/edge/identity"
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
@@ -144,6 +143,11 @@ func (a *Agent) onCommand(ctx context.Context, topic mqtt.Topic, payload []byte)
 		return fmt.Errorf("command %s on topic of %s, for session %d; wanted session %d: %w", cmd.ID, topic.ID, cmd.Epoch, a.epoch.Load(),
 			mqtt.ErrDiscard)
 	}
+	if cmd.Node == id.Node {
+		if err := a.obey(cmd.Claim); err != nil {
+			return fmt.Errorf("command %s: %w", cmd.ID, err)
+		}
+	}
 	err := a.engine.Handle(ctx, &cmd)
 	if errors.Is(err, command.ErrMisaddressed) {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
@@ -196,101 +200,4 @@ func (a *Agent) SendStatus(ctx context.Context, s *api.Status) error {
 		return err
 	}
 	return a.line.Publish(ctx, a.topic(mqtt.KindCmdStatus, s.ID), payload, false)
-}
-
-// onDesired takes a new desired document. In this version a node keeps it, applies its
-// configuration, and says of workloads and policies that it has no runtime and no engine for them.
-func (a *Agent) onDesired(_ context.Context, _ mqtt.Topic, payload []byte) error {
-	var d api.Desired
-	id := a.keeper.Current()
-	if err := a.codec.Open(id.OrderPublicKeys(), mqtt.KindDesired, payload, &d); err != nil {
-		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
-	}
-	if d.Node != id.Node {
-		return fmt.Errorf("desired document is for %s: %w", d.Node, mqtt.ErrDiscard)
-	}
-	a.clock.Hint(d.Issued.Time()) // signed: the time hint of design §5
-	current := a.desired.Load()
-	if current != nil && d.Generation <= current.Generation {
-		return nil // known, or older than what is in force
-	}
-	if a.clock.Now().After(d.Expires.Time()) {
-		return fmt.Errorf("desired generation %d expired at %s: %w", d.Generation, d.Expires.Time(), mqtt.ErrDiscard)
-	}
-	if err := a.store.SetDesired(payload); err != nil {
-		return err
-	}
-	a.desired.Store(&api.Revision{Generation: d.Generation, Hash: d.Hash})
-	a.settings.desire(&d)
-	a.event(api.ClassEvent, "desired.accepted", "", fmt.Sprintf("generation %d", d.Generation))
-	a.oweReport()
-	return nil
-}
-
-// oweReport has the reporter tell what became of the desired document or the settings.
-func (a *Agent) oweReport() {
-	select {
-	case a.reportDue <- struct{}{}:
-	default: // one report tells all
-	}
-}
-
-// reporter publishes what the node made of a new desired document. Not the handler itself: the document may arrive while
-// the session is still being announced, when nobody else can publish yet.
-func (a *Agent) reporter(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.reportDue:
-		}
-		if a.line.AwaitUp(ctx) != nil {
-			return nil
-		}
-		if err := a.report(ctx, a.line.Publish); err != nil && ctx.Err() == nil {
-			a.log.Debug("report not sent; the next session begins with it", agent.KeyErr, err)
-		}
-	}
-}
-
-// loadDesired restores what was accepted before. A signature is checked again; expiry is not: what was accepted stays
-// in force however long the node is alone.
-func (a *Agent) loadDesired(id *identity.Identity) error {
-	raw, err := a.store.Desired()
-	if err != nil || raw == nil {
-		return err
-	}
-	var d api.Desired
-	if err := a.codec.Open(id.OrderPublicKeys(), mqtt.KindDesired, raw, &d); err != nil {
-		a.log.Warn("kept desired document is not used", agent.KeyErr, err)
-		return nil
-	}
-	a.desired.Store(&api.Revision{Generation: d.Generation, Hash: d.Hash})
-	a.settings.desire(&d) // a crash may have come between keeping the document and applying it
-	return nil
-}
-
-// report publishes what the node made of the desired document, if it has one.
-func (a *Agent) report(ctx context.Context, publish publisher) error {
-	raw, err := a.store.Desired()
-	if err != nil || raw == nil {
-		return err
-	}
-	var d api.Desired
-	if err := a.codec.Open(a.keeper.Current().OrderPublicKeys(), mqtt.KindDesired, raw, &d); err != nil {
-		return nil // said at the start
-	}
-	r := &api.Reported{Generation: d.Generation, Hash: d.Hash, Epoch: a.epoch.Load(), At: api.At(a.clock.Now()), Config: a.settings.report(),
-		Workloads: []api.WorkloadStatus{}, Policies: []api.PolicyStatus{}}
-	for _, w := range d.Workloads {
-		r.Workloads = append(r.Workloads, api.WorkloadStatus{Name: w.Name, State: "rejected", Reason: "this node has no runtime " + w.Runtime})
-	}
-	for _, p := range d.Policies {
-		r.Policies = append(r.Policies, api.PolicyStatus{Name: p.Name, State: "rejected", Reason: "this node has no policy engine " + p.Kind})
-	}
-	payload, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), r)
-	if err != nil {
-		return err
-	}
-	return publish(ctx, a.topic(mqtt.KindReported, ""), payload, true)
 }

@@ -47,7 +47,7 @@ func Readable(role api.Role) []Kind {
 }
 
 // granted is what May needs of the contract, by kind. It is read only, and spares building the table for each message.
-var granted = func() (g [KindRequestStatus + 1]struct {
+var granted = func() (g [lastKind + 1]struct {
 	dir     Direction
 	readers api.Role // least role that may read it; empty: nobody
 	levels  []string // of the suffix, "+" for an id

@@ -28,6 +28,7 @@ func TestTheContractDecidesWhoPublishesAndReadsWhat(t *testing.T) {
 		mqtt.KindCmdStatus: {nodeWrites: true, operatorReads: true}, // it holds output and results
 		mqtt.KindDesired:   down, mqtt.KindCmd: down, mqtt.KindAck: down, mqtt.KindStreamDown: down, mqtt.KindStreamUp: silentUp,
 		mqtt.KindRequest: {operatorWrites: true}, mqtt.KindRequestStatus: {operatorReads: true},
+		mqtt.KindReplica: {}, mqtt.KindAdmission: {}, // cluster agents among themselves
 	}
 	ids := identities()
 	for _, e := range mqtt.Contract() {

@@ -46,7 +46,7 @@ func sample(kind Kind) Message {
 					"n": {Type: "number", Minimum: &low, Maximum: &low, Enum: []string{"a"}}}, AdditionalProperties: &no}}},
 			Certificate: api.Certificate{SHA256: hash, NotAfter: at}, Backlog: api.Backlog{Batches: 3, Events: 2, Bytes: 4096, Oldest: at - 1,
 				Dropped: api.Dropped{Alarms: 1, Events: 2, Batches: 3, Samples: 4, Downsampled: 5}},
-			IntervalMillis: 10000, AutonomyMillis: 86400000, Desired: api.Revision{Generation: 9, Hash: hash}, OpenCommands: []string{"c1"}}
+			IntervalMillis: 10000, AutonomyMillis: 86400000, Desired: api.Revision{Generation: 9, Hash: hash}, OpenCommands: []string{"c1"}, Claim: &api.Claim{Term: 3, Owner: "a"}}
 	case KindTele:
 		b := typicalBatch(3, 2)
 		b.Historical = true
@@ -61,10 +61,10 @@ func sample(kind Kind) Message {
 	case KindDesired:
 		return &api.Desired{Node: "node-1", Generation: 9, Hash: hash, Epoch: 7, Issued: at, Expires: at + 1,
 			Workloads: []api.Workload{{Name: "w", Runtime: "process", Spec: map[string]any{"argv": []any{"sleep", "1"}}}},
-			Policies:  []api.Policy{{Name: "p", Kind: "rule", Spec: map[string]any{"above": 0.5}}}, Config: map[string]any{"log": map[string]any{"level": "info"}}}
+			Policies:  []api.Policy{{Name: "p", Kind: "rule", Spec: map[string]any{"above": 0.5}}}, Config: map[string]any{"log": map[string]any{"level": "info"}}, Claim: &api.Claim{Term: 3, Owner: "a"}}
 	case KindCmd:
 		return &api.Command{ID: "c1", Node: "node-1", Epoch: 7, Verb: "exec", Args: map[string]any{"argv": []any{"true"}, "wait": true},
-			By: "alice", Issued: at, Deadline: at + 30000}
+			By: "alice", Issued: at, Deadline: at + 30000, Claim: &api.Claim{Term: 3, Owner: "a"}}
 	case KindCmdStatus, KindRequestStatus:
 		exit := 2
 		return &api.Status{ID: "c1", Phase: api.PhaseFailed, Epoch: 7, At: at, Reason: "exit 2", Progress: "1 of 2", Exit: &exit,
@@ -79,6 +79,12 @@ func sample(kind Kind) Message {
 		var d api.Deadline
 		_ = d.UnmarshalText([]byte("30s")) // a constant
 		return &api.Request{Verb: "ping", Args: map[string]any{"note": "hi"}, Deadline: d}
+	case KindReplica:
+		return &api.Replica{Cluster: "site-a", Replica: "a", Session: 7, Beat: 3, State: api.ReplicaLive, At: at, URL: "https://a:8443"}
+	case KindAdmission:
+		return &api.Admission{Node: "node-1", Cluster: "site-a", Revision: 2, KeySHA256: hash, Enrolled: at - 1, Admitted: at,
+			Labels: map[string]string{"rack": "b"}, UserLabels: map[string]string{"tier": "x"}, Certificates: []api.Issued{{Serial: "1f", SHA256: hash, Issued: at, NotAfter: at + 1}},
+			Removed: at + 2, By: "alice"}
 	}
 	return nil
 }

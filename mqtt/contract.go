@@ -20,7 +20,12 @@ const (
 	KindStreamDown
 	KindRequest
 	KindRequestStatus
+	KindReplica
+	KindAdmission
 )
+
+// lastKind is the last of the kinds.
+const lastKind = KindAdmission
 
 // Direction is who publishes a message.
 type Direction uint8
@@ -31,6 +36,7 @@ const (
 	Down                       // the cluster agent publishes, the node subscribes
 	Ask                        // an operator publishes, the cluster agent subscribes
 	Reply                      // the cluster agent publishes, operators subscribe
+	Among                      // cluster agents that share a broker publish and subscribe
 )
 
 // Entry is one row of the contract.
@@ -75,6 +81,10 @@ func Contract() []Entry {
 			"An operator asks for a command; the cluster agent checks the role, journals, signs and forwards."},
 		{KindRequestStatus, "RequestStatus", "request/{id}/status", Reply, false, false, 64 << 10, api.Status{},
 			"Each transition of the command that a request became."},
+		{KindReplica, "Replica", "replica", Among, true, true, 4 << 10, api.Replica{},
+			"Presence of one of several cluster agents, under its own name in the place of the node's; the last will says lost."},
+		{KindAdmission, "Admission", "admission", Among, true, true, 32 << 10, api.Admission{},
+			"What every one of several cluster agents has to know of a node's enrolment."},
 	}
 }
 

@@ -104,13 +104,30 @@ func TestACertificateThatTellsTwoThingsIsNobodys(t *testing.T) {
 		"name with a wildcard": {Subject: subject("+", "skerry:node"), URIs: uri("spiffe://c1/node/+")},
 		"name with a slash":    {Subject: subject("n1/x", "skerry:node"), URIs: uri("spiffe://c1/node/n1%2Fx")},
 		"no cluster":           {Subject: subject("n1", "skerry:node"), URIs: uri("spiffe:///node/n1")},
-		"other cluster agent":  {Subject: subject("cluster:c2", "skerry:cluster"), URIs: uri("spiffe://c1/cluster/c2")},
+		"other cluster agent":  {Subject: subject("cluster:c1", "skerry:cluster"), URIs: uri("spiffe://c1/cluster/c2")},
 		"unknown kind":         {Subject: subject("robot:r", "skerry:robot"), URIs: uri("spiffe://c1/robot/r")},
 		"an authority":         {Subject: subject("n1", "skerry:node"), URIs: n1, IsCA: true, BasicConstraintsValid: true},
 	} {
 		if id, err := mqtt.IdentityOf(certify(t, c)); err == nil {
 			t.Errorf("%s: taken for %s", name, id.CommonName())
 		}
+	}
+}
+
+func TestAReplicaOfTheClusterAgentHasANameOfItsOwn(t *testing.T) {
+	a := mqtt.Identity{Kind: mqtt.ClusterIdentity, Name: "a", Cluster: "c1"}
+	if got, err := mqtt.IdentityOf(certify(t, &x509.Certificate{Subject: a.Subject(), URIs: []*url.URL{a.URI()}})); err != nil || got.Name != "a" || got.Cluster != "c1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	topics := aclTopics(t)
+	list := mqtt.Mosquitto{Replicas: []string{"a", "b"}}.AccessList(topics)
+	for _, name := range []string{"a", "b"} {
+		if !strings.Contains(list, "user cluster:"+name+"\ntopic readwrite "+topics.All()+"\n") {
+			t.Errorf("the access list does not let replica %s in:\n%s", name, list)
+		}
+	}
+	if strings.Contains(list, "cluster:c1") {
+		t.Error("the access list lets in who is none of the replicas")
 	}
 }
 

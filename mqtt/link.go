@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,8 @@ type LinkConfig struct {
 	BackoffMax     time.Duration // 0: 5 min
 
 	Subscriptions []Subscription
+	// Later routes what Session.Subscribe asks for in the course of a session. Optional.
+	Later []Subscription
 	// Begin opens a session before each connect, with an epoch of its own, and returns the will of that epoch.
 	// Optional; an empty topic is no will.
 	Begin func(ctx context.Context) (Outbound, error)
@@ -149,7 +152,7 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 		errs = append(errs, fmt.Errorf("queue %d of %d bytes, window %d, shards %d, keep %d: wanted none below 0, and a window up to %d",
 			cfg.Queue, cfg.QueueBytes, cfg.Window, cfg.Shards, cfg.Keep, 1<<15))
 	}
-	for i, s := range cfg.Subscriptions {
+	for i, s := range slices.Concat(cfg.Subscriptions, cfg.Later) {
 		if s.Filter == "" || s.Handler == nil {
 			errs = append(errs, fmt.Errorf("subscriptions[%d] %q: wanted a filter and a handler", i, s.Filter))
 		}

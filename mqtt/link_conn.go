@@ -74,7 +74,6 @@ func (l *Link) dial(ctx context.Context, srv server) (*wire, error) {
 	}
 	return &wire{
 		Conn: conn, raw: raw, born: time.Now(), in: bufio.NewReaderSize(conn, readBuffer), idle: l.cfg.Patience,
-		guard: guard{subscriptions: len(l.cfg.Subscriptions)},
 	}, nil
 }
 
@@ -158,10 +157,10 @@ func (w *wire) why(err error) error {
 // guard follows the packets of the broker and refuses what would hurt: the decoder allocates whatever length a header
 // claims, and a SUBACK has to have a code for each subscription.
 type guard struct {
-	subscriptions int
-	kind          byte // packet type and flags, 0 before a packet
-	length, shift int  // remaining length so far [MQTT-2.2.3]
-	body          int  // bytes of the body still to come
+	subscriptions atomic.Int32 // of the SUBSCRIBE that is under way
+	kind          byte         // packet type and flags, 0 before a packet
+	length, shift int          // remaining length so far [MQTT-2.2.3]
+	body          int          // bytes of the body still to come
 }
 
 func (g *guard) feed(p []byte) error {
@@ -199,8 +198,8 @@ func (g *guard) check(unended bool) error {
 		return fmt.Errorf("broker sent a packet of %d bytes or more; wanted at most %d", g.length, maxPacket)
 	}
 	const suback = 9
-	if g.kind>>4 == suback && g.length != 2+g.subscriptions {
-		return fmt.Errorf("broker sent a SUBACK of %d bytes; wanted %d", g.length, 2+g.subscriptions)
+	if n := int(g.subscriptions.Load()); g.kind>>4 == suback && g.length != 2+n {
+		return fmt.Errorf("broker sent a SUBACK of %d bytes; wanted %d", g.length, 2+n)
 	}
 	return nil
 }

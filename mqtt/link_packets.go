@@ -14,9 +14,6 @@ import (
 // joinWithin bounds the wait for the broker's end of the connection after DISCONNECT.
 const joinWithin = 500 * time.Millisecond
 
-// subscribeID is the packet id of the one SUBSCRIBE of a session. Publishes may use it too once that is acknowledged.
-const subscribeID = 1
-
 // RefusedError is a CONNACK that refuses the connection [MQTT-3.2.2-4].
 type RefusedError struct{ Code byte }
 
@@ -145,6 +142,15 @@ func (s *Session) take(p packets.ControlPacket) error {
 		default:
 			return errors.New("broker sent a SUBACK that nobody waits for")
 		}
+	case *packets.UnsubackPacket:
+		if p.MessageID != unsubscribeID { // [MQTT-3.10.4-4]
+			return fmt.Errorf("broker sent an UNSUBACK of packet id %d; wanted %d", p.MessageID, unsubscribeID)
+		}
+		select {
+		case s.unsub <- struct{}{}:
+		default:
+			return errors.New("broker sent an UNSUBACK that nobody waits for")
+		}
 	case *packets.PingrespPacket: // that it came is all that it says
 	default:
 		return fmt.Errorf("broker sent %T", p)
@@ -187,32 +193,6 @@ func (s *Session) keepAlive() {
 		return
 	}
 	s.ping.Reset(left)
-}
-
-// subscribe sends one SUBSCRIBE with all filters and waits for the SUBACK.
-func (s *Session) subscribe(ctx context.Context, within time.Duration) error {
-	p := &packets.SubscribePacket{FixedHeader: packets.FixedHeader{MessageType: packets.Subscribe, Qos: 1}, MessageID: subscribeID} // [MQTT-3.8.1-1]
-	for _, sub := range s.link.cfg.Subscriptions {
-		p.Topics, p.Qoss = append(p.Topics, sub.Filter), append(p.Qoss, QoS)
-	}
-	if err := s.write(p); err != nil {
-		return s.because(fmt.Errorf("subscribe: %w", err))
-	}
-	late := time.NewTimer(within)
-	defer late.Stop()
-	select {
-	case granted := <-s.suback:
-		for i, code := range granted { // as many as filters: guard has seen to it
-			if code != QoS { // 0x80 is a refusal [MQTT-3.9.3-2]; less than we need is one too
-				return fmt.Errorf("subscribe %s: broker answered %#x; wanted QoS %d granted", p.Topics[i], code, QoS)
-			}
-		}
-		return nil
-	case <-ctx.Done():
-		return s.because(ctx.Err())
-	case <-late.C:
-		return fmt.Errorf("subscribe: no SUBACK within %s", within)
-	}
 }
 
 // disconnect sends DISCONNECT and waits briefly for the broker to end the connection [MQTT-3.14.4-2]: a socket that is

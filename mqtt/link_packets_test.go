@@ -177,8 +177,8 @@ func TestALinkKeepsTheGoroutinesItWasToldTo(t *testing.T) {
 
 // TestLinkTakesNoSubackButItsOwn has the broker grant a subscription that nobody asked for, and more than was asked for.
 func TestLinkTakesNoSubackButItsOwn(t *testing.T) {
-	for answer, want := range map[string]string{"\x90\x03\x00\x07\x01": "SUBACK of packet id 7; wanted 1",
-		"\x90\x04\x00\x01\x01\x01": "SUBACK of 4 bytes; wanted 3"} {
+	for answer, want := range map[string]string{"\x90\x03\x00\x07\x01": "SUBACK of packet id 7; wanted 65534",
+		"\x90\x04\xff\xfe\x01\x01": "SUBACK of 4 bytes; wanted 3"} {
 		x := tap(t, &brokerEnd{scheme: "tcp"}, "broker", "node", "t/#", func(c *LinkConfig) {
 			c.BackoffMin, c.BackoffMax = time.Hour, time.Hour
 			c.Dial = scripted(func(conn net.Conn) {

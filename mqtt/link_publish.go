@@ -135,7 +135,7 @@ func (s *Session) number(r *Receipt) uint16 {
 	defer s.mu.Unlock()
 	for {
 		s.lastID++
-		if s.lastID != 0 && s.pending[s.lastID] == nil {
+		if s.lastID != 0 && s.lastID < subscribeID && s.pending[s.lastID] == nil {
 			s.pending[s.lastID] = r
 			return s.lastID
 		}

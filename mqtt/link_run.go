@@ -71,10 +71,12 @@ func (l *Link) establish(ctx context.Context, s *Session) error {
 	both, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	if len(l.cfg.Subscriptions) > 0 {
-		if err := s.subscribe(both, l.cfg.ConnectTimeout); err != nil {
-			return err
-		}
+	var now []string
+	for _, sub := range l.cfg.Subscriptions {
+		now = append(now, sub.Filter)
+	}
+	if err := s.Subscribe(both, now...); err != nil {
+		return err
 	}
 	if l.cfg.Announce != nil {
 		if err := l.cfg.Announce(both, s); err != nil {

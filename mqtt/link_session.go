@@ -21,6 +21,8 @@ type Session struct {
 	ping   *time.Timer
 	pings  sync.WaitGroup  // 1 while ping is set or its function runs
 	suback chan []byte     // holds one
+	unsub  chan struct{}   // holds one
+	asking sync.Mutex      // one SUBSCRIBE or UNSUBSCRIBE after the other
 	over   chan struct{}   // closed when nothing is read any more
 	ctx    context.Context // its cause is why the session ended
 	cancel context.CancelCauseFunc
@@ -53,7 +55,7 @@ type shard struct {
 // newSession outlives ctx: on stop it still carries the goodbye.
 func newSession(ctx context.Context, l *Link) *Session {
 	s := &Session{link: l, shards: make([]shard, l.cfg.Shards), slots: make(chan struct{}, l.cfg.Window),
-		suback: make(chan []byte, 1), over: make(chan struct{}), pending: map[uint16]*Receipt{}}
+		suback: make(chan []byte, 1), unsub: make(chan struct{}, 1), over: make(chan struct{}), pending: map[uint16]*Receipt{}}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	s.work = agent.NewCrew(l.cfg.Keep, s.ctx.Done())
 	return s
@@ -181,9 +183,11 @@ func (s *Session) handleOne(d *delivery) bool {
 }
 
 func (l *Link) handlerOf(topic string) Handler {
-	for i := range l.cfg.Subscriptions {
-		if matches(l.cfg.Subscriptions[i].Filter, topic) {
-			return l.cfg.Subscriptions[i].Handler
+	for _, list := range [...][]Subscription{l.cfg.Subscriptions, l.cfg.Later} {
+		for i := range list {
+			if matches(list[i].Filter, topic) {
+				return list[i].Handler
+			}
 		}
 	}
 	return nil

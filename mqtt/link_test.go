@@ -65,7 +65,8 @@ func TestGuardRefusesWhatWouldHurtTheLibrary(t *testing.T) {
 		{"long SUBACK", "\x90\x05\x00\x01\x01\x01\x01", "SUBACK of 5 bytes; wanted 4"},
 	} {
 		for step := 1; step <= 3; step++ {
-			g := guard{subscriptions: 2}
+			g := guard{}
+			g.subscriptions.Store(2)
 			var err error
 			for rest := c.packets; rest != "" && err == nil; {
 				n := min(step, len(rest))

@@ -15,6 +15,7 @@ type Mosquitto struct {
 	ACL                  string // where AccessList is stored
 	User                 string // whom mosquitto becomes when root starts it; empty: mosquitto, its default
 	Operators            []Identity
+	Replicas             []string // names of several cluster agents; none: there is one, with the cluster's name
 }
 
 // Config returns a complete mosquitto.conf (mosquitto 2.0) with the manners of the embedded broker: TLS 1.3, client
@@ -77,7 +78,13 @@ func (m Mosquitto) AccessList(t Topics) string {
 			fmt.Fprintf(&b, "pattern read %s\n", t.Filter(e.Kind, "%u"))
 		}
 	}
-	fmt.Fprintf(&b, "\nuser %s\ntopic readwrite %s\n", Identity{Kind: ClusterIdentity, Name: t.Cluster}.CommonName(), t.All())
+	agents := m.Replicas
+	if len(agents) == 0 {
+		agents = []string{t.Cluster}
+	}
+	for _, name := range agents {
+		fmt.Fprintf(&b, "\nuser %s\ntopic readwrite %s\n", Identity{Kind: ClusterIdentity, Name: name}.CommonName(), t.All())
+	}
 	for _, op := range m.Operators {
 		if op.Kind != OperatorIdentity || !op.Role.Includes(api.RoleViewer) {
 			continue

@@ -100,6 +100,10 @@ func parseSuffix(suffix string) (Kind, string, bool) {
 		return KindDesired, "", true
 	case "ack":
 		return KindAck, "", true
+	case "replica":
+		return KindReplica, "", true
+	case "admission":
+		return KindAdmission, "", true
 	}
 	head, rest, _ := strings.Cut(suffix, "/")
 	id, tail, _ := strings.Cut(rest, "/")

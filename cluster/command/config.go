@@ -44,6 +44,9 @@ type Config struct {
 	KeepFor        time.Duration // how long a final record is kept; 30 days
 	Deliveries     int           // nodes served at the same time; 16
 	WatchQueue     int           // changes that may wait for one watcher; feed.DefaultQueue
+	// KeepUnknown is how old the end of a command that is not known here has to be before the node may forget it: where
+	// several cluster agents serve one fleet, another one's journal may want it. 0: at once.
+	KeepUnknown time.Duration
 }
 
 // Journal is safe for concurrent use once Load has returned.

@@ -56,7 +56,7 @@ func (j *Journal) answer(node string, s *api.Status, mine bool, what effect) {
 	case what == conflict:
 		j.stats.Conflicts++
 	}
-	if s.Phase.Final() {
+	if s.Phase.Final() && (mine || j.cfg.KeepUnknown == 0 || j.cfg.Now().Sub(s.At.Time()) > j.cfg.KeepUnknown) {
 		j.acknowledge(node, s.ID)
 	}
 	j.mu.Unlock()

@@ -166,7 +166,10 @@ func (s *Service) install(tx *bbolt.Tx, id, key string, t tokenRecord, now time.
 	if err != nil {
 		return n, false, err
 	}
-	n = nodeRecord{ID: id, Key: key, Enrolled: api.At(now)}
+	n = nodeRecord{ID: id, Key: key, Enrolled: api.At(now), Revision: old.Revision}
+	if found && old.Removed == 0 {
+		n.User = old.User
+	}
 	if found && old.Removed == 0 {
 		n.Enrolled = old.Enrolled
 		if old.Key == key {

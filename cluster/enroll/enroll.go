@@ -155,6 +155,7 @@ func (s *Service) certify(tx *bbolt.Tx, n *nodeRecord, key publicKey, now time.T
 		kept = kept[1:]
 	}
 	n.Certs = append(kept, recordOf(cert, now))
+	n.Revision++
 	return put(tx, bucketNodes, n.ID, *n)
 }
 
@@ -224,5 +225,5 @@ func (s *Service) reply(now time.Time) *api.EnrollReply {
 	endpoints, brokers := s.addresses()
 	return &api.EnrollReply{Cluster: s.cfg.Cluster, Root: s.cfg.Root, CA: string(s.cfg.Authority.BundlePEM()),
 		MQTT:      brokers,
-		Endpoints: endpoints, OrderKeys: s.cfg.Authority.OrderKeys(), Time: api.At(now)}
+		Endpoints: s.withPeers(endpoints), OrderKeys: s.cfg.Authority.OrderKeys(), Time: api.At(now)}
 }

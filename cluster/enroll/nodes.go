@@ -63,6 +63,7 @@ func (s *Service) Remove(node, by string) error {
 			return notFound(CodeNodeUnknown, "node", node)
 		}
 		n.Removed, n.By = api.At(now), by
+		n.Revision++
 		if err := s.revokeAll(tx, n, now, "node removed"); err != nil {
 			return err
 		}

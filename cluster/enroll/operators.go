@@ -165,7 +165,7 @@ func (s *Service) ClusterCertificate() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cluster key: %w", err)
 	}
-	who := mqtt.Identity{Kind: mqtt.ClusterIdentity, Name: s.cfg.Cluster, Cluster: s.cfg.Cluster}
+	who := mqtt.Identity{Kind: mqtt.ClusterIdentity, Name: cmp.Or(s.cfg.Replica, s.cfg.Cluster), Cluster: s.cfg.Cluster}
 	cert, err := signer.issueClient(who, &key.PublicKey, now, s.cfg.Life)
 	if err != nil {
 		return nil, err

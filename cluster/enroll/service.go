@@ -35,6 +35,7 @@ type Nodes interface {
 // seconds.
 type Config struct {
 	Cluster       string
+	Replica       string // which of several cluster agents this is; empty: it is the only one
 	Root          string // of the topics; empty means skerry/v1
 	Endpoints     []string
 	MQTT          []string
@@ -59,6 +60,7 @@ type Service struct {
 	mu        sync.Mutex
 	endpoints []string
 	brokers   []string
+	peers     []string // https URLs of other replicas
 	counts    map[string]uint64
 	own       *ownCertificate // the cluster agent's, on an external broker
 }
@@ -142,6 +144,9 @@ func (s *Service) sameAuthority(tx *bbolt.Tx) error {
 	return put(tx, bucketMeta, metaRoots, now)
 }
 
+// maxEndpoints is how many URLs a join string or a reply carries of a kind.
+const maxEndpoints = 8
+
 // Advertise replaces the URLs that new join strings and replies carry.
 func (s *Service) Advertise(endpoints, brokers []string) error {
 	for _, e := range endpoints {
@@ -154,8 +159,8 @@ func (s *Service) Advertise(endpoints, brokers []string) error {
 			return fmt.Errorf("mqtt URL %q: wanted mqtts://host:port", b)
 		}
 	}
-	if len(endpoints) == 0 || len(endpoints) > 8 || len(brokers) == 0 || len(brokers) > 8 {
-		return fmt.Errorf("%d endpoints and %d mqtt URLs; wanted 1 to 8 each", len(endpoints), len(brokers))
+	if len(endpoints) == 0 || len(endpoints) > maxEndpoints || len(brokers) == 0 || len(brokers) > maxEndpoints {
+		return fmt.Errorf("%d endpoints and %d mqtt URLs; wanted 1 to %d each", len(endpoints), len(brokers), maxEndpoints)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -44,9 +44,11 @@ type nodeRecord struct {
 	Admitted api.Millis        `json:"admitted"` // the present key
 	By       string            `json:"by,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
+	User     map[string]string `json:"user,omitempty"` // labels that people gave it
 	Host     api.Host          `json:"host"`
 	Certs    []certRecord      `json:"certs,omitempty"` // oldest first
 	Removed  api.Millis        `json:"removed,omitempty"`
+	Revision uint64            `json:"revision,omitempty"` // of the record: where there are several cluster agents, the newest counts
 }
 
 // certRecord is an issued certificate. DER is kept of the newest only.

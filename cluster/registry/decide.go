@@ -22,6 +22,7 @@ const silentIntervals = 5
 // The reasons that others look for.
 const (
 	ReasonRestarted = "cluster agent restarted; waiting for the node"
+	reasonTaken     = "taken over from another replica; waiting for the node"
 	reasonBroker    = "cluster agent is out of touch with its broker; nothing is known of the node"
 )
 
@@ -89,6 +90,9 @@ func (w *Windows) lose(is *Standing, was Standing, window time.Duration, self se
 
 // judge concludes from the facts of now alone. It never says lost.
 func (w *Windows) judge(f *Facts, self Self, now time.Time) verdict {
+	if f.Elsewhere != "" {
+		return verdict{presence: api.PresenceElsewhere, reason: f.Elsewhere}
+	}
 	if f.State == nil {
 		v := verdict{presence: api.PresenceEnrolled, reason: "has never connected", since: f.Enrolled}
 		if f.Links > 0 {
@@ -139,9 +143,15 @@ func (w *Windows) judgeLive(f *Facts, self Self, now time.Time) verdict {
 	gone := verdict{presence: api.PresenceDisconnected}
 	switch {
 	case !f.heard():
-		gone.reason, gone.since, gone.next = ReasonRestarted, self.Started, self.Started.Add(w.StartGrace)
-		if !now.Before(gone.next) {
+		gone.reason, gone.since = ReasonRestarted, self.Started
+		if f.Taken.After(self.Started) {
+			gone.reason, gone.since = reasonTaken, f.Taken
+		}
+		if gone.next = gone.since.Add(w.StartGrace); !now.Before(gone.next) {
 			gone.reason, gone.next = "not back since the cluster agent restarted", time.Time{}
+			if f.Taken.After(self.Started) {
+				gone.reason = "not back since it was taken over from another replica"
+			}
 		}
 		return gone
 	case !self.Broker:

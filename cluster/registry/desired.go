@@ -20,7 +20,8 @@ const maxDesiredBytes = api.MaxMessageBytes / 4 * 3 * 3 / 4
 // returned and nothing is changed. The new document is on disk before SetDesired returns: only then may it be published.
 func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev api.Revision, err error) {
 	r.mu.RLock()
-	_, err = r.find(id)
+	n, err := r.find(id)
+	told := n.told()
 	r.mu.RUnlock()
 	if err != nil {
 		return api.Revision{}, err
@@ -33,7 +34,7 @@ func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev a
 		if err := mutate(d); err != nil {
 			return err
 		}
-		rev, err = writeDesired(tx, id, d)
+		rev, err = writeDesired(tx, id, d, told)
 		return err
 	}, func() {
 		r.mu.Lock()
@@ -49,6 +50,18 @@ func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev a
 	return rev, nil
 }
 
+// told is the greatest generation that a node says it has: more than what is stored here when the store was put back from a
+// copy, or another cluster agent told it. Caller holds mu.
+func (n *node) told() (generation uint64) {
+	if n != nil && n.birth != nil {
+		generation = n.birth.Desired.Generation
+	}
+	if n != nil && n.reported != nil {
+		generation = max(generation, n.reported.Generation)
+	}
+	return generation
+}
+
 // readDesired returns the stored document, or an empty one of generation 0.
 func readDesired(tx *bbolt.Tx, id string) (*api.Desired, error) {
 	d := &api.Desired{Node: id}
@@ -58,8 +71,9 @@ func readDesired(tx *bbolt.Tx, id string) (*api.Desired, error) {
 	return d, nil
 }
 
-// writeDesired stores d as the next generation, if it differs from what is stored.
-func writeDesired(tx *bbolt.Tx, id string, d *api.Desired) (api.Revision, error) {
+// writeDesired stores d as the next generation, if it differs from what is stored,
+// above a generation that the node was told before.
+func writeDesired(tx *bbolt.Tx, id string, d *api.Desired, told uint64) (api.Revision, error) {
 	if tx.Bucket([]byte(bucketNode)).Get([]byte(id)) == nil {
 		return api.Revision{}, ErrUnknown // removed meanwhile
 	}
@@ -81,7 +95,7 @@ func writeDesired(tx *bbolt.Tx, id string, d *api.Desired) (api.Revision, error)
 	if err != nil {
 		return api.Revision{}, err
 	}
-	d.Node, d.Generation, d.Hash = id, floor+1, hash
+	d.Node, d.Generation, d.Hash = id, max(floor, told)+1, hash
 	d.Epoch, d.Issued, d.Expires = 0, 0, 0 // given at each issue
 	return api.Revision{Generation: d.Generation, Hash: hash}, writeJSON(tx, bucketDesired, id, d)
 }

@@ -88,7 +88,7 @@ func (r *Registry) admit(e *Enrolment, now time.Time) {
 		r.tell(n, api.EventRecord{Kind: "node.enrolled", Message: "a device was admitted as this node"})
 	case n.row.KeySHA256 != e.KeySHA256:
 		r.tell(n, api.EventRecord{Kind: "node.rejoined", Message: "a device with another key was admitted as this node"})
-		n.facts = Facts{Enrolled: now, LinkKnown: n.facts.LinkKnown, Links: n.facts.Links, LinkAt: n.facts.LinkAt}
+		n.facts = Facts{Enrolled: now, Elsewhere: n.facts.Elsewhere, LinkKnown: n.facts.LinkKnown, Links: n.facts.Links, LinkAt: n.facts.LinkAt}
 		n.row.Enrolled, n.row.Standing = api.At(now), Standing{}
 		n.birth, n.reported, n.born = nil, nil, false
 	}

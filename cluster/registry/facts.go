@@ -16,6 +16,10 @@ type Facts struct {
 	Autonomy time.Duration // declared by the node: how long it may be out of touch
 	Interval time.Duration // declared by the node: between telemetry batches; 0: not told
 
+	Elsewhere string // why another cluster agent knows, and this one does not; empty: this one acts for the node
+
+	Taken time.Time // when this one took over from another; zero: never
+
 	// What is known of this run of the cluster agent only.
 	Confirmed  time.Time // when the broker last said State, also unchanged; zero: not since the start
 	LastSeen   time.Time // the last message of the node itself

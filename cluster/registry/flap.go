@@ -65,7 +65,7 @@ func (d *damper) settle(now time.Time) (muted int, over bool) {
 // restarted or lost its broker is not worth an event of every node; not coming back is.
 func presenceEvent(was, is Standing) (e api.EventRecord, worth bool) {
 	switch {
-	case was.Presence == "", ours(is.Reason):
+	case was.Presence == "", ours(is.Reason), was.Presence == api.PresenceElsewhere, is.Presence == api.PresenceElsewhere:
 		return e, false
 	case ours(was.Reason) && (is.Presence == api.PresenceOnline || is.Presence == api.PresenceDraining):
 		return e, false
@@ -81,7 +81,9 @@ func presenceEvent(was, is Standing) (e api.EventRecord, worth bool) {
 }
 
 // ours reports whether a presence was concluded from the cluster agent's own trouble.
-func ours(reason string) bool { return reason == ReasonRestarted || reason == reasonBroker }
+func ours(reason string) bool {
+	return reason == ReasonRestarted || reason == reasonBroker || reason == reasonTaken
+}
 
 func flapping() api.EventRecord {
 	return api.EventRecord{Class: api.ClassAlarm, Kind: "node.flapping", Message: fmt.Sprintf(

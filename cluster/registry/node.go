@@ -35,6 +35,7 @@ type node struct {
 	labels   map[string]string // merged
 	born     bool              // a birth came in this run
 	lives    []life            // those before the current one, the newest last
+	owner    *api.Owner        // replaced, never changed; nil where there is one cluster agent
 	twinAt   time.Time         // when it was last told that two devices are at work
 	flap     damper
 	untold   []api.EventRecord // to be stored with the next write
@@ -75,7 +76,7 @@ func (r *Registry) record(n *node) api.Node {
 		LastSeen: api.Millis(n.seen.Load()), Enrolled: n.row.Enrolled, Epoch: n.facts.Epoch,
 		Restarts: n.row.Restarts, Reboots: n.row.Reboots, Labels: n.labels,
 		KeySHA256: n.row.KeySHA256, Certificate: n.row.Certificate,
-		Birth: n.birth, Reported: n.reported, Desired: n.desired,
+		Birth: n.birth, Reported: n.reported, Desired: n.desired, Owner: n.owner,
 	}
 	switch {
 	case n.facts.State != nil && (n.birth == nil || n.facts.State.Epoch >= n.birth.Epoch):

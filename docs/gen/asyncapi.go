@@ -28,7 +28,7 @@ func asyncAPI(c comments) (string, error) {
 			"messages": object{e.Name: object{"$ref": "#/components/messages/" + e.Name}},
 			"bindings": object{"mqtt": object{"bindingVersion": "0.2.0"}}}
 		action := "receive"
-		if e.Dir == mqtt.Down || e.Dir == mqtt.Reply {
+		if e.Dir == mqtt.Down || e.Dir == mqtt.Reply || e.Dir == mqtt.Among {
 			action = "send"
 		}
 		operations[action+e.Name] = object{"action": action, "channel": object{"$ref": "#/channels/" + e.Name}, "summary": e.Help,

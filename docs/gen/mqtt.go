@@ -12,7 +12,7 @@ import (
 
 func direction(d mqtt.Direction) string {
 	return map[mqtt.Direction]string{mqtt.Up: "node → cluster", mqtt.Down: "cluster → node", mqtt.Ask: "operator → cluster",
-		mqtt.Reply: "cluster → operator"}[d]
+		mqtt.Reply: "cluster → operator", mqtt.Among: "cluster ↔ cluster"}[d]
 }
 
 func yes(b bool) string {

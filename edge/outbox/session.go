@@ -23,6 +23,16 @@ func (o *Outbox) Connected(epoch uint64) {
 	o.begin(true)
 }
 
+// Again sends at once what has no ack: somebody else takes it from now on.
+func (o *Outbox) Again() {
+	defer o.wake()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.up {
+		o.begin(true)
+	}
+}
+
 // Disconnected ends the session. What has no ack will be sent again in the next one.
 func (o *Outbox) Disconnected() {
 	defer o.wake()

@@ -25,6 +25,7 @@ var (
 	keyFloor   = []byte("clock-floor")
 	keyDesired = []byte("desired")
 	keyOverlay = []byte("config-overlay")
+	keyClaim   = []byte("claim")
 )
 
 // epochBlock is how many epochs one write reserves: a flapping link costs a flash page once in so many connects.
@@ -257,6 +258,12 @@ func (s *Store) Desired() ([]byte, error) { return s.get(keyDesired) }
 
 // SetDesired keeps the accepted desired document.
 func (s *Store) SetDesired(doc []byte) error { return s.put(keyDesired, doc) }
+
+// Claim returns the greatest claim that was obeyed as it was kept, nil when there is none. SetClaim keeps one.
+func (s *Store) Claim() ([]byte, error) { return s.get(keyClaim) }
+
+// SetClaim keeps the greatest claim that was obeyed.
+func (s *Store) SetClaim(claim []byte) error { return s.put(keyClaim, claim) }
 
 // Overlay returns the remotely set configuration as it was kept, nil when there is none. SetOverlay keeps it.
 func (s *Store) Overlay() ([]byte, error) { return s.get(keyOverlay) }

@@ -19,7 +19,7 @@ import (
 // Broker is an MQTT broker. Run runs once; all other methods are safe for concurrent use.
 type Broker struct {
 	cfg      Config
-	contract [mqtt.KindRequestStatus + 1]mqtt.Entry
+	contract [mqtt.KindAdmission + 1]mqtt.Entry
 	lines    *lines
 	count    counters
 	server   *mochi.Server // from Run on

@@ -121,6 +121,18 @@ func TestOnlyAdaptersTouchKubernetes(t *testing.T) {
 	}
 }
 
+// TestTheSecondBrokerIsOfTheTestsAlone keeps NATS in the module of test/nats, which builds the server that tests start.
+func TestTheSecondBrokerIsOfTheTestsAlone(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))
+	if err != nil || strings.Contains(string(raw), "nats-io") {
+		t.Errorf("go.mod requires NATS (%v); wanted it in test/nats/go.mod alone", err)
+	}
+	own, err := os.ReadFile(filepath.Join("..", "nats", "go.mod"))
+	if err != nil || !strings.Contains(string(own), "tool github.com/nats-io/nats-server/v2") {
+		t.Errorf("test/nats/go.mod does not name the server (%v)", err)
+	}
+}
+
 // forbiddenOnEdge explains itself.
 var forbiddenOnEdge = map[string]string{
 	"k8s.io/":                         "the edge has no Kubernetes client",

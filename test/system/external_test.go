@@ -51,7 +51,7 @@ func TestExternalMosquitto(t *testing.T) {
 }
 
 // mosquitto starts a broker with the generated files; nothing in them but the port is the test's own.
-func mosquitto(t *testing.T, dir, conf, port string) {
+func mosquitto(t *testing.T, dir, conf, port string) *Process {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -83,4 +83,5 @@ func mosquitto(t *testing.T, dir, conf, port string) {
 		}
 		return err
 	})
+	return p
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -223,4 +224,16 @@ func portOf(t *testing.T, address string) string {
 		t.Fatalf("port of %s: %v", address, err)
 	}
 	return port
+}
+
+// runProgram runs a program to its end, which has to be a good one.
+func runProgram(t *testing.T, name string, args ...string) {
+	t.Helper()
+	program, err := Program(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, args[0], err, said)
+	}
 }

@@ -32,7 +32,7 @@ func Program(name string) (string, error) {
 		return "", fmt.Errorf("find %s: %w", name, err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("find %s: %w; run make build", name, err)
+		return "", fmt.Errorf("find %s: %w; run make build bin/nats-server", name, err)
 	}
 	return path, nil
 }

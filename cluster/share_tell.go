@@ -1,0 +1,181 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/registry"
+	"github.com/skerry-edge/skerry/mqtt"
+)
+
+// onReplica takes a presence message.
+func (s *share) onReplica(_ context.Context, m mqtt.Inbound) error {
+	var r api.Replica
+	topic, err := s.agent.topics.Parse(m.Topic)
+	if err == nil {
+		err = s.agent.codec.Open(s.orderKeys(), mqtt.KindReplica, m.Payload, &r)
+	}
+	if err == nil && (r.Replica != topic.Node || r.Cluster != s.agent.cfg.Cluster) {
+		err = fmt.Errorf("presence of %s of cluster %s on the topic of %s", r.Replica, r.Cluster, topic.Node)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
+	}
+	s.mu.Lock()
+	behind := s.board.Heard(&r, time.Now())
+	if behind > 0 {
+		s.number = behind
+	}
+	s.mu.Unlock()
+	s.poke()
+	if behind > 0 { // this ends the session; the next one is beyond
+		return fmt.Errorf("the broker knows replica %s under session %d: this machine's clock was put back, or another process has the same replica.name",
+			s.name, behind)
+	}
+	return nil
+}
+
+// onAdmission takes what another replica tells of a node's enrolment.
+func (s *share) onAdmission(ctx context.Context, m mqtt.Inbound) error {
+	if len(m.Payload) == 0 {
+		return nil
+	}
+	var adm api.Admission
+	topic, err := s.agent.topics.Parse(m.Topic)
+	if err == nil {
+		err = s.agent.codec.Open(s.orderKeys(), mqtt.KindAdmission, m.Payload, &adm)
+	}
+	if err == nil && (adm.Node != topic.Node || adm.Cluster != s.agent.cfg.Cluster) {
+		err = fmt.Errorf("admission of %s of cluster %s on the topic of %s", adm.Node, adm.Cluster, topic.Node)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
+	}
+	s.mu.Lock()
+	s.heard[adm.Node] = max(s.heard[adm.Node], adm.Revision)
+	s.mu.Unlock()
+	news, err := s.agent.enroll.Merge(&adm)
+	if err != nil || !news {
+		return err
+	}
+	if adm.Removed != 0 {
+		err = s.forget(ctx, adm.Node, adm.By)
+	} else {
+		err = s.agent.registry.ReplaceLabels(adm.Node, adm.UserLabels)
+	}
+	s.changed()
+	return err
+}
+
+// forget is the end of a node that another replica removed.
+func (s *share) forget(ctx context.Context, node, by string) error {
+	s.letGo([]string{node}, fmt.Errorf("node %s was removed", node))
+	if err := s.agent.registry.Remove(node, by); err != nil && !errors.Is(err, registry.ErrUnknown) {
+		return err
+	}
+	if err := s.agent.journal.Abandon(node, "node was removed"); err != nil {
+		return err
+	}
+	return s.agent.telemetry.DeleteNode(ctx, node)
+}
+
+// admitted is called when enrolment knows something new of a node: the other replicas have to hear of it.
+func (s *share) admitted(node string) {
+	s.mu.Lock()
+	s.untold[node] = true
+	s.mu.Unlock()
+	s.changed()
+}
+
+// changed has nodes dealt out anew.
+func (s *share) changed() {
+	s.mu.Lock()
+	s.dirty = true
+	s.mu.Unlock()
+	s.poke()
+}
+
+// tellAdmissions publishes what the others have to hear.
+func (s *share) tellAdmissions(ctx context.Context, session *mqtt.Session) error {
+	if err := s.lookForForgotten(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	nodes := slices.Sorted(maps.Keys(s.untold))
+	s.mu.Unlock()
+	nodes = nodes[:min(len(nodes), perRound)]
+	for _, node := range nodes {
+		s.mu.Lock()
+		delete(s.untold, node) // before it is read: what changes from here on is told again
+		s.mu.Unlock()
+		if err := s.tellAdmission(ctx, session, node); err != nil {
+			s.mu.Lock()
+			s.untold[node] = true
+			s.mu.Unlock()
+			return err
+		}
+	}
+	return nil
+}
+
+// lookForForgotten finds, once in a session, what the broker does not keep of what is known here, as after a restart of one
+// that keeps nothing.
+func (s *share) lookForForgotten() error {
+	s.mu.Lock()
+	due := !s.checked && time.Since(s.since) > 2*s.board.Settle() // what it keeps has come by then; what is told twice does no harm
+	s.checked = s.checked || due
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	all, err := s.agent.enroll.Enrolled()
+	if err != nil {
+		return err
+	}
+	nodes, err := s.agent.enroll.Removed()
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		nodes = append(nodes, n.ID)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, node := range nodes {
+		if s.heard[node] == 0 {
+			s.untold[node] = true
+		}
+	}
+	return nil
+}
+
+func (s *share) tellAdmission(ctx context.Context, session *mqtt.Session, node string) error {
+	adm, err := s.agent.enroll.Admission(node)
+	if err != nil || adm == nil {
+		return err
+	}
+	s.mu.Lock()
+	known := s.heard[node]
+	s.heard[node] = max(known, adm.Revision)
+	s.mu.Unlock()
+	if adm.Revision <= known {
+		return nil
+	}
+	signed, err := mqtt.Seal(s.agent.authority.OrderSigner(), mqtt.KindAdmission, adm)
+	if err != nil {
+		return err
+	}
+	payload, err := json.Marshal(signed)
+	if err != nil {
+		return err
+	}
+	s.agent.log.Debug("admission told", agent.KeyNode, adm.Node)
+	return session.Publish(ctx, s.agent.topics.Of(mqtt.KindAdmission, adm.Node, ""), payload, true)
+}

@@ -82,9 +82,9 @@ func TestLinkDropsABrokerThatSaysNonsense(t *testing.T) {
 		"wildcard #":          {"\x32\x07\x00\x03t/#\x00\x01", "without wildcards"},
 		"NUL":                 {"\x30\x05\x00\x03t/\x00", "without wildcards and NUL"},
 		"not UTF-8":           {"\x30\x05\x00\x03t/\xff", "wanted UTF-8"},
-		"a SUBACK of another": {"\x90\x02\x00\x02", "SUBACK of packet id 2; wanted 1"},
+		"a SUBACK of another": {"\x90\x02\x00\x02", "SUBACK of packet id 2; wanted 65534"},
 		"QoS 2":               {"\x34\x06\x00\x01t\x00\x01x", "QoS 2; at most 1"},
-		"a SUBACK for nobody": {"\x90\x02\x00\x01\x90\x02\x00\x01", "SUBACK that nobody waits for"},
+		"a SUBACK for nobody": {"\x90\x02\xff\xfe\x90\x02\xff\xfe", "SUBACK that nobody waits for"},
 		"a packet of clients": {"\xc0\x00", "PingreqPacket"},
 		"a second CONNACK":    {"\x20\x02\x00\x00", "ConnackPacket"},
 	} {

@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"net/textproto"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/exchange"
 )
 
-func answer(status int, retry, body string) *http.Response {
-	r := &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
+func answer(status int, retry, body string) *exchange.Response {
+	r := &exchange.Response{Code: status, Status: fmt.Sprint(status), Header: textproto.MIMEHeader{}, Body: io.NopCloser(strings.NewReader(body))}
 	if retry != "" {
 		r.Header.Set("Retry-After", retry)
 	}

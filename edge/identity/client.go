@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -9,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"net/textproto"
 	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/exchange"
 )
 
 // maxReplyBytes bounds an enrolment reply.
@@ -38,7 +38,7 @@ func (e *BusyError) Error() string { return "enrolment service: " + e.Problem.Er
 const maxBusyWait = 10 * time.Minute
 
 // retryAfter reads the header as seconds (RFC 9110 §10.2.3); a date, or nothing, is 0.
-func retryAfter(h http.Header) time.Duration {
+func retryAfter(h textproto.MIMEHeader) time.Duration {
 	seconds, err := strconv.ParseUint(h.Get("Retry-After"), 10, 32)
 	if err != nil {
 		return 0
@@ -113,23 +113,7 @@ func (c *Client) post(ctx context.Context, endpoint, path string, body []byte, t
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.JoinPath(path).String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("endpoint %q: %w", endpoint, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	dial := c.Dial
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
-	}
-	transport := &http.Transport{
-		Proxy:             http.ProxyFromEnvironment,
-		DialContext:       dial,
-		TLSClientConfig:   trust(u.Hostname()),
-		DisableKeepAlives: true,
-	}
-	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&exchange.Request{URL: u.JoinPath(path), Body: body, TLS: trust(u.Hostname()), Dial: c.Dial}).Do(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", u.Host, err)
 	}
@@ -137,17 +121,17 @@ func (c *Client) post(ctx context.Context, endpoint, path string, body []byte, t
 	return readReply(resp)
 }
 
-func readReply(resp *http.Response) (*api.EnrollReply, error) {
+func readReply(resp *exchange.Response) (*api.EnrollReply, error) {
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes))
 	if err != nil {
 		return nil, fmt.Errorf("read enrolment reply: %w", err)
 	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		problem := &api.Problem{Status: resp.StatusCode, Title: resp.Status}
+	if resp.Code >= 400 {
+		problem := &api.Problem{Status: resp.Code, Title: resp.Status}
 		if json.Unmarshal(raw, problem) != nil || problem.Code == "" {
 			return nil, fmt.Errorf("enrolment service answers %s, and not as skerry-cluster does", resp.Status)
 		}
-		if problem.Status >= http.StatusInternalServerError || problem.Status == http.StatusTooManyRequests {
+		if problem.Status >= 500 || problem.Status == 429 {
 			return nil, &BusyError{problem, retryAfter(resp.Header)} // passing: try the next, try again
 		}
 		return nil, problem

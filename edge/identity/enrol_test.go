@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/textproto"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/exchange"
 	"github.com/skerry-edge/skerry/test/enrolment"
 )
 
@@ -333,7 +335,7 @@ func TestAnAnswerThatIsNoSkerryIsNoRefusal(t *testing.T) {
 	} {
 		rec := httptest.NewRecorder()
 		handler(rec, nil)
-		reply, err := readReply(rec.Result())
+		reply, err := readReply(&exchange.Response{Code: rec.Code, Status: rec.Result().Status, Header: textproto.MIMEHeader(rec.Header()), Body: rec.Result().Body})
 		if _, refused := errors.AsType[*api.Problem](err); reply != nil || err == nil || refused {
 			t.Errorf("%s: reply %v, error %v; wanted an error after which the next endpoint is asked", name, reply, err)
 		}

@@ -2,12 +2,14 @@ package probe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"net/url"
 	"syscall"
+	"time"
+
+	"github.com/skerry-edge/skerry/edge/exchange"
 )
 
 // maxScrape bounds the body of a Prometheus endpoint.
@@ -15,16 +17,20 @@ const maxScrape = 4 << 20
 
 // scraper reads a Prometheus endpoint.
 type scraper struct {
-	name   string
-	url    string
-	client *http.Client
+	name    string
+	url     *url.URL
+	timeout time.Duration // from dialling to the last byte
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	reading
 }
 
-// newScraper makes a client that holds no idle connection (two goroutines and their buffers each), follows no redirect
-// and asks no proxy. Unless another machine is allowed, the address is checked once more when it is dialled: a name
-// such as localhost is what a resolver makes of it.
-func newScraper(u UserProbe, r reading) *scraper {
+// newScraper follows no redirect and asks no proxy. Unless another machine is allowed, the address is checked once more
+// when it is dialled: a name such as localhost is what a resolver makes of it.
+func newScraper(u UserProbe, r reading) (*scraper, error) {
+	target, err := url.Parse(u.URL)
+	if err != nil {
+		return nil, fmt.Errorf("scrape %s: %w", u.Name, err)
+	}
 	dialer := &net.Dialer{Timeout: u.Timeout}
 	if !u.AllowRemote {
 		dialer.Control = func(_, address string, _ syscall.RawConn) error {
@@ -38,41 +44,32 @@ func newScraper(u UserProbe, r reading) *scraper {
 			return nil
 		}
 	}
-	return &scraper{name: u.Name, url: u.URL, reading: r, client: &http.Client{
-		Timeout: u.Timeout,
-		Transport: &http.Transport{
-			DialContext: dialer.DialContext, DisableKeepAlives: true, DisableCompression: true,
-			MaxResponseHeaderBytes: 16 << 10, TLSHandshakeTimeout: u.Timeout,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("redirected; wanted the metrics themselves")
-		},
-	}}
+	return &scraper{name: u.Name, url: target, timeout: u.Timeout, dial: dialer.DialContext, reading: r}, nil
 }
 
 func (p *scraper) Name() string { return p.name }
 
 func (p *scraper) Read(ctx context.Context, emit func(string, float64)) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
-	if err != nil {
-		return fmt.Errorf("scrape %s: %w", p.url, err)
-	}
-	req.Header.Set("Accept", "text/plain;version=0.0.4")
-	resp, err := p.client.Do(req)
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	resp, err := (&exchange.Request{URL: p.url, Accept: "text/plain;version=0.0.4", Dial: p.dial}).Do(ctx)
 	if err != nil {
 		return fmt.Errorf("scrape: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("scrape %s: %s; wanted 200", p.url, resp.Status)
+	switch {
+	case resp.Code >= 300 && resp.Code < 400:
+		return fmt.Errorf("scrape %s: redirected; wanted the metrics themselves", p.url.Redacted())
+	case resp.Code != 200:
+		return fmt.Errorf("scrape %s: %s; wanted 200", p.url.Redacted(), resp.Status)
 	}
 	body := &io.LimitedReader{R: resp.Body, N: maxScrape + 1}
 	err = p.text(body, emit)
 	if body.N == 0 {
-		return fmt.Errorf("scrape %s: longer than %d bytes", p.url, maxScrape)
+		return fmt.Errorf("scrape %s: longer than %d bytes", p.url.Redacted(), maxScrape)
 	}
 	if err != nil {
-		return fmt.Errorf("scrape %s: %w", p.url, err)
+		return fmt.Errorf("scrape %s: %w", p.url.Redacted(), err)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func newUser(u UserProbe, most int) (Probe, error) {
 	case KindFile:
 		return &fileProbe{name: u.Name, path: u.Path, reading: r}, nil
 	case KindPrometheus:
-		return newScraper(u, r), nil
+		return newScraper(u, r)
 	}
 	return nil, fmt.Errorf("probe %s: kind %q: wanted exec, file or prometheus", u.Name, u.Kind)
 }

@@ -239,7 +239,11 @@ func TestScraperStaysOnThisMachineAndWithinItsLimits(t *testing.T) {
 	// A name that passed as local is checked again when it is dialled.
 	u := Config{User: []UserProbe{probe(server.URL)}}.withDefaults().User[0]
 	u.URL = "http://192.0.2.1/metrics"
-	err = newScraper(u, reading{most: 1}).Read(t.Context(), func(string, float64) {})
+	away, err := newScraper(u, reading{most: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = away.Read(t.Context(), func(string, float64) {})
 	if err == nil || !strings.Contains(err.Error(), "not on this machine") {
 		t.Errorf("foreign address: %v", err)
 	}

@@ -164,6 +164,40 @@ func TestEachSessionBringsTheClockToWhatTheClusterSaysNow(t *testing.T) {
 	expect("forwards within a session", right.Add(time.Hour))
 }
 
+func TestAWordThatWasLongOnItsWayDoesNotSetTheClockBack(t *testing.T) {
+	right := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	now := func(d *device) time.Time { return right.Add(d.boot) }
+	for what, wall := range map[string]time.Time{"without a clock": time.Unix(5, 0), "whose clock is right": right} {
+		d := &device{wall: wall}
+		pass := func(by time.Duration) { d.wall, d.boot = d.wall.Add(by), d.boot+by }
+		c := NewClock(right.Add(-24*time.Hour), d.source())
+		c.Ask(1)
+		c.Word(1, now(d))
+		pass(time.Minute)
+		c.Ask(2)
+		issued := now(d)
+		pass(20 * time.Second) // a partition
+		c.Word(2, issued)
+		if got := c.Now(); !got.Equal(now(d)) || !c.Cluster().Equal(now(d)) || !c.Told(2) {
+			t.Errorf("a device %s: %s, the cluster's time %s; wanted %s", what, got, c.Cluster(), now(d))
+		}
+		c.Ask(3)
+		pass(time.Second)
+		c.Word(3, now(d).Add(-20*time.Second)) // more than it can have been on its way
+		if got, want := c.Cluster(), now(d).Add(-20*time.Second); !got.Equal(want) {
+			t.Errorf("a device %s, told another time at once: %s; wanted %s", what, got, want)
+		}
+	}
+	d := &device{wall: right}
+	c := NewClock(right.Add(-24*time.Hour), d.source())
+	c.Ask(1)
+	d.wall, d.boot = right.Add(20*time.Second), 20*time.Second
+	c.Word(1, right) // nothing was told before
+	if got := c.Now(); !got.Equal(d.wall) {
+		t.Errorf("a clock that the delay explains was set to %s; wanted %s", got, d.wall)
+	}
+}
+
 func TestNoWordBringsTheClockBeforeTheBuild(t *testing.T) {
 	build := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	c := NewClock(build, (&device{wall: time.Unix(5, 0)}).source())

@@ -22,6 +22,9 @@ type Clock struct {
 	offset  time.Duration // what to add to the boot clock for the cluster agent's time
 	hinted  bool          // offset is known
 	session uint64        // that offset was told in; 0: in none
+	slack   time.Duration // by how much the cluster agent's time may be after what offset says: what it said was on its way
+	asking  uint64        // the session that was last announced
+	asked   time.Duration // when, since boot
 }
 
 // ClockSource is where a Clock reads; the zero value of a field means the real thing. Tests set them.
@@ -63,7 +66,7 @@ func (c *Clock) Read() (time.Time, api.TimeQuality) {
 	floor := later(c.build, c.past)
 	if c.hinted {
 		hint := c.told(boot)
-		if off := sys.Sub(hint); off > hintTolerance || off < -hintTolerance {
+		if off := sys.Sub(hint); off > hintTolerance+c.slack || off < -hintTolerance {
 			if !c.synced() || sys.Before(floor) {
 				return later(hint, c.build), api.TimeHinted
 			}
@@ -93,22 +96,42 @@ func (c *Clock) Hint(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.session == 0 {
-		c.take(t)
+		c.take(t, 0)
 	}
+}
+
+// Ask notes that the session is about to be announced: no word for it was signed before.
+func (c *Clock) Ask(session uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking, c.asked = session, c.boot()
 }
 
 // Word takes the time that the cluster agent signed for a session. The first word of a session is believed as it is, be
 // it behind everything that was told before: the cluster agent's clock may have been wrong, and one that is followed
-// forwards only would keep its worst moment for ever. Within a session the time moves forwards only: an older word is
+// forwards only would keep its worst moment for ever. But it may have been on its way for as long as has passed since
+// Ask: what was told before stays when that explains the difference. Within a session the time moves forwards only: an older word is
 // one that was long on its way, or a copy. A word for an older session is no news.
 func (c *Clock) Word(session uint64, t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if session < c.session || session == c.session && t.Before(c.told(c.boot())) {
+	boot := c.boot()
+	behind := c.told(boot).Sub(t) // what was told before is after t by so much
+	if session < c.session || session == c.session && behind > 0 {
 		return
 	}
+	slack := max(0, c.slack+behind) // of a later word of the session nobody knows how long it took
+	if session > c.session {
+		slack = 0
+		if session == c.asking {
+			slack = boot - c.asked
+		}
+		if c.hinted && behind >= 0 && behind <= slack {
+			t, slack = t.Add(behind), min(c.slack, slack-behind)
+		}
+	}
 	c.session = session
-	c.take(t)
+	c.take(t, slack)
 }
 
 // Told reports whether a session has had a word of its own.
@@ -118,10 +141,10 @@ func (c *Clock) Told(session uint64) bool {
 	return c.session >= session
 }
 
-// take follows t. What was told as past and is after it was told by a clock that is overruled now. mu is held.
-func (c *Clock) take(t time.Time) {
+// take follows t, which is up to slack too early. What was told as past and is after it was told by a clock that is overruled now. mu is held.
+func (c *Clock) take(t time.Time, slack time.Duration) {
 	c.offset = t.Sub(time.Unix(0, 0)) - c.boot()
-	c.hinted = true
+	c.hinted, c.slack = true, slack
 	if t.Before(c.past) {
 		c.past = t.Add(-hintTolerance)
 	}

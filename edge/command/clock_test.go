@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,9 +12,9 @@ import (
 )
 
 // wrongClock is that of a device whose wall clock a test sets, and that nothing disciplines.
-func wrongClock(off *time.Duration) *agent.Clock {
+func wrongClock(off *atomic.Int64) *agent.Clock {
 	up := time.Now()
-	return agent.NewClock(time.Time{}, agent.ClockSource{System: func() time.Time { return time.Now().Add(*off) },
+	return agent.NewClock(time.Time{}, agent.ClockSource{System: func() time.Time { return time.Now().Add(time.Duration(off.Load())) },
 		Boot: func() time.Duration { return time.Since(up) }, Synced: func() bool { return false }})
 }
 
@@ -21,13 +22,13 @@ func TestNoStepOfAClockMovesTheDeadlineOfACommandThatIsHeld(t *testing.T) {
 	for _, step := range []time.Duration{24 * time.Hour, -24 * time.Hour} {
 		t.Run(step.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				off := time.Duration(0)
+				var off atomic.Int64
 				clock := wrongClock(&off)
 				clock.Word(1, time.Now())
 				b := newBench(t, t.TempDir(), Config{Clock: clock, Verbs: []Verb{&spy{name: "act", act: untilTold}}})
 				b.run()
 				b.handle(b.order("c1", "act", nil))
-				off = step
+				off.Store(int64(step))
 				clock.Word(2, time.Now().Add(step))
 				pass(t, time.Hour-time.Second)
 				b.want("c1", api.PhaseRunning)
@@ -63,7 +64,7 @@ func TestADeadlineIsReadByTheClockOfWhoSetIt(t *testing.T) {
 // A copy of a command whose id is forgotten must not run: neither when the clock has gone back before its deadline.
 func TestAForgottenCommandDoesNotRunAgainWhenTheClockGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		off := time.Duration(0)
+		var off atomic.Int64
 		clock := wrongClock(&off)
 		clock.Word(1, time.Now())
 		b := newBench(t, t.TempDir(), Config{Clock: clock, Verbs: []Verb{&spy{name: "act", act: done}}})
@@ -83,7 +84,7 @@ func TestAForgottenCommandDoesNotRunAgainWhenTheClockGoesBack(t *testing.T) {
 		if _, known := b.journal.find("first"); known {
 			t.Fatal("it is not forgotten, so that this test proves nothing")
 		}
-		off = -time.Hour
+		off.Store(int64(-time.Hour))
 		clock.Word(1, time.Now().Add(-time.Hour)) // a copy of an old word
 		b.out.mu.Lock()
 		b.out.all = nil // of the first time
@@ -95,7 +96,7 @@ func TestAForgottenCommandDoesNotRunAgainWhenTheClockGoesBack(t *testing.T) {
 
 func TestCommandsOfADayThatNeverCameDoNotFillTheJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		off := time.Duration(0)
+		var off atomic.Int64
 		clock := wrongClock(&off)
 		b := newBench(t, t.TempDir(), Config{Clock: clock})
 		b.db.NoSync = true
@@ -103,7 +104,7 @@ func TestCommandsOfADayThatNeverCameDoNotFillTheJournal(t *testing.T) {
 			t.Fatal(err)
 		}
 		clock.Word(1, time.Now().Add(24*time.Hour))
-		off = 24 * time.Hour
+		off.Store(int64(24 * time.Hour))
 		for i := range 2 * remembered {
 			id := fmt.Sprintf("c%d", i)
 			if err := end(t, b, id, ""); err != nil {
@@ -111,7 +112,7 @@ func TestCommandsOfADayThatNeverCameDoNotFillTheJournal(t *testing.T) {
 			}
 			b.journal.ack([]string{id})
 		}
-		off = 0
+		off.Store(int64(0))
 		clock.Word(2, time.Now())
 		cmd := b.order("now", "act", nil)
 		cmd.Epoch = 2

@@ -131,9 +131,93 @@ func TestClockOfADeviceWithoutOneStartsAtItsFloorAndFollowsTheHint(t *testing.T)
 	if now, q := c.Read(); !now.Equal(told.Add(time.Minute)) || q != api.TimeHinted {
 		t.Errorf("a minute after the hint: %s, %s; wanted %s, hinted", now, q, told.Add(time.Minute))
 	}
-	c.Hint(floor) // an old message, late
-	if now := c.Now(); now.Before(told) {
-		t.Errorf("an older hint set the clock back to %s", now)
+}
+
+func TestEachSessionBringsTheClockToWhatTheClusterSaysNow(t *testing.T) {
+	build := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	right := build.Add(240 * time.Hour)
+	d := &device{wall: time.Unix(5, 0)}
+	c := NewClock(build, d.source())
+	expect := func(what string, want time.Time) {
+		t.Helper()
+		if now, q := c.Read(); !now.Equal(want) || q != api.TimeHinted {
+			t.Errorf("%s: %s, %s; wanted %s, hinted", what, now, q, want)
+		}
+		if got := c.Cluster(); !got.Equal(want) {
+			t.Errorf("%s: the cluster's time is %s; wanted %s", what, got, want)
+		}
+	}
+	c.Word(1, right.Add(24*time.Hour)) // the cluster agent's clock is a day ahead
+	c.Raise(right.Add(24 * time.Hour)) // by a command
+	expect("ahead", right.Add(24*time.Hour))
+	d.boot = time.Minute
+	c.Word(1, right) // a copy, or an old message
+	c.Hint(right)    // outside of the session
+	expect("an older word of the session", right.Add(24*time.Hour+time.Minute))
+	c.Word(2, right)
+	expect("the next session", right)
+	d.boot += time.Second
+	expect("and it goes on", right.Add(time.Second))
+	c.Word(1, right.Add(48*time.Hour))
+	expect("a word for the session before", right.Add(time.Second))
+	c.Word(2, right.Add(time.Hour))
+	expect("forwards within a session", right.Add(time.Hour))
+}
+
+func TestAWordThatWasLongOnItsWayDoesNotSetTheClockBack(t *testing.T) {
+	right := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	now := func(d *device) time.Time { return right.Add(d.boot) }
+	for what, wall := range map[string]time.Time{"without a clock": time.Unix(5, 0), "whose clock is right": right} {
+		d := &device{wall: wall}
+		pass := func(by time.Duration) { d.wall, d.boot = d.wall.Add(by), d.boot+by }
+		c := NewClock(right.Add(-24*time.Hour), d.source())
+		c.Ask(1)
+		c.Word(1, now(d))
+		pass(time.Minute)
+		c.Ask(2)
+		issued := now(d)
+		pass(20 * time.Second) // a partition
+		c.Word(2, issued)
+		if got := c.Now(); !got.Equal(now(d)) || !c.Cluster().Equal(now(d)) || !c.Told(2) {
+			t.Errorf("a device %s: %s, the cluster's time %s; wanted %s", what, got, c.Cluster(), now(d))
+		}
+		c.Ask(3)
+		pass(time.Second)
+		c.Word(3, now(d).Add(-20*time.Second)) // more than it can have been on its way
+		if got, want := c.Cluster(), now(d).Add(-20*time.Second); !got.Equal(want) {
+			t.Errorf("a device %s, told another time at once: %s; wanted %s", what, got, want)
+		}
+	}
+	d := &device{wall: right}
+	c := NewClock(right.Add(-24*time.Hour), d.source())
+	c.Ask(1)
+	d.wall, d.boot = right.Add(20*time.Second), 20*time.Second
+	c.Word(1, right) // nothing was told before
+	if got := c.Now(); !got.Equal(d.wall) {
+		t.Errorf("a clock that the delay explains was set to %s; wanted %s", got, d.wall)
+	}
+}
+
+func TestNoWordBringsTheClockBeforeTheBuild(t *testing.T) {
+	build := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	c := NewClock(build, (&device{wall: time.Unix(5, 0)}).source())
+	c.Word(1, time.Unix(60, 0))
+	if now := c.Now(); !now.Equal(build) {
+		t.Errorf("a cluster agent in 1970 set the clock to %s", now)
+	}
+}
+
+func TestADisciplinedClockIsNotMovedByTheClusterWhoseDeadlinesHoldAllTheSame(t *testing.T) {
+	right := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	c := NewClock(right.Add(-time.Hour), (&device{wall: right, synced: true}).source())
+	for i, off := range []time.Duration{time.Hour, -time.Hour} {
+		c.Word(uint64(i+1), right.Add(off))
+		if now, q := c.Read(); !now.Equal(right) || q != api.TimeSynced {
+			t.Errorf("cluster off by %s: %s, %s; wanted its own, synced", off, now, q)
+		}
+		if got := c.Cluster(); !got.Equal(right.Add(off)) {
+			t.Errorf("the cluster's time is %s; wanted %s", got, right.Add(off))
+		}
 	}
 }
 
@@ -141,7 +225,7 @@ func TestAClockThatIsALittleSlowDoesNotStandStill(t *testing.T) {
 	start := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 	d := &device{wall: start, synced: true}
 	c := NewClock(start.Add(-time.Hour), d.source())
-	c.Hint(start.Add(3 * time.Second))
+	c.Word(1, start.Add(3*time.Second))
 	first, _ := c.Read()
 	d.wall, d.boot = d.wall.Add(time.Second), time.Second
 	if second, q := c.Read(); second.Sub(first) != time.Second || q != api.TimeSynced {

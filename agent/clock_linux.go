@@ -26,8 +26,8 @@ func BootID() string {
 	return strings.TrimSpace(string(raw))
 }
 
-// kernelSynced asks adjtimex(2) whether the clock is disciplined: STA_UNSYNC is clear.
-func kernelSynced() bool {
+// KernelSynced asks adjtimex(2) whether the clock is disciplined: STA_UNSYNC is clear.
+func KernelSynced() bool {
 	var tx unix.Timex
 	_, err := unix.Adjtimex(&tx)
 	return err == nil && tx.Status&unix.STA_UNSYNC == 0

@@ -7,7 +7,8 @@ import (
 
 // Desired is the one document that says what a node should be. It is level-triggered: the newest generation is the
 // whole truth and an older one is never applied. Issued and Expires bound when it may be accepted; once accepted it
-// stays in force until a newer one arrives, however long the node is alone. Issued doubles as a signed time hint.
+// stays in force until a newer one arrives, however long the node is alone. Issued is also the time: the first document of a
+// session sets the node's clock, forwards or backwards.
 type Desired struct {
 	Node       string         `json:"node"`
 	Generation uint64         `json:"generation"`

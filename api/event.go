@@ -52,9 +52,9 @@ func (e *Event) Validate() error {
 
 // Ack is the cluster agent's word that it has stored what the node sent: every batch of Epoch up to Seq, every event up
 // to Events, and the final status of each of Commands. Only now may the node forget them. 0 and empty acknowledge
-// nothing. Time is the cluster agent's clock.
+// nothing. Time is the cluster agent's clock; it is not signed, and no clock is set by it.
 //
-// PauseMillis, when it is not 0, says that telemetry cannot be stored at present, for want of disk space for one: the
+// PauseMillis, when it is not 0, says that telemetry cannot be stored at present, for want of disk space or of the time: the
 // node keeps what it has, all of it that is not acknowledged, and sends telemetry again after that long.
 type Ack struct {
 	Epoch    uint64   `json:"epoch"`

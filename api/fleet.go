@@ -35,6 +35,10 @@ type Node struct {
 	Reported    *Reported         `json:"reported,omitempty"`
 	Desired     Revision          `json:"desired"`
 	Owner       *Owner            `json:"owner,omitempty"` // where several cluster agents share a broker
+
+	// Rejected counts samples of good batches that were acknowledged and not stored, by reason (duplicate, too_old, future,
+	// series_limit, other), since the cluster agent's start or the node's last long silence.
+	Rejected map[string]uint64 `json:"rejected,omitempty"`
 }
 
 // Transition is one step of a command's life, and which side reported it.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,6 +77,9 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 	t.add("At connect", fmt.Sprintf("%d batches, %d events, %s", b.Backlog.Batches, b.Backlog.Events, agent.Size(float64(b.Backlog.Bytes))))
 	d := b.Backlog.Dropped
 	t.add("Dropped", fmt.Sprintf("%d samples in %d batches, %d down-sampled, %d events, %d alarms", d.Samples, d.Batches, d.Downsampled, d.Events, d.Alarms))
+	if len(n.Rejected) > 0 {
+		t.add("Rejected", counts(n.Rejected)+": samples that the cluster agent did not store")
+	}
 	has := b.Desired.Generation // when it connected
 	if n.Reported != nil {
 		has = max(has, n.Reported.Generation)
@@ -87,6 +92,15 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 		return err
 	}
 	return a.describeParts(b)
+}
+
+// counts writes numbers by name, in the order of the names.
+func counts(m map[string]uint64) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%d %s", m[k], k))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // describeParts tells what the node measures and can be told to do.

@@ -134,7 +134,7 @@ type dueAck struct {
 
 // due takes out what may be told, now that the store has synced up to pos.
 func (k *acks) due(pos uint64) []dueAck {
-	now := api.At(time.Now())
+	now := api.At(k.agent.clock.Now())
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []dueAck

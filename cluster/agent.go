@@ -19,6 +19,7 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/access"
+	"github.com/skerry-edge/skerry/cluster/clock"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/enroll"
 	"github.com/skerry-edge/skerry/cluster/registry"
@@ -36,6 +37,9 @@ type Agent struct {
 	topics  mqtt.Topics
 	codec   *mqtt.Codec
 
+	clock      *clock.Clock
+	wall       func() time.Time     // the machine's; tests set it
+	uptime     func() time.Duration // and this
 	authority  *enroll.Authority
 	listener   *enroll.Listener
 	enroll     *enroll.Service
@@ -89,7 +93,7 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now(), strangers: rate.NewLimiter(1, strangersBurst), forgers: newForgers()}
+	a := &Agent{cfg: cfg, log: log, own: own, started: time.Now(), wall: time.Now, uptime: agent.SinceBoot, strangers: rate.NewLimiter(1, strangersBurst), forgers: newForgers()}
 	if a.topics, err = mqtt.NewTopics(cfg.MQTT.Root, cfg.Cluster); err != nil {
 		return nil, err
 	}
@@ -126,7 +130,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	g := &agent.Group{Log: a.log}
-	g.Stage("stores", a.registry, a.telemetry, a.enroll)
+	g.Stage("stores", a.clock, a.registry, a.telemetry, a.enroll)
 	g.Stage("broker", a.wire, a.acks)
 	if a.share != nil {
 		g.Stage("share", a.share)
@@ -142,7 +146,10 @@ func (a *Agent) Run(ctx context.Context) error {
 
 func (a *Agent) build(ctx context.Context, db *bbolt.DB) error {
 	var err error
-	if a.authority, err = enroll.OpenAuthority(ctx, enroll.AuthorityConfig{Dir: a.cfg.Dir, Cluster: a.cfg.Cluster,
+	if a.clock, err = clock.Open(clock.Config{DB: db, Floor: agent.BuildTime(), Log: a.log, Wall: a.wall, Uptime: a.uptime, OnStray: a.onStray, OnStep: a.onStep}); err != nil {
+		return err
+	}
+	if a.authority, err = enroll.OpenAuthority(ctx, enroll.AuthorityConfig{Dir: a.cfg.Dir, Cluster: a.cfg.Cluster, Now: a.clock.Now,
 		Overlap: a.cfg.Enroll.CertificateLife}); err != nil {
 		return err
 	}
@@ -168,7 +175,7 @@ func (a *Agent) build(ctx context.Context, db *bbolt.DB) error {
 func (a *Agent) buildStores(db *bbolt.DB) error {
 	var err error
 	a.registry, err = registry.New(registry.Config{DB: db, Cluster: a.cfg.Cluster, LostAfter: a.cfg.Nodes.LostAfter, Log: a.log,
-		KeepEvents: a.cfg.Events.Keep, KeepFor: a.cfg.Events.KeepFor, DesiredValid: desiredValidity})
+		KeepEvents: a.cfg.Events.Keep, KeepFor: a.cfg.Events.KeepFor, DesiredValid: desiredValidity, Now: a.clock.Now})
 	if err != nil {
 		return err
 	}
@@ -176,15 +183,15 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 		return err
 	}
 	a.enroll, err = enroll.Open(enroll.Config{Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Root: a.topics.Root, DB: db, Authority: a.authority, Nodes: a, Log: a.log,
-		Life: a.cfg.Enroll.CertificateLife, Grace: a.cfg.Enroll.RenewGrace, ApproveRejoin: true,
+		Life: a.cfg.Enroll.CertificateLife, Grace: a.cfg.Enroll.RenewGrace, ApproveRejoin: true, Now: a.clock.Now,
 		Endpoints: a.endpoints(a.https.Addr()), MQTT: a.urls("mqtts", ":8883")}) // the broker's port follows, before anybody can ask
 	if err != nil {
 		return err
 	}
-	if a.tokens, err = access.OpenTokens(db, nil); err != nil {
+	if a.tokens, err = access.OpenTokens(db, a.clock.Now); err != nil {
 		return err
 	}
-	if a.audit, err = access.OpenAudit(db, access.Bounds{}, nil); err != nil {
+	if a.audit, err = access.OpenAudit(db, access.Bounds{}, a.clock.Now); err != nil {
 		return err
 	}
 	keepUnknown := time.Duration(0)
@@ -192,7 +199,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 		keepUnknown = a.cfg.Commands.MaxDeadline + a.cfg.Commands.Grace
 	}
 	a.journal, err = command.New(command.Config{KeepUnknown: keepUnknown, DB: db, Nodes: a.registry, Deliverer: a, Log: a.log, Grace: a.cfg.Commands.Grace,
-		MaxWait: a.cfg.Commands.MaxDeadline, KeepFinals: a.cfg.Commands.Keep, KeepFor: a.cfg.Commands.KeepFor})
+		MaxWait: a.cfg.Commands.MaxDeadline, KeepFinals: a.cfg.Commands.Keep, KeepFor: a.cfg.Commands.KeepFor, Now: a.clock.Now})
 	if err != nil {
 		return err
 	}
@@ -202,7 +209,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	t := a.cfg.Telemetry
 	tc := telemetry.Config{Dir: filepath.Join(a.cfg.Dir, "tsdb"), Cluster: a.cfg.Cluster, Log: a.log, Retention: t.Retention,
 		RetentionBytes: int64(t.RetentionBytes), ReserveBytes: int64(t.Reserve), OutOfOrderWindow: t.OutOfOrder, Query: telemetry.QueryLimits{Timeout: t.QueryTimeout},
-		OnDamage: a.onDamage}
+		OnDamage: a.onDamage, OnReject: a.onReject, Now: a.clock.Now, Doubt: a.clock.Doubt}
 	for _, r := range t.RemoteWrite {
 		sum := sha256.Sum256([]byte(r.URL)) // its place in the log is kept under its name, wherever it stands in the list
 		tc.Remotes = append(tc.Remotes, telemetry.Remote{Name: fmt.Sprintf("r%x", sum[:6]), URL: r.URL, BearerFile: r.BearerFile})
@@ -269,7 +276,7 @@ func (a *Agent) note(class api.Class, kind, object, message string) {
 
 // noteOf is note about a node.
 func (a *Agent) noteOf(node string, class api.Class, kind, object, message string) {
-	err := a.registry.Events().Append(api.EventRecord{Node: node, At: api.At(time.Now()), Class: class, Kind: kind, Object: object, Message: message})
+	err := a.registry.Events().Append(api.EventRecord{Node: node, At: api.At(a.clock.Now()), Class: class, Kind: kind, Object: object, Message: message})
 	if err != nil {
 		a.log.Warn("event not kept", agent.KeyReason, message, agent.KeyErr, err)
 	}

@@ -12,7 +12,8 @@ import (
 // pauseFor is how long a node holds its telemetry back when the store takes none.
 const pauseFor = 15 * time.Second
 
-// deferral is the state of a telemetry store that takes nothing, for want of disk space or because it is being mended.
+// deferral is the state of a telemetry store that takes nothing, for want of disk space or of the time, or because it is
+// being mended.
 // Batches are then put off: acknowledged to MQTT, so that the link goes on for commands, but not end to end, so that
 // nodes keep them, and are told to wait. Cutting the link, the only refusal that MQTT 3.1.1 has, would take the commands
 // away too (docs/adr/0005).

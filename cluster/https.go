@@ -143,7 +143,7 @@ func (a *Agent) writeAdmin() error {
 
 // status is what GET /v1/status tells.
 func (a *Agent) status() api.ClusterStatus {
-	st := api.ClusterStatus{Cluster: a.cfg.Cluster, Version: agent.Version(), Started: api.At(a.started), Now: api.At(time.Now()),
+	st := api.ClusterStatus{Cluster: a.cfg.Cluster, Version: agent.Version(), Started: api.At(a.started), Now: api.At(a.clock.Now()),
 		Broker: "down", MQTT: a.urls("mqtts", net.JoinHostPort("", a.wire.Port())), Root: a.topics.Root, Nodes: a.registry.Stats().ByPresence,
 		Open: a.journal.Stats().Open, Samples: a.samples.Load()}
 	h := a.health()

@@ -28,7 +28,7 @@ func (s *streams) Live(ctx context.Context, req api.CommandRequest, who rest.Pri
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	order := command.Order{ID: req.ID, Node: req.Nodes[0], Verb: req.Verb, Args: req.Args, By: "rest:" + who.Name,
-		Deadline: deadline.Resolve(time.Now())}
+		Deadline: deadline.Resolve(s.agent.clock.Now())}
 	sid := ""
 	if s.prints(&order) {
 		sid = api.NewID()

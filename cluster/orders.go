@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -46,7 +45,7 @@ func (a *Agent) onRequest(ctx context.Context, m broker.Inbound) error {
 	fresh := false
 	if err == nil {
 		rec, err = a.order(ctx, command.Order{ID: id, Node: node, Verb: req.Verb, Args: req.Args, By: viaMQTT + who.Name,
-			Deadline: req.Deadline.Resolve(time.Now()), Journalled: func(tx *bbolt.Tx) error {
+			Deadline: req.Deadline.Resolve(a.clock.Now()), Journalled: func(tx *bbolt.Tx) error {
 				fresh = true
 				_, err := a.audit.AppendTx(tx, entry)
 				return err
@@ -128,7 +127,7 @@ func (a orders) Order(ctx context.Context, req api.CommandRequest, who rest.Prin
 	if err := deadline.UnmarshalText([]byte(req.Deadline)); err != nil {
 		return nil, badRequest("deadline", err)
 	}
-	at := deadline.Resolve(time.Now())
+	at := deadline.Resolve(a.clock.Now())
 	var out []api.CommandRecord
 	for _, node := range nodes {
 		rec, err := a.order(ctx, command.Order{ID: req.ID, Node: node, Verb: req.Verb, Args: req.Args, By: "rest:" + who.Name, Deadline: at}, who)
@@ -136,8 +135,8 @@ func (a orders) Order(ctx context.Context, req api.CommandRequest, who rest.Prin
 			return nil, err
 		}
 		if err != nil { // of many, one that cannot be asked is told as what became of it
-			rec = api.CommandRecord{Node: node, Verb: req.Verb, By: "rest:" + who.Name, Created: api.At(time.Now()), Deadline: api.At(at),
-				Phase: api.PhaseRejected, Final: true, History: []api.Transition{{Phase: api.PhaseRejected, At: api.At(time.Now()),
+			rec = api.CommandRecord{Node: node, Verb: req.Verb, By: "rest:" + who.Name, Created: api.At(a.clock.Now()), Deadline: api.At(at),
+				Phase: api.PhaseRejected, Final: true, History: []api.Transition{{Phase: api.PhaseRejected, At: api.At(a.clock.Now()),
 					Side: "cluster", Reason: err.Error()}}}
 		}
 		out = append(out, rec)

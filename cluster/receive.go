@@ -20,7 +20,7 @@ import (
 // broker may acknowledge it; an error that wraps mqtt.ErrDiscard that it can never be.
 func (a *Agent) receive(ctx context.Context, m broker.Inbound) error {
 	if m.From.Kind == mqtt.NodeIdentity && !m.Will && !a.repeated(m) {
-		a.registry.Seen(m.Topic.Node, time.Now())
+		a.registry.Seen(m.Topic.Node, a.clock.Now())
 	}
 	switch m.Topic.Kind {
 	case mqtt.KindState:
@@ -125,7 +125,7 @@ func (a *Agent) greet(ctx context.Context, node string, b *api.Birth) error {
 // has. A birth of the session before, late on its way, does no harm: the node is beyond it.
 func (a *Agent) behind(ctx context.Context, node string, epoch, known uint64) {
 	a.noteOf(node, api.ClassAlarm, "node.epoch_behind", "", fmt.Sprintf("session %d after %d: the node lost its state and is told to count on", epoch, known))
-	a.acks.send(ctx, node, &api.Ack{Time: api.At(time.Now()), EpochFloor: known})
+	a.acks.send(ctx, node, &api.Ack{Time: api.At(a.clock.Now()), EpochFloor: known})
 }
 
 // desiredValidity is how long a desired document may be accepted after it was signed. It is signed anew on every

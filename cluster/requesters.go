@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
-	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -68,7 +67,7 @@ func (q *requesters) tell(ctx context.Context, p *toldPart, rec *api.CommandReco
 		p.told = map[string]int{}
 	}
 	p.told[rec.ID] = len(rec.History)
-	st := api.Status{ID: rec.ID, Phase: rec.Phase, At: api.At(time.Now())}
+	st := api.Status{ID: rec.ID, Phase: rec.Phase, At: api.At(q.agent.clock.Now())}
 	if rec.Status != nil {
 		st = *rec.Status
 		st.Phase = rec.Phase
@@ -89,7 +88,7 @@ func (q *requesters) refuse(ctx context.Context, t mqtt.Topic, by string, why er
 	p := q.part(t.ID)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := api.Status{ID: t.ID, Phase: api.PhaseRejected, At: api.At(time.Now()), Reason: clip(why.Error())}
+	st := api.Status{ID: t.ID, Phase: api.PhaseRejected, At: api.At(q.agent.clock.Now()), Reason: clip(why.Error())}
 	rec, found, err := q.agent.journal.Get(t.ID)
 	if err != nil {
 		q.agent.log.Warn("requester not told", agent.KeyCommand, t.ID, agent.KeyErr, err)

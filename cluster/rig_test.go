@@ -19,12 +19,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/rest"
 	"github.com/skerry-edge/skerry/configs"
@@ -39,6 +41,7 @@ type rig struct {
 	dir   string
 	flags map[string]string
 	admin adminContext
+	off   atomic.Int64 // of the machine's clock, in nanoseconds
 
 	*Agent
 	log  *safeBuffer
@@ -97,6 +100,8 @@ func (r *rig) start() {
 	if r.Agent, err = New(cfg, r.log); err != nil {
 		r.t.Fatal(err)
 	}
+	r.uptime = func() time.Duration { return agent.SinceBoot() + time.Hour } // what it does just after a boot is tested elsewhere
+	r.wall = func() time.Time { return time.Now().Round(0).Add(time.Duration(r.off.Load())) }
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

@@ -98,7 +98,11 @@ func (a fleet) Nodes(selector string) ([]api.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.registry.Nodes(s), nil
+	list := a.registry.Nodes(s)
+	for i := range list {
+		list[i].Rejected = a.rejected(list[i].ID)
+	}
+	return list, nil
 }
 
 func (a fleet) Label(_ context.Context, node string, labels map[string]string) (api.Node, error) {

@@ -103,7 +103,7 @@ func (s *streams) run(ctx context.Context, t transfer, who rest.Principal, move 
 	defer watch.Close()
 	t.args["stream"] = sid
 	rec, err := s.agent.order(sctx, command.Order{Node: t.node, Verb: t.verb, Args: t.args, By: "rest:" + who.Name,
-		Deadline: time.Now().Add(t.wait)}, who)
+		Deadline: s.agent.clock.Now().Add(t.wait)}, who)
 	if err != nil {
 		return rec, err
 	}

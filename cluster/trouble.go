@@ -21,6 +21,7 @@ const (
 type health struct {
 	Now     time.Time
 	PutOff  string // why telemetry is put off; empty: it is not
+	Stray   string // how the machine's clock is off; empty: it is not
 	Disk    telemetry.Disk
 	DiskErr error
 	Remotes []telemetry.RemoteFault
@@ -32,7 +33,7 @@ type health struct {
 
 // health collects. It is cheap enough for every question about the status.
 func (a *Agent) health() health {
-	h := health{Now: time.Now(), PutOff: a.deferral.trouble(), Remotes: a.telemetry.RemoteFaults()}
+	h := health{Now: a.clock.Now(), PutOff: a.deferral.trouble(), Stray: a.clock.Stray(), Remotes: a.telemetry.RemoteFaults()}
 	h.Disk, h.DiskErr = a.telemetry.Disk()
 	for _, root := range a.authority.Roots() {
 		if root.NotAfter.After(h.CA) {
@@ -54,7 +55,12 @@ func (a *Agent) health() health {
 func (h *health) trouble() (out []string) {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	const room = "free some there, or keep less (telemetry.retention, telemetry.retention_bytes)"
+	if h.Stray != "" {
+		say("clock is wrong: %s; set it, and run chronyd, ntpd or systemd-timesyncd", h.Stray)
+	}
 	switch {
+	case h.PutOff != "" && h.Stray != "":
+		say("telemetry is put off, and nodes keep theirs: %s", h.PutOff)
 	case h.PutOff != "":
 		say("telemetry is put off, and nodes keep theirs: %s; %s", h.PutOff, room)
 	case h.DiskErr != nil:
@@ -78,7 +84,7 @@ func (h *health) trouble() (out []string) {
 		say("certificate of the external broker ends at %s, in %d days, and then no device gets in: run skerry-cluster broker-config, as in "+
 			"docs/operations.md, and have the broker read it", h.Broker.UTC().Format(time.DateOnly), int(left.Hours()/24))
 	}
-	if !h.Synced {
+	if !h.Synced && h.Stray == "" {
 		say("clock is not synchronised: deadlines, certificates and the time that devices are given follow it; run chronyd, ntpd or systemd-timesyncd")
 	}
 	return out

@@ -24,7 +24,7 @@ func (a *Agent) buildWire(context.Context) error {
 	}
 	b, err := broker.New(broker.Config{
 		Addr: a.cfg.MQTT.Listen, TLS: a.enroll.BrokerTLS(a.listener), Topics: a.topics, Authorize: a.enroll.Authorize, Handle: a.receive,
-		OnConnect: a.onConnect, OnDisconnect: a.onDisconnect, OnRefused: a.onRefused, Log: a.log,
+		OnConnect: a.onConnect, OnDisconnect: a.onDisconnect, OnRefused: a.onRefused, Log: a.log, Now: a.clock.Now,
 		Limits: broker.Limits{Connections: a.cfg.MQTT.MaxConnections, AcceptPerSecond: a.cfg.MQTT.AcceptPerSecond,
 			MessagesPerSecond: a.cfg.MQTT.MessagesPerSecond},
 	})

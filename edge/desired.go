@@ -24,12 +24,15 @@ func (a *Agent) onDesired(_ context.Context, _ mqtt.Topic, payload []byte) error
 	if err := a.obey(d.Claim); err != nil {
 		return fmt.Errorf("desired generation %d: %w", d.Generation, err)
 	}
-	a.clock.Hint(d.Issued.Time()) // signed: the time hint of design §5
+	if d.Epoch == a.epoch.Load() { // retained by another broker, or late, it tells no time
+		a.clock.Word(d.Epoch, d.Issued.Time())
+		a.outbox.TimeKnown()
+	}
 	current := a.desired.Load()
 	if current != nil && d.Generation <= current.Generation {
 		return nil // known, or older than what is in force
 	}
-	if a.clock.Now().After(d.Expires.Time()) {
+	if a.clock.Cluster().After(d.Expires.Time()) {
 		return fmt.Errorf("desired generation %d expired at %s: %w", d.Generation, d.Expires.Time(), mqtt.ErrDiscard)
 	}
 	if err := a.store.SetDesired(payload); err != nil {

@@ -24,7 +24,7 @@ func (a *Agent) openOutbox(cfg configs.Edge) error {
 	o := cfg.Outbox
 	a.outbox, err = outbox.Open(outbox.Config{Dir: cfg.Dir, RuntimeDir: cfg.RuntimeDir, Epoch: epoch, Boot: a.boot, MaxBytes: int64(o.MaxBytes),
 		MaxAge: o.MaxAge, HotBytes: int64(o.MemoryBytes), SpillAfter: o.SpillAfter, ReplayBytesPerSecond: int64(o.ReplayBytesPerSecond),
-		Clock: a.clock, Sender: a, Log: a.log})
+		Clock: a.clock, Timed: a.clock.Told, Sender: a, Log: a.log})
 	return err
 }
 

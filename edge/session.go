@@ -74,6 +74,7 @@ func (a *Agent) announce(ctx context.Context, s *mqtt.Session) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	a.clock.Ask(a.epoch.Load())
 	if err := a.publishBirth(ctx, a.birth(), s.Publish); err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
-	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -111,11 +110,14 @@ func (s *Store) ingest(ctx context.Context) {
 		case r := <-s.queue:
 			group = s.gather(append(group, r))
 		}
+		if group = s.sure(group); len(group) == 0 {
+			continue
+		}
 		if err := s.commit(ctx, group); err != nil {
 			for _, r := range group {
 				r.finish(0, fmt.Errorf("%w: %w", ErrUnavailable, err))
 			}
-			if !errors.Is(err, errNoRoom) {
+			if !errors.Is(err, errNoRoom) && !errors.Is(err, ErrClock) {
 				s.reopen(ctx, err)
 			}
 			continue
@@ -156,6 +158,9 @@ func (s *Store) commit(ctx context.Context, group []*request) error {
 			return s.room
 		}
 		s.roomAt = now
+	}
+	if err := s.cfg.Doubt(false); err != nil {
+		return fmt.Errorf("%w: %w", ErrClock, err)
 	}
 	ses := s.session // only this goroutine replaces it
 	if ses == nil {
@@ -237,36 +242,6 @@ func (w *writer) sample(r *request, e *entry, t int64, v float64) {
 		r.count[rejectTooOld]++
 	default:
 		r.count[rejectOther]++
-	}
-}
-
-// rejectLogEvery spaces the log lines about one node's rejected samples.
-const rejectLogEvery = 10 * time.Minute
-
-// account books what a stored batch lost.
-func (s *Store) account(r *request) {
-	lost := r.count.sum()
-	if lost == 0 {
-		return
-	}
-	now := time.Now()
-	r.series.mu.Lock()
-	for i, v := range r.count {
-		r.series.rejected[i] += v
-	}
-	tell := now.Sub(r.series.logged) > rejectLogEvery
-	if tell {
-		r.series.logged = now
-	}
-	r.series.mu.Unlock()
-	for i, v := range r.count {
-		if v == 0 {
-			continue
-		}
-		s.metrics.rejected.WithLabelValues(string(reasons[i])).Add(float64(v))
-		if tell {
-			s.log.Warn("samples rejected", agent.KeyNode, r.node, agent.KeyReason, string(reasons[i]), agent.KeyCount, v)
-		}
 	}
 }
 

@@ -30,10 +30,12 @@ type Config struct {
 	SyncInterval     time.Duration // least time between two fsyncs of the log; 500 ms
 	Query            QueryLimits
 	Remotes          []Remote
-	OnDamage         func(Damage)     // called for each loss found on opening, before Ready; nil for none
-	Now              func() time.Time // the trusted clock; time.Now
-	walSegmentBytes  int              // tests make it small
-	minBlockDuration time.Duration    // tests make it small
+	OnDamage         func(Damage)                                  // called for each loss found on opening, before Ready; nil for none
+	OnReject         func(node string, why Reason, samples uint64) // told of samples that a node's good batches lost, each reason at most every ten minutes; nil for none
+	Now              func() time.Time                              // the trusted clock; time.Now
+	Doubt            func(future bool) error                       // why that clock cannot tell old from new, or, with future, what is ahead of it; then nothing is lost for it: ErrUnavailable. nil for none
+	walSegmentBytes  int                                           // tests make it small
+	minBlockDuration time.Duration                                 // tests make it small
 }
 
 // QueryLimits bound what a query may cost.
@@ -96,6 +98,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Doubt == nil {
+		c.Doubt = func(bool) error { return nil }
 	}
 	set(&c.Retention, defaultRetention)
 	set(&c.RetentionBytes, defaultRetainBytes)

@@ -16,7 +16,7 @@ const stopGrace = 5 * time.Second
 // tick asks commands whose deadline has passed to end, closes those that were asked and did not, and returns when to
 // look again.
 func (e *Engine) tick() time.Duration {
-	now, mono := e.cfg.Clock.Now(), time.Now()
+	now, mono := e.cfg.Clock.Boot(), time.Now()
 	next := longWait
 	var due []*job
 	e.mu.Lock()
@@ -25,7 +25,7 @@ func (e *Engine) tick() time.Duration {
 			continue
 		}
 		if j.end == nil {
-			left := j.left(now, mono)
+			left := j.due - now
 			if left > 0 {
 				next = min(next, left, recheck)
 				continue
@@ -157,7 +157,7 @@ func (e *Engine) mend() {
 	e.mu.Unlock()
 	for _, l := range ends {
 		rec := *l.rec
-		if _, err := e.journal.keep(l.number, &rec, l.status, e.cfg.Clock.Now()); err != nil {
+		if _, err := e.journal.keep(l.number, &rec, l.status, e.cfg.Clock.Cluster()); err != nil {
 			e.cfg.Log.Debug("command still not journalled", agent.KeyCommand, rec.Command.ID, agent.KeyErr, err)
 			return // the others fare no better
 		}

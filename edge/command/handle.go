@@ -47,8 +47,11 @@ func (e *Engine) Handle(ctx context.Context, cmd *api.Command) error {
 	if e.answered(cmd, sum) {
 		return nil
 	}
-	e.cfg.Clock.Raise(cmd.Issued.Time()) // the cluster agent signed that this is past
-	j := &job{cmd: cmd, verb: e.verbs[cmd.Verb], received: time.Now(), phase: api.PhaseDelivered}
+	if e.cfg.Clock.Told(cmd.Epoch) { // moves it forwards; a command, which may be late, is no session's first word
+		e.cfg.Clock.Word(cmd.Epoch, cmd.Issued.Time())
+	}
+	j := &job{cmd: cmd, verb: e.verbs[cmd.Verb], phase: api.PhaseDelivered}
+	j.due = e.dueAt(cmd)
 	j.rec = &record{Command: *cmd, Digest: sum}
 	if phase, reason := e.judge(j); phase != api.PhaseAccepted {
 		e.refuse(j, phase, reason)
@@ -104,7 +107,7 @@ func (e *Engine) current(j *job) api.Status {
 
 // judge decides whether a new command is accepted.
 func (e *Engine) judge(j *job) (api.Phase, string) {
-	if j.left(e.cfg.Clock.Now(), time.Now()) <= 0 {
+	if j.due <= e.cfg.Clock.Boot() {
 		deadline := j.cmd.Deadline.Time().Format(time.RFC3339)
 		return api.PhaseExpired, "deadline " + deadline + " had passed when it arrived"
 	}
@@ -140,7 +143,7 @@ func (e *Engine) verbNames() string {
 func (e *Engine) refuse(j *job, phase api.Phase, reason string) {
 	st := e.status(j, phase, reason)
 	fit(&st)
-	_, err := e.journal.keep(0, j.rec, &st, e.cfg.Clock.Now())
+	_, err := e.journal.keep(0, j.rec, &st, e.cfg.Clock.Cluster())
 	if err != nil {
 		j.rec.Status = slim(st)
 		e.mu.Lock()
@@ -162,7 +165,7 @@ func (e *Engine) admit(j *job) error {
 	}
 	st := e.status(j, api.PhaseAccepted, "")
 	j.rec.Status = st
-	number, err := e.journal.keep(0, j.rec, nil, e.cfg.Clock.Now())
+	number, err := e.journal.keep(0, j.rec, nil, e.cfg.Clock.Cluster())
 	if err != nil {
 		e.refuse(j, api.PhaseRejected, err.Error())
 		return nil

@@ -131,7 +131,8 @@ func newBench(t *testing.T, dir string, cfg Config) *bench {
 	}
 	cfg.Node, cfg.DB, cfg.Log = "n1", db, slog.New(slog.DiscardHandler)
 	if cfg.Clock == nil {
-		cfg.Clock = agent.NewClock(time.Time{}, agent.ClockSource{Synced: func() bool { return true }})
+		up := time.Now().Add(-time.Hour)
+		cfg.Clock = agent.NewClock(time.Time{}, agent.ClockSource{Synced: func() bool { return true }, Boot: func() time.Duration { return time.Since(up) }})
 	}
 	b := &bench{t: t, db: db, out: &recorder{t: t}}
 	if b.Engine, err = New(cfg, b.out); err != nil {

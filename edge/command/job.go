@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// recheck bounds the wait for a deadline: the wall clock, which deadlines are in, may be set meanwhile.
+	// recheck bounds the wait for a deadline: timers stand still while the device is suspended.
 	recheck = 15 * time.Second
 	// longWait is the loop's wait when nothing is open.
 	longWait = time.Hour
@@ -26,10 +26,10 @@ const (
 
 // job is an open command.
 type job struct {
-	cmd      *api.Command
-	verb     *known
-	number   uint64    // in the journal
-	received time.Time // monotonic; zero when it is known from the journal
+	cmd    *api.Command
+	verb   *known
+	number uint64        // in the journal
+	due    time.Duration // the deadline, by the boot clock: no step of any other clock moves it
 
 	write sync.Mutex // held while its record is written; guards rec
 	rec   *record
@@ -53,15 +53,12 @@ type ending struct {
 
 func (e *ending) Error() string { return e.reason }
 
-// left is the time until the deadline. A node whose clock is behind would wait too long: no command lives longer than
-// from its issue to its deadline.
-func (j *job) left(now, mono time.Time) time.Duration {
-	left := j.cmd.Deadline.Time().Sub(now)
-	if j.received.IsZero() {
-		return left
-	}
-	life := time.Duration(j.cmd.Deadline-j.cmd.Issued) * time.Millisecond
-	return min(left, life-mono.Sub(j.received))
+// dueAt is the deadline of a command by the boot clock. It is stated in the cluster agent's time, and judged in it, once. A
+// node that is told a wrong one would wait too long: no command lives longer than from its issue to its deadline.
+func (e *Engine) dueAt(cmd *api.Command) time.Duration {
+	left := cmd.Deadline.Time().Sub(e.cfg.Clock.Cluster())
+	life := time.Duration(cmd.Deadline-cmd.Issued) * time.Millisecond
+	return e.cfg.Clock.Boot() + min(left, life)
 }
 
 // status makes the next status of j.
@@ -157,7 +154,7 @@ func (e *Engine) begin(j *job) error {
 	if j.verb.Restart != Retry {
 		rec := *j.rec
 		rec.Status, rec.Boot, rec.Agent = st, e.cfg.BootID, e.agent
-		if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Now()); err != nil {
+		if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Cluster()); err != nil {
 			return fmt.Errorf("%w: %w", ErrRejected, err)
 		}
 		j.rec = &rec
@@ -210,7 +207,7 @@ func (e *Engine) finish(j *job, st api.Status) {
 	rec := *j.rec
 	loose := j.loose() // is journalled when it is not acknowledged soon
 	if !loose {
-		_, err = e.journal.keep(j.number, &rec, &st, e.cfg.Clock.Now())
+		_, err = e.journal.keep(j.number, &rec, &st, e.cfg.Clock.Cluster())
 	}
 	j.write.Unlock()
 	e.mu.Lock()
@@ -272,7 +269,7 @@ func (e *Engine) interrupt(j *job) {
 	defer j.write.Unlock()
 	rec := *j.rec
 	rec.Status = st
-	if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Now()); err != nil {
+	if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Cluster()); err != nil {
 		e.tell(j, &st, err) // the journal still says running, which leads to the same end
 	}
 	e.sender.pass(&st)

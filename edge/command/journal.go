@@ -35,6 +35,7 @@ type journal struct {
 	byID  map[string]*entry
 	order []*entry // by number
 	bytes int      // of bodies
+	epoch uint64   // the newest session that a command was signed for
 }
 
 // entry is what the index knows of a command.
@@ -45,6 +46,7 @@ type entry struct {
 	phase    api.Phase
 	at       api.Millis // of the last transition
 	deadline api.Millis
+	epoch    uint64 // the session it was signed for
 	bytes    int
 	acked    bool
 	dirty    bool // the ack is not written yet
@@ -135,7 +137,8 @@ func (j *journal) create() error {
 func (j *journal) index(number uint64, r *record) {
 	e := j.byID[r.Command.ID]
 	if e == nil {
-		e = &entry{number: number, id: r.Command.ID, digest: r.Digest, deadline: r.Command.Deadline}
+		e = &entry{number: number, id: r.Command.ID, digest: r.Digest, deadline: r.Command.Deadline, epoch: r.Command.Epoch}
+		j.epoch = max(j.epoch, e.epoch)
 		j.byID[e.id] = e
 		j.order = append(j.order, e)
 	}
@@ -226,13 +229,14 @@ func (j *journal) prepare(r *record, final *api.Status) ([]byte, error) {
 	return body, nil
 }
 
-// forgettable lists what need not be remembered any more: acknowledged, past its deadline (so that even a copy of the
-// command that arrives later is only expired), and neither among the newest nor young. mu is held.
+// forgettable lists what need not be remembered any more: acknowledged, neither among the newest nor young, and of no use to
+// who kept a copy of it. A copy is refused when it was signed for an older session, and expires when its deadline has
+// passed by the cluster agent's time (now), which does not go back within a session. mu is held.
 func (j *journal) forgettable(now time.Time) []*entry {
 	var out []*entry
 	for i, e := range j.order {
 		old := now.Sub(e.at.Time()) > rememberFor
-		if e.acked && now.After(e.deadline.Time()) && (old || i < len(j.order)-remembered+1) {
+		if e.acked && (e.epoch < j.epoch || now.After(e.deadline.Time())) && (old || i < len(j.order)-remembered+1) {
 			out = append(out, e)
 		}
 	}

@@ -31,7 +31,7 @@ func (e *Engine) recover() error {
 
 // settle closes a command of the last life, or lets it run again.
 func (e *Engine) settle(s stored) {
-	j := &job{cmd: &s.Command, verb: e.verbs[s.Command.Verb], number: s.number, phase: s.Status.Phase, rec: s.record}
+	j := &job{cmd: &s.Command, verb: e.verbs[s.Command.Verb], number: s.number, phase: s.Status.Phase, rec: s.record, due: e.dueAt(&s.Command)}
 	if j.verb != nil {
 		if c, ok := j.verb.verb.(Cleaner); ok {
 			if err := c.Clean(j.cmd.ID, j.cmd.Args); err != nil {
@@ -40,7 +40,7 @@ func (e *Engine) settle(s stored) {
 			}
 		}
 	}
-	phase, reason := e.fate(j, e.cfg.Clock.Now())
+	phase, reason := e.fate(j, e.cfg.Clock.Cluster())
 	if phase.Final() {
 		e.finish(j, e.status(j, phase, reason))
 		return
@@ -48,7 +48,7 @@ func (e *Engine) settle(s stored) {
 	rec := *j.rec
 	rec.Status = e.status(j, api.PhaseInterrupted, reason)
 	rec.Attempts++
-	if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Now()); err != nil {
+	if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Cluster()); err != nil {
 		e.finish(j, e.status(j, api.PhaseFailed, err.Error()))
 		return
 	}

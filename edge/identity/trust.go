@@ -60,24 +60,33 @@ func trusted(host string, pool *x509.CertPool, clock *agent.Clock) *tls.Config {
 	}
 }
 
-// verify checks the server's chain at the best known time. When the system clock is before the floor (no battery, no
-// network time yet) the time is only known to be at least the floor, so a certificate that begins later is taken at its
-// beginning: refusing it would lock the device out until a person sets its clock.
+// verify checks the server's chain at the best known time. When the system clock is before what was told as past (no
+// battery, no network time yet) the time is only known to be at least that, so a certificate that begins later is taken at
+// its beginning: refusing it would lock the device out until a person sets its clock. So would refusing one that has ended
+// by the best known time and is good by the machine's own clock: what the cluster agent once said may have been wrong, and
+// only over this connection can it say better.
 func verify(cs tls.ConnectionState, pool *x509.CertPool, host string, clock *agent.Clock) error {
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("server presents no certificate")
 	}
 	leaf := cs.PeerCertificates[0]
-	now := clock.Now()
-	if !clock.Plausible() {
-		now = latest(now, leaf.NotBefore)
-	}
 	inter := x509.NewCertPool()
 	for _, cert := range cs.PeerCertificates[1:] {
 		inter.AddCert(cert)
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: inter, DNSName: host, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	good := func(now time.Time) error {
+		_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: inter, DNSName: host, CurrentTime: now,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+		return err
+	}
+	now := clock.Now()
+	if !clock.Plausible() {
+		now = latest(now, leaf.NotBefore)
+	}
+	err := good(now)
+	if sys, plausible := clock.System(); err != nil && plausible {
+		err = good(sys)
+	}
 	if err != nil {
 		return fmt.Errorf("verify server certificate: %w", err)
 	}

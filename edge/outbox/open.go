@@ -29,7 +29,7 @@ func Open(cfg Config) (*Outbox, error) {
 	}
 	now := time.Now()
 	o := &Outbox{cfg: cfg, boot: bootDigest(cfg.Boot), lock: lock, kick: make(chan struct{}, 1), hot: h,
-		cold: newCold(filepath.Join(cfg.Dir, "outbox.db")), st: fd.state, downAt: now, flights: map[lane]*flight{},
+		cold: newCold(filepath.Join(cfg.Dir, "outbox.db")), st: fd.state, downAt: now, flights: map[lane]*flight{}, opened: cfg.Epoch, tried: map[lane]uint64{}, shifts: map[stamped]int64{},
 		pace: pace{rate: float64(cfg.ReplayBytesPerSecond)}, flushAt: now, unsaved: true}
 	o.mu.Lock()
 	defer o.mu.Unlock()

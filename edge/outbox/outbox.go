@@ -62,7 +62,10 @@ type Config struct {
 	ReplayBytesPerSecond int64         // of backlog; 64 KiB
 	Window               int           // messages without a PUBACK; 8
 
-	Clock  *agent.Clock
+	Clock *agent.Clock
+	// Timed reports whether a session has been told the time by the cluster agent. As long as it was not, for up to a
+	// minute, and the clock is not disciplined, nothing is sent: what was sent is not stamped anew. Nil: nothing waits.
+	Timed  func(session uint64) bool
 	Sender Sender
 	Log    *slog.Logger
 }
@@ -143,8 +146,12 @@ type Outbox struct {
 	backlog  int    // of these, replayed
 	lastLive bool
 	pace     pace
-	retryAt  time.Time // after a failed send
-	holdTill time.Time // telemetry waits until then: the cluster agent cannot store any
+	opened   uint64            // the first epoch of this life
+	tried    map[lane]uint64   // the highest seq that was sent in this life
+	shifts   map[stamped]int64 // what was added to the stamps of records on their first way out, in milliseconds
+	upAt     time.Time         // the session began
+	retryAt  time.Time         // after a failed send
+	holdTill time.Time         // telemetry waits until then: the cluster agent cannot store any
 
 	inFlash    api.Dropped // the counters as outbox.db has them
 	flushAt    time.Time   // flash was last written, or refused a write

@@ -21,6 +21,8 @@ func (o *Outbox) prepare(m *meta, historical bool) *job {
 	if err == nil {
 		var j *job
 		if j, err = o.jobOf(&r, historical); err == nil {
+			l := lane{r.class.stream(), r.epoch}
+			o.tried[l] = max(o.tried[l], r.seq)
 			o.launch(j, m, historical)
 			return j
 		}
@@ -52,7 +54,7 @@ func (o *Outbox) jobOf(r *record, historical bool) (*job, error) {
 			return nil, fmt.Errorf("%w: event %d of epoch %d: %w", errDamaged, r.seq, r.epoch, err)
 		}
 		e.Prev = prev
-		e.At, e.TimeQuality = o.restamp(e.Boot, e.At, e.Mono, e.TimeQuality)
+		e.At, e.TimeQuality = o.restamp(stamped{l, r.seq}, stamp{e.Boot, e.At, e.Mono, e.TimeQuality})
 		return &job{kind: mqtt.KindEvent, message: e}, nil
 	}
 	b, err := decodeBatch(r.payload)
@@ -60,7 +62,7 @@ func (o *Outbox) jobOf(r *record, historical bool) (*job, error) {
 		return nil, fmt.Errorf("%w: batch %d of epoch %d: %w", errDamaged, r.seq, r.epoch, err)
 	}
 	b.Prev, b.Historical = prev, historical
-	b.T0, b.TimeQuality = o.restamp(b.Boot, b.T0, b.Mono, b.TimeQuality)
+	b.T0, b.TimeQuality = o.restamp(stamped{l, r.seq}, stamp{b.Boot, b.T0, b.Mono, b.TimeQuality})
 	return &job{kind: mqtt.KindTele, message: b}, nil
 }
 
@@ -74,23 +76,58 @@ func decodeBatch(payload []byte) (*api.Batch, error) {
 }
 
 // restampTolerance is what a wrong clock may be off without its stamps being replaced: a batch that was sent before must
-// not come a second time some milliseconds beside itself.
-const restampTolerance = 2 * time.Second
+// not come a second time some milliseconds beside itself. rehintTolerance is that of a hint, which differs by the delay of
+// the message that brought it.
+const (
+	restampTolerance = 2 * time.Second
+	rehintTolerance  = 5 * time.Second
+)
 
-// restamp corrects an instant of this boot that was recorded while nobody knew the time. The correction is decided once
-// and kept, so that what is sent twice is stamped the same twice.
-func (o *Outbox) restamp(boot string, at api.Millis, mono int64, q api.TimeQuality) (api.Millis, api.TimeQuality) {
+// stamped is a record, stamp what it says of its time.
+type stamped struct {
+	lane
+	seq uint64
+}
+
+type stamp struct {
+	boot    string
+	at      api.Millis
+	mono    int64
+	quality api.TimeQuality
+}
+
+// restamp corrects an instant of this boot that was recorded by a wrong clock: while nobody knew the time, or while the
+// cluster agent told another one than it does now. The correction is decided once and kept, so that what is sent twice is
+// stamped the same twice.
+func (o *Outbox) restamp(of stamped, s stamp) (api.Millis, api.TimeQuality) {
 	_, now := o.cfg.Clock.Read()
-	if q != api.TimeFloor || now == api.TimeFloor || boot != o.cfg.Boot {
-		return at, q
+	if s.quality == api.TimeSynced || now == api.TimeFloor || s.boot != o.cfg.Boot {
+		return s.at, s.quality
+	}
+	if s.quality == api.TimeHinted {
+		return s.at + api.Millis(o.shift(of, &s)), s.quality
 	}
 	if o.st.StampBoot != o.boot {
 		o.st.StampBoot, o.st.StampMillis = o.boot, o.cfg.Clock.AtBoot(0).UnixMilli()
 		o.saveState()
 	}
-	better := api.Millis(o.st.StampMillis + mono)
-	if off := time.Duration(better-at) * time.Millisecond; off > restampTolerance || off < -restampTolerance {
-		at = better
+	better := api.Millis(o.st.StampMillis + s.mono)
+	if off := time.Duration(better-s.at) * time.Millisecond; off > restampTolerance || off < -restampTolerance {
+		s.at = better
 	}
-	return at, now
+	return s.at, now
+}
+
+// shift is by how many milliseconds the clock that a record was stamped by was off, by what is known when it goes out for
+// the first time. What a life before this one left may have been out, and keeps its stamp.
+func (o *Outbox) shift(of stamped, s *stamp) int64 {
+	if of.seq <= o.tried[of.lane] || of.epoch < o.opened {
+		return o.shifts[of]
+	}
+	by := o.cfg.Clock.AtBoot(time.Duration(s.mono)*time.Millisecond).UnixMilli() - int64(s.at)
+	if off := time.Duration(by) * time.Millisecond; off <= rehintTolerance && off >= -rehintTolerance {
+		return 0
+	}
+	o.shifts[of] = by
+	return by
 }

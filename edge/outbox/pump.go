@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
@@ -98,6 +99,9 @@ func (o *Outbox) tick() time.Duration {
 
 // nextJob chooses what to send and marks it as under way.
 func (o *Outbox) nextJob(now time.Time) *job {
+	if o.awaitsTime(now) {
+		return nil
+	}
 	for o.up && o.window < o.cfg.Window && !now.Before(o.retryAt) {
 		of := offer{paced: o.pace.wait() > 0, backFull: o.backlog >= max(1, o.cfg.Window/2), lastLive: o.lastLive}
 		var live, back [streams]*meta
@@ -134,6 +138,22 @@ func (o *Outbox) nextJob(now time.Time) *job {
 	}
 	return nil
 }
+
+// timeWait bounds how long a session waits to be told the time. It is told right after the birth, unless the cluster agent
+// is of a kind that does not.
+const timeWait = time.Minute
+
+// awaitsTime reports whether stamps may be wrong and are about to be known better: nothing that was sent is stamped anew.
+func (o *Outbox) awaitsTime(now time.Time) bool {
+	if !o.up || o.cfg.Timed == nil || o.cfg.Timed(o.epoch) || now.Sub(o.upAt) >= timeWait {
+		return false
+	}
+	_, q := o.cfg.Clock.Read()
+	return q != api.TimeSynced
+}
+
+// TimeKnown has the outbox look at once: the session was told the time.
+func (o *Outbox) TimeKnown() { o.wake() }
 
 // candidates returns what could be sent next of s: the next live one, and the next of the backlog if wanted.
 func (o *Outbox) candidates(s stream, wantBack bool) (live, back *meta) {

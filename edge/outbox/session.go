@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"maps"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -20,6 +21,7 @@ func (o *Outbox) Connected(epoch uint64) {
 		o.cfg.Log.Error("session epoch fell behind the outbox", agent.KeyEpoch, epoch)
 	}
 	o.liveFrom = o.next
+	o.upAt = time.Now()
 	o.begin(true)
 }
 
@@ -100,6 +102,10 @@ func (o *Outbox) forget(l lane, seq uint64, now time.Time) {
 	if !had && o.cold.acked[l] == done {
 		return // an ack of what is long forgotten
 	}
+	if o.tried[l] <= seq {
+		delete(o.tried, l)
+	}
+	maps.DeleteFunc(o.shifts, func(s stamped, _ int64) bool { return s.lane == l && s.seq <= seq })
 	if err := o.hot.ack(l, seq); err != nil { // forgotten all the same; after a crash it would be sent again
 		o.cfg.Log.Warn("outbox ack not noted", agent.KeyErr, err)
 	}

@@ -91,7 +91,7 @@ func (r *Round) accountEdge(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	damaged += lost.Samples + r.rejectedSamples()/leastRow
+	damaged += lost.Samples
 	for end := time.Now().Add(15 * time.Second); ; {
 		if sum, bad, err = r.rig.scrapes(ctx, name, r.since[name], damaged); err != nil {
 			return err

@@ -34,12 +34,9 @@ func clockKinds() []Kind {
 	}
 }
 
-// jump is by how much a clock is off. A cluster agent is no device without a battery: it is not set back to 1970.
+// jump is by how much a clock is off.
 func jump(e Event) time.Duration {
 	if e.Params["year"] == 1970 {
-		if e.Target == tierCluster {
-			return -time.Hour
-		}
 		return -time.Since(time.Unix(60, 0))
 	}
 	return time.Duration(e.Params["seconds"]) * time.Second

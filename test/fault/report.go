@@ -6,9 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
@@ -22,10 +20,6 @@ const perByte = 8
 // bytes, beyond those that the harness cut off itself.
 func (r *Round) lost(ctx context.Context) (account.Lost, error) {
 	at := r.rig.hurtAt(tierCluster, "0")
-	rejected := r.rejectedSamples()
-	if rejected > 0 {
-		at = time.Now().Add(clockSlack)
-	}
 	if at.IsZero() {
 		return account.Lost{}, nil
 	}
@@ -34,7 +28,7 @@ func (r *Round) lost(ctx context.Context) (account.Lost, error) {
 		return account.Lost{}, err
 	}
 	r.rig.mu.Lock()
-	l := account.Lost{Before: at, Samples: perByte*r.rig.cut[tierCluster] + rejected}
+	l := account.Lost{Before: at, Samples: perByte * r.rig.cut[tierCluster]}
 	r.rig.mu.Unlock()
 	for _, e := range r.fresh(events) {
 		if e.Kind != "telemetry.damaged" {
@@ -63,41 +57,6 @@ func (r *Round) heard(ctx context.Context) error {
 		r.told[fmt.Sprint(e.Node, e.At, e.Kind, e.Message)] = true
 	}
 	return err
-}
-
-// leastRow is how many samples a row of a node agent has at least.
-const leastRow = 50
-
-// future is the counter of samples that the cluster agent refused because its clock is behind the node's: it was set back, or
-// had run ahead, which node agents follow, and was set right, which they do not.
-const future = `skerry_telemetry_rejected_samples_total{reason="future"}`
-
-// watchRejected adds up that counter, which begins anew with each life of the cluster agent, until ctx ends.
-func (r *Round) watchRejected(ctx context.Context) {
-	last := 0.0
-	for agent.Wait(ctx, time.Second) {
-		now, err := r.rig.gauge(ctx, future)
-		if err != nil {
-			continue
-		}
-		r.mu.Lock()
-		if now < last {
-			last = 0
-		}
-		r.rejected += now - last
-		r.mu.Unlock()
-		last = now
-	}
-}
-
-// rejectedSamples is what the cluster agent refused so, in a round in which its clock jumped: otherwise nothing excuses it.
-func (r *Round) rejectedSamples() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.Schedule.touches("clock", tierCluster) {
-		return 0
-	}
-	return uint64(r.rejected)
 }
 
 func (r *Round) note(e api.EventRecord) {
@@ -146,6 +105,3 @@ func (r *Round) journalLost(ctx context.Context, edge string) (bool, error) {
 	told, _, err := r.edgeDamage(ctx, edge)
 	return told, err
 }
-
-// clockSlack is how far in the future something may be dated by a clock that was wrong.
-const clockSlack = 26 * time.Hour

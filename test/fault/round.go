@@ -22,15 +22,14 @@ type Round struct {
 	Nodes    int     // of the crowd
 	Speed    float64 // by which the schedule is compressed
 
-	rig      *Rig
-	crowd    *swarm.Swarm
-	player   *swarm.Player
-	load     *load
-	since    map[string]int  // scrapes of earlier rounds
-	told     map[string]bool // events of earlier rounds
-	rejected float64         // samples, as the cluster agent counts them
-	outcome  *Outcome
-	mu       sync.Mutex // of outcome
+	rig     *Rig
+	crowd   *swarm.Swarm
+	player  *swarm.Player
+	load    *load
+	since   map[string]int  // scrapes of earlier rounds
+	told    map[string]bool // events of earlier rounds
+	outcome *Outcome
+	mu      sync.Mutex // of outcome
 }
 
 // Outcome is what a round came to.
@@ -128,9 +127,6 @@ func (r *Round) script(ctx context.Context) error {
 	var ordering sync.WaitGroup
 	octx, stop := context.WithCancel(ctx)
 	ordering.Go(func() { r.load.run(octx) })
-	wctx, unwatch := context.WithCancel(ctx)
-	defer unwatch()
-	go r.watchRejected(wctx) // ends with the round
 	err = r.events(ctx)
 	stop()
 	ordering.Wait()
@@ -281,9 +277,6 @@ func (r *Round) account(ctx context.Context) error {
 	}
 	if truth.Lost, err = r.lost(ctx); err != nil {
 		return err
-	}
-	if len(r.rig.cfg.Clocks) > 0 { // what is dated by a clock that was wrong is to be found too
-		truth.To = truth.To.Add(clockSlack)
 	}
 	report, err := account.Make(ctx, truth, r.player.Views...)
 	if err != nil {

@@ -28,6 +28,7 @@ type node struct {
 	id    string
 	cert  tls.Certificate
 
+	clock  *agent.Clock // its own, as far as it is told the time
 	outbox *outbox.Outbox
 	link   atomic.Pointer[mqtt.Link]
 	past   atomic.Pointer[mqtt.Link] // the last one that is over: it is in the stats
@@ -60,8 +61,10 @@ func (n *node) prepare(ctx context.Context) error {
 	s := n.swarm
 	o := s.cfg.Profile.Outbox
 	n.epoch.Store(uint64(time.Now().UnixMilli())) // above those of an earlier run with the same certificate
+	n.clock = agent.NewClock(agent.BuildTime(), agent.ClockSource{})
 	cfg := outbox.Config{Epoch: n.epoch.Load(), Boot: s.boot, MaxBytes: o.MaxBytes, HotBytes: o.MemoryBytes, AckTimeout: o.AckTimeout,
-		ReplayBytesPerSecond: o.ReplayBytesPerSecond, Clock: s.clock, Sender: n, Log: s.quiet, Volatile: o.Store == "memory"}
+		ReplayBytesPerSecond: o.ReplayBytesPerSecond, Clock: n.clock, Timed: n.clock.Told, Sender: n, Log: s.quiet,
+		Volatile: o.Store == "memory"}
 	if !cfg.Volatile {
 		cfg.Dir = filepath.Join(s.dir, n.id)
 		cfg.RuntimeDir = filepath.Join(cfg.Dir, "run")
@@ -239,9 +242,9 @@ func (n *node) flush() {
 // put makes a batch of the rows. mu is held.
 func (n *node) put() {
 	s := n.swarm
-	_, quality := s.clock.Read()
+	_, quality := n.clock.Read()
 	b := api.Batch{T0: api.Millis(n.rows[0]), TimeQuality: quality, Series: s.series,
-		Mono: s.clock.Boot().Milliseconds() - (time.Now().UnixMilli() - n.rows[0]), Rows: make([]api.Row, len(n.rows))}
+		Mono: n.clock.Boot().Milliseconds() - (time.Now().UnixMilli() - n.rows[0]), Rows: make([]api.Row, len(n.rows))}
 	first := n.truth.Rows()
 	for i, at := range n.rows {
 		b.Rows[i] = api.Row{OffsetMillis: at - n.rows[0], Values: make([]float64, len(s.series))}

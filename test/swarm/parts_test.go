@@ -6,14 +6,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
+	"github.com/skerry-edge/skerry/edge/outbox"
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
@@ -214,5 +217,25 @@ func TestDoorTellsWhatIsWrong(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := (&Door{Out: &out, Err: &errs}).Main(t.Context(), []string{"--join", "skerry1.nonsense"}); code != ExitFailed {
 		t.Errorf("a damaged join string: %d, %s", code, errs.String())
+	}
+}
+
+func TestANodeIsNotSetBackByTheDocumentOfASessionBefore(t *testing.T) {
+	now := time.Now()
+	n := &node{clock: agent.NewClock(now.Add(-time.Hour), agent.ClockSource{Synced: func() bool { return false }})}
+	var err error
+	n.outbox, err = outbox.Open(outbox.Config{Epoch: 1, Boot: "boot", Clock: n.clock, Timed: n.clock.Told, Sender: n, Log: slog.New(slog.DiscardHandler),
+		Volatile: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.epoch.Store(7)
+	n.hear(&api.Desired{Epoch: 6, Issued: api.At(now.Add(-20 * time.Second))})
+	if off := n.clock.Now().Sub(now); off < 0 || n.clock.Told(7) {
+		t.Errorf("a retained document set the clock to %s; wanted it to tell nothing", off)
+	}
+	n.hear(&api.Desired{Epoch: 7, Issued: api.At(now.Add(time.Hour))})
+	if off := n.clock.Now().Sub(now); off < time.Hour-time.Second || !n.clock.Told(7) {
+		t.Errorf("a document of the session set the clock to %s; wanted an hour ahead", off)
 	}
 }

@@ -29,13 +29,14 @@ func (n *node) begin(context.Context) (mqtt.Outbound, error) {
 }
 
 func (n *node) stateMessage(st api.State) (mqtt.Outbound, error) {
-	st.Epoch, st.Boot, st.At = n.epoch.Load(), n.swarm.boot, api.At(n.swarm.clock.Now())
+	st.Epoch, st.Boot, st.At = n.epoch.Load(), n.swarm.boot, api.At(n.clock.Now())
 	payload, err := n.encode(&st)
 	return mqtt.Outbound{Topic: n.topic(mqtt.KindState, ""), Payload: payload, Retain: true}, err
 }
 
 // announce tells who is there, before anything else is sent in this session.
 func (n *node) announce(ctx context.Context, s *mqtt.Session) error {
+	n.clock.Ask(n.epoch.Load())
 	birth, err := n.encode(n.birth())
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (n *node) announce(ctx context.Context, s *mqtt.Session) error {
 
 func (n *node) birth() *api.Birth {
 	s := n.swarm
-	now, quality := s.clock.Read()
+	now, quality := n.clock.Read()
 	p := &s.cfg.Profile
 	b := &api.Birth{Node: n.id, Cluster: s.topics.Cluster, Epoch: n.epoch.Load(), Boot: s.boot, At: api.At(now), TimeQuality: quality,
 		Started: api.At(s.started), Version: agent.Version(), Host: host(n.id), Verbs: s.verbs, Backlog: n.outbox.Backlog(),
@@ -77,7 +78,7 @@ func host(name string) api.Host {
 func (n *node) goodbye() (mqtt.Outbound, bool) {
 	st := api.State{State: api.StateOffline, Reason: "stopped"}
 	if n.asleep.Load() {
-		st = api.State{State: api.StateSleeping, Reason: "sleeps", Wake: api.At(n.swarm.clock.Now().Add(n.swarm.cfg.Profile.Sleep.Asleep))}
+		st = api.State{State: api.StateSleeping, Reason: "sleeps", Wake: api.At(n.clock.Now().Add(n.swarm.cfg.Profile.Sleep.Asleep))}
 	}
 	m, err := n.stateMessage(st)
 	return m, err == nil
@@ -204,7 +205,7 @@ func (n *node) withEngine() (*command.Engine, error) {
 	if n.engine != nil {
 		return n.engine, nil
 	}
-	engine, err := command.New(command.Config{Node: n.id, DB: s.db, Bucket: n.id, Clock: s.clock, Verbs: s.handlers, Log: s.quiet, BootID: s.boot}, n)
+	engine, err := command.New(command.Config{Node: n.id, DB: s.db, Bucket: n.id, Clock: n.clock, Verbs: s.handlers, Log: s.quiet, BootID: s.boot}, n)
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +238,7 @@ func (n *node) onDesired(_ context.Context, m mqtt.Inbound) error {
 	if d.Node != n.id {
 		return fmt.Errorf("desired document is for %s: %w", d.Node, mqtt.ErrDiscard)
 	}
-	s.clock.Hint(d.Issued.Time())
+	n.hear(&d)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if d.Generation <= n.desired.Generation {
@@ -256,6 +257,15 @@ func (n *node) onDesired(_ context.Context, m mqtt.Inbound) error {
 	n.report = r
 	s.work.Go(func() { n.reportLater(r) })
 	return nil
+}
+
+// hear takes the time from a document as a node agent does: from one of this session. One that was signed for a session
+// before may come first, since the broker retains it, and its time is long past.
+func (n *node) hear(d *api.Desired) {
+	if d.Epoch == n.epoch.Load() {
+		n.clock.Word(d.Epoch, d.Issued.Time())
+		n.outbox.TimeKnown()
+	}
 }
 
 // reportLater sends r once the link is up. When that fails the next session begins with it.
@@ -280,7 +290,7 @@ func (n *node) sendReport(ctx context.Context, publish func(ctx context.Context,
 	}
 	r := *n.report
 	n.mu.Unlock()
-	r.Epoch, r.At = n.epoch.Load(), api.At(n.swarm.clock.Now())
+	r.Epoch, r.At = n.epoch.Load(), api.At(n.clock.Now())
 	payload, err := n.encode(&r)
 	if err != nil {
 		return err

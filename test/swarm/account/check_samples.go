@@ -60,7 +60,7 @@ func checkSamples(view string, n *Node, samples []Sample, lost Lost) (sum Tally,
 			case !there && t.safe(row) && t.at[row] < lost.Before.UnixMilli():
 				sum.Lost++
 			case !there && t.safe(row):
-				say("lacks row %d of series %d, which was acknowledged", row, series)
+				say("lacks row %d of series %d, which was acknowledged; it went out as of %d", row, series, t.at[row])
 			}
 			if !there {
 				sum.Missing++

@@ -15,6 +15,7 @@ import (
 // and final statuses, which were on disk before they were noted; and to wait when telemetry cannot be stored. Acks of a node are gathered for ackEvery.
 type acks struct {
 	agent *Agent
+	now   func() time.Time // the cluster agent's
 	wake  chan struct{}
 
 	mu    sync.Mutex
@@ -37,8 +38,8 @@ type owed struct{ seq, pos uint64 }
 // ackEvery gathers what a node is owed: few enough messages, and far below a node's patience.
 const ackEvery = 200 * time.Millisecond
 
-func newAcks(a *Agent) *acks {
-	return &acks{agent: a, wake: make(chan struct{}, 1), nodes: map[string]*nodeAcks{}, dirty: map[string]struct{}{}}
+func newAcks(a *Agent, now func() time.Time) *acks {
+	return &acks{agent: a, now: now, wake: make(chan struct{}, 1), nodes: map[string]*nodeAcks{}, dirty: map[string]struct{}{}}
 }
 
 // of returns the state of a node and marks it; k.mu is held.
@@ -134,7 +135,7 @@ type dueAck struct {
 
 // due takes out what may be told, now that the store has synced up to pos.
 func (k *acks) due(pos uint64) []dueAck {
-	now := api.At(k.agent.clock.Now())
+	now := api.At(k.now())
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []dueAck

@@ -11,7 +11,7 @@ import (
 )
 
 func TestAnAckWaitsForTheSync(t *testing.T) {
-	k := newAcks(&Agent{})
+	k := newAcks(&Agent{}, time.Now)
 	k.batch("n1", &api.Batch{Epoch: 7, Seq: 1}, 10)
 	k.batch("n1", &api.Batch{Epoch: 7, Seq: 2, Prev: 1}, 20)
 	k.batch("n1", &api.Batch{Epoch: 7, Seq: 5, Prev: 4}, 30) // what lies between has not come

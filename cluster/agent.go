@@ -216,7 +216,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	if a.telemetry, err = telemetry.New(tc); err != nil {
 		return err
 	}
-	a.acks = newAcks(a)
+	a.acks = newAcks(a, a.clock.Now)
 	a.telemetry.OnSync(a.acks.synced)
 	a.streams = newStreams(a)
 	a.requesters = newRequesters(a)

@@ -18,7 +18,7 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build demo test test-unit test-peer test-system soak bench bench-scale bench-growth fuzz lint size docs ci clean deps
+.PHONY: help build demo test test-unit test-crd test-peer test-system soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -37,11 +37,14 @@ demo: build ## run a cluster agent and three node agents on this machine and sho
 deps: ## install what the tests need from Debian (root; nothing is started)
 	@test/deps.sh
 
-test: deps lint test-unit test-peer test-system fuzz size ## everything but test-fault
+test: deps lint test-unit test-crd test-peer test-system fuzz size ## everything but test-fault
 
 test-unit: ## unit and component tests, with the race detector
 	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/...
 	$(GO) test -shuffle=on ./test/arch
+
+test-crd: ## the CRDs against the API server's own code, and the framework's fields (a module of its own)
+	$(GO) -C test/crd test -shuffle=on ./...
 
 test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs
 	$(GO) test -shuffle=on -run '^TestPeer' $$($(GO) list ./... | grep -v '/test/')
@@ -77,6 +80,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck, house rules
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt wants to change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	$(GO) -C test/crd vet ./...
 	shellcheck $$(git ls-files '*.sh') .ci/run
 
 size: ## skerry-edge for all seven targets, lite and full, against the budget
@@ -84,6 +88,9 @@ size: ## skerry-edge for all seven targets, lite and full, against the budget
 
 docs: ## generate docs/mqtt.md, docs/asyncapi.yaml, docs/openapi.yaml and docs/cli.md
 	$(GO) run ./docs/gen
+
+generate: ## write the deep copies of the Kubernetes types, and their CRDs in install/kube/crd
+	test/crd/generate.sh .
 
 ci: ## what CI runs, as CI runs it
 	CI=true .ci/run

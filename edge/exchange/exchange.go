@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http/httputil"
 	"net/textproto"
@@ -59,12 +60,12 @@ func (r *Request) Do(ctx context.Context) (*Response, error) {
 		stop()
 		return conn.Close()
 	}
-	resp, err := r.ask(conn)
+	resp, in, err := r.ask(conn)
 	if err != nil {
 		_ = end() // the first error tells more
 		return nil, because(ctx, err)
 	}
-	resp.Body = &body{resp.Body, ctx, end}
+	resp.Body = &body{in, ctx, end}
 	return resp, nil
 }
 
@@ -102,30 +103,26 @@ func (r *Request) dial(ctx context.Context) (net.Conn, error) {
 	return tconn, nil
 }
 
-// ask sends the request and reads the head of its answer.
-func (r *Request) ask(conn net.Conn) (*Response, error) {
+// ask sends the request and reads the head of its answer, which in goes on from.
+func (r *Request) ask(conn net.Conn) (resp *Response, in io.Reader, err error) {
 	if _, err := conn.Write(r.packet()); err != nil {
-		return nil, fmt.Errorf("send request: %w", err)
+		return nil, nil, fmt.Errorf("send request: %w", err)
 	}
 	head := &io.LimitedReader{R: conn, N: maxHeadBytes}
-	in := textproto.NewReader(bufio.NewReader(head))
-	for {
-		resp, err := readHead(in)
-		if err != nil {
+	text := textproto.NewReader(bufio.NewReader(head))
+	for resp == nil || resp.Code < 200 { // 1xx comes before the answer (RFC 9110 §15.2); their sum is bounded as one head
+		if resp, err = readHead(text); err != nil {
 			if head.N == 0 {
 				err = fmt.Errorf("longer than %d bytes", maxHeadBytes)
 			}
-			return nil, fmt.Errorf("read head of answer: %w", err)
+			return nil, nil, fmt.Errorf("read head of answer: %w", err)
 		}
-		if resp.Code < 200 { // 1xx comes before the answer (RFC 9110 §15.2); their sum is bounded as one head
-			continue
-		}
-		head.N = 1<<63 - 1 // what follows is for the reader of Body to bound
-		if resp.Body, err = bodyOf(resp, in.R); err != nil {
-			return nil, fmt.Errorf("read head of answer: %w", err)
-		}
-		return resp, nil
 	}
+	head.N = math.MaxInt64 // what follows is for the reader of Body to bound
+	if in, err = bodyOf(resp, text.R); err != nil {
+		return nil, nil, fmt.Errorf("read head of answer: %w", err)
+	}
+	return resp, in, nil
 }
 
 // packet is the request as sent, with one write.
@@ -175,24 +172,24 @@ func readHead(in *textproto.Reader) (*Response, error) {
 }
 
 // bodyOf finds how long the body is (RFC 9112 §6.3): by chunks, by its length, or until the connection ends.
-func bodyOf(resp *Response, in *bufio.Reader) (io.ReadCloser, error) {
+func bodyOf(resp *Response, in *bufio.Reader) (io.Reader, error) {
 	length := resp.Header.Values("Content-Length")
 	coding := resp.Header.Values("Transfer-Encoding")
 	switch {
 	case resp.Code == 204 || resp.Code == 304:
-		return io.NopCloser(bytes.NewReader(nil)), nil
+		return bytes.NewReader(nil), nil
 	case len(coding) > 1 || len(coding) == 1 && (len(length) > 0 || !strings.EqualFold(coding[0], "chunked")):
 		return nil, fmt.Errorf("transfer encoding %q beside length %q; wanted chunked alone", coding, length)
 	case len(coding) == 1:
-		return io.NopCloser(httputil.NewChunkedReader(in)), nil
+		return httputil.NewChunkedReader(in), nil
 	case len(length) == 0:
-		return io.NopCloser(in), nil
+		return in, nil
 	}
 	n, err := strconv.ParseUint(length[0], 10, 63)
 	if err != nil || len(length) > 1 {
 		return nil, fmt.Errorf("content length %q; wanted one number of bytes", length)
 	}
-	return io.NopCloser(&exactly{in, int64(n)}), nil
+	return &exactly{in, int64(n)}, nil
 }
 
 // exactly reads as many bytes as were promised; fewer are an error.

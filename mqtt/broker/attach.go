@@ -99,8 +99,8 @@ func (s *session) engage(pk packets.Packet) error {
 	}
 	atomic.AddInt64(&server.Info.ClientsConnected, 1)
 	s.engaged = true
-	go cl.WriteLoop()      // ends with cl.Stop
-	server.Clients.Add(cl) // [MQTT-4.1.0-1]; claim has seen to it that there is no other
+	s.peer.workers.Go(cl.WriteLoop) // ends with cl.Stop
+	server.Clients.Add(cl)          // [MQTT-4.1.0-1]; claim has seen to it that there is no other
 	if err := server.SendConnack(cl, packets.CodeSuccess, false, nil); err != nil {
 		return fmt.Errorf("send CONNACK: %w", err)
 	}

@@ -56,7 +56,7 @@ type peer struct {
 
 	replays   []subscription // wait for their retained messages
 	replaying bool
-	workers   sync.WaitGroup // flusher, replayer
+	workers   sync.WaitGroup // flusher, replayer, writer
 }
 
 func newPeer(b *Broker, conn *tls.Conn, s *socket) *peer {

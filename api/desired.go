@@ -22,13 +22,6 @@ type Desired struct {
 	Claim      *Claim         `json:"claim,omitempty"` // of the replica that signed it; absent when there is only one cluster agent
 }
 
-// Workload is something a node should run. Spec is read by the runtime that Runtime names.
-type Workload struct {
-	Name    string         `json:"name"`
-	Runtime string         `json:"runtime"`
-	Spec    map[string]any `json:"spec,omitempty"`
-}
-
 // Policy is a rule or program that a node should obey. Spec is read by the engine that Kind names.
 type Policy struct {
 	Name string         `json:"name"`
@@ -48,7 +41,11 @@ func (d *Desired) Validate() error {
 	if d.Issued <= 0 || d.Expires <= d.Issued {
 		return fmt.Errorf("issued %d, expires %d: wanted 0 < issued < expires", d.Issued, d.Expires)
 	}
-	return ValidID("node", d.Node)
+	errs := []error{ValidID("node", d.Node)}
+	for i := range d.Workloads {
+		errs = append(errs, within("workload "+d.Workloads[i].Name, d.Workloads[i].Validate()))
+	}
+	return errors.Join(errs...)
 }
 
 // Reported is what a node made of the desired document it holds.
@@ -60,13 +57,6 @@ type Reported struct {
 	Workloads  []WorkloadStatus `json:"workloads"`
 	Policies   []PolicyStatus   `json:"policies"`
 	Config     ConfigStatus     `json:"config"`
-}
-
-// WorkloadStatus is the node's word on one workload.
-type WorkloadStatus struct {
-	Name   string `json:"name"`
-	State  string `json:"state"`
-	Reason string `json:"reason,omitempty"`
 }
 
 // PolicyStatus is the node's word on one policy.
@@ -93,5 +83,9 @@ func (r *Reported) Validate() error {
 		return fmt.Errorf("reported has %d workloads and %d policies; wanted at most %d each",
 			len(r.Workloads), len(r.Policies), MaxWorkloads)
 	}
-	return errors.Join(positiveEpoch(r.Epoch), maxLen("hash", r.Hash, MaxLabelBytes))
+	errs := []error{positiveEpoch(r.Epoch), maxLen("hash", r.Hash, MaxLabelBytes)}
+	for i := range r.Workloads {
+		errs = append(errs, r.Workloads[i].Validate())
+	}
+	return errors.Join(errs...)
 }

@@ -83,7 +83,8 @@ type Host struct {
 	Arch        string `json:"arch"`   // GOARCH, with the ARM level: amd64, armv7
 	CPUs        int    `json:"cpus"`
 	MemoryBytes uint64 `json:"memoryBytes"`
-	Model       string `json:"model,omitempty"` // device tree or DMI product name
+	DiskBytes   uint64 `json:"diskBytes,omitempty"` // of the file system that holds workloads
+	Model       string `json:"model,omitempty"`     // device tree or DMI product name
 }
 
 // Sensor is something attached to the node that measures.

@@ -101,7 +101,7 @@ func (a *Agent) report(ctx context.Context, publish publisher) error {
 	r := &api.Reported{Generation: d.Generation, Hash: d.Hash, Epoch: a.epoch.Load(), At: api.At(a.clock.Now()), Config: a.settings.report(),
 		Workloads: []api.WorkloadStatus{}, Policies: []api.PolicyStatus{}}
 	for _, w := range d.Workloads {
-		r.Workloads = append(r.Workloads, api.WorkloadStatus{Name: w.Name, State: "rejected", Reason: "this node has no runtime " + w.Runtime})
+		r.Workloads = append(r.Workloads, api.WorkloadStatus{Name: w.Name, State: api.WorkloadRejected, Reason: "NoRuntime", Message: "this node has no runtime " + w.Runtime})
 	}
 	for _, p := range d.Policies {
 		r.Policies = append(r.Policies, api.PolicyStatus{Name: p.Name, State: "rejected", Reason: "this node has no policy engine " + p.Kind})

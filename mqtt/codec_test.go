@@ -56,11 +56,11 @@ func sample(kind Kind) Message {
 		return &api.Event{Epoch: 7, Seq: 3, Prev: 2, Boot: boot, At: at, Mono: 5, TimeQuality: api.TimeSynced, Class: api.ClassAlarm,
 			Kind: "probe.failed", Object: "file", Message: "no such file", Data: map[string]string{"path": "/x", "n\"": "1"}}
 	case KindReported:
-		return &api.Reported{Generation: 9, Hash: hash, Epoch: 7, At: at, Workloads: []api.WorkloadStatus{{Name: "w", State: "running", Reason: "r"}},
+		return &api.Reported{Generation: 9, Hash: hash, Epoch: 7, At: at, Workloads: []api.WorkloadStatus{fullWorkloadStatus()},
 			Policies: []api.PolicyStatus{{Name: "p", State: "active", Reason: "r"}}, Config: api.ConfigStatus{State: "applied", Hash: hash, Last: "rejected", Reason: "r"}}
 	case KindDesired:
 		return &api.Desired{Node: "node-1", Generation: 9, Hash: hash, Epoch: 7, Issued: at, Expires: at + 1,
-			Workloads: []api.Workload{{Name: "w", Runtime: "process", Spec: map[string]any{"argv": []any{"sleep", "1"}}}},
+			Workloads: []api.Workload{fullWorkload()},
 			Policies:  []api.Policy{{Name: "p", Kind: "rule", Spec: map[string]any{"above": 0.5}}}, Config: map[string]any{"log": map[string]any{"level": "info"}}, Claim: &api.Claim{Term: 3, Owner: "a"}}
 	case KindCmd:
 		return &api.Command{ID: "c1", Node: "node-1", Epoch: 7, Verb: "exec", Args: map[string]any{"argv": []any{"true"}, "wait": true},

@@ -276,7 +276,7 @@ func TestDesiredGrowsOnlyWhenItChangesAndNeverFallsBack(t *testing.T) {
 		return r.SetDesired("n1", func(d *api.Desired) error {
 			d.Workloads = nil
 			for _, name := range names {
-				d.Workloads = append(d.Workloads, api.Workload{Name: name, Runtime: "process", Spec: map[string]any{"z": 1, "a": []any{2}}})
+				d.Workloads = append(d.Workloads, api.Workload{Name: name, Runtime: "process", Containers: []api.Container{{Name: "main", Image: "i"}}})
 			}
 			return nil
 		})

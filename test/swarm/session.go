@@ -248,9 +248,9 @@ func (n *node) onDesired(_ context.Context, m mqtt.Inbound) error {
 	r := &api.Reported{Generation: d.Generation, Hash: d.Hash, Workloads: []api.WorkloadStatus{}, Policies: []api.PolicyStatus{},
 		Config: api.ConfigStatus{State: "applied"}}
 	for _, w := range d.Workloads {
-		st := api.WorkloadStatus{Name: w.Name, State: "running"}
+		st := api.WorkloadStatus{Name: w.Name, Hash: w.Hash(), State: api.WorkloadRunning, Ready: true}
 		if n.share(3) < s.cfg.Profile.Workloads.Reject {
-			st.State, st.Reason = "rejected", "the profile says so"
+			st.State, st.Ready, st.Reason, st.Message = api.WorkloadRejected, false, "Profile", "the profile says so"
 		}
 		r.Workloads = append(r.Workloads, st)
 	}

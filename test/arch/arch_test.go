@@ -72,8 +72,9 @@ var arrows = map[string][]string{
 // the edge with them, stay free of it.
 var kubernetesTypes = []string{module + "/api/v1", module + "/api/edge/v1alpha1"}
 
-// kubernetesAdapters are the packages, with what is below them, that may touch Kubernetes.
-var kubernetesAdapters = []string{module + "/cluster/kube", module + "/continuum/karmada"}
+// kubernetesAdapters are the packages, with what is below them, that may touch Kubernetes. cluster/bridge touches nothing, but its
+// nouns are those of Kubernetes.
+var kubernetesAdapters = []string{module + "/cluster/kube", module + "/cluster/bridge", module + "/continuum/karmada"}
 
 // within reports whether a package is one of roots or below one.
 func within(importPath string, roots []string) bool {

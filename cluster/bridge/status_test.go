@@ -1,0 +1,125 @@
+package bridge
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+var noon = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+
+func device(p api.Presence) *api.Node {
+	return &api.Node{ID: "edge-1", Presence: p, Reason: "r", KeySHA256: "k", Boot: "b", Labels: map[string]string{"site": "north"}, Birth: &api.Birth{
+		Runtimes: []string{"process", "wasm"}, Sensors: []api.Sensor{{Kind: "camera", Model: "Pi Cam 2"}, {Kind: "camera", Model: "Pi Cam 2"}}, AutonomyMillis: 3_600_000,
+		Host: api.Host{Arch: "armv7", CPUs: 2, MemoryBytes: 512 << 20, DiskBytes: 1 << 30, Kernel: "6.1"}, Version: "0.1"}}
+}
+
+func condition(list []corev1.PodCondition, kind corev1.PodConditionType) corev1.PodCondition {
+	for _, c := range list {
+		if c.Type == kind {
+			return c
+		}
+	}
+	return corev1.PodCondition{}
+}
+
+func TestAPodsStatusIsTheDevicesWord(t *testing.T) {
+	p := aPod(nil)
+	running := &api.WorkloadStatus{Name: "w", State: api.WorkloadRunning, Runtime: "process", Started: api.At(noon), Ready: true,
+		Containers: []api.ContainerStatus{{Name: "main", State: api.ContainerRunning, ID: "w_main_0", Ready: true, Up: true, Started: api.At(noon), Restarts: 2,
+			Last: &api.Termination{Exit: 137, Signal: 9, Reason: "OOMKilled", Finished: api.At(noon)}}}}
+	s := PodStatus(p, Word{Status: running, Node: device(api.PresenceOnline), Now: noon})
+	c := s.ContainerStatuses[0]
+	if s.Phase != corev1.PodRunning || condition(s.Conditions, corev1.PodReady).Status != corev1.ConditionTrue || c.ContainerID != "process://w_main_0" ||
+		c.State.Running == nil || c.RestartCount != 2 || c.LastTerminationState.Terminated.Reason != "OOMKilled" || c.Image != "busybox:1.36" {
+		t.Errorf("%+v", s)
+	}
+	p.Status = s
+	if again := PodStatus(p, Word{Status: running, Node: device(api.PresenceOnline), Now: noon.Add(time.Hour)}); !reflect.DeepEqual(again, s) {
+		t.Errorf("nothing has happened, and the status changed:\n%+v\n%+v", s, again)
+	}
+	away := PodStatus(p, Word{Node: device(api.PresenceDisconnected), Now: noon.Add(time.Minute)})
+	if away.Phase != corev1.PodRunning || away.ContainerStatuses[0].State.Running == nil || condition(away.Conditions, ConditionConnected).Status != corev1.ConditionFalse {
+		t.Errorf("a device that is away loses its pod's status: %+v", away)
+	}
+	if lost := PodStatus(p, Word{Node: device(api.PresenceLost), Now: noon.Add(time.Minute)}); condition(lost.Conditions, corev1.PodReady).Reason != "NodeLost" {
+		t.Errorf("%+v", lost.Conditions)
+	}
+}
+
+func TestAPodThatHasEndedStaysEnded(t *testing.T) {
+	p := aPod(nil)
+	p.Status = PodStatus(p, Word{Node: device(api.PresenceOnline), Now: noon, Status: &api.WorkloadStatus{Name: "w", State: api.WorkloadSucceeded,
+		Containers: []api.ContainerStatus{{Name: "main", State: api.ContainerTerminated, End: &api.Termination{Reason: "Completed", Finished: api.At(noon)}}}}})
+	if p.Status.Phase != corev1.PodSucceeded || condition(p.Status.Conditions, corev1.PodReady).Reason != "PodCompleted" {
+		t.Fatalf("%+v", p.Status)
+	}
+	s := PodStatus(p, Word{Failed: &Missing{[]string{"x"}}, Node: device(api.PresenceOnline), Now: noon})
+	if s.Phase != corev1.PodSucceeded || s.ContainerStatuses[0].State.Terminated == nil {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWhatCannotRunWaitsAndSaysWhy(t *testing.T) {
+	s := PodStatus(aPod(nil), Word{Failed: &Unsupported{[]string{"hostPID"}}, Node: device(api.PresenceOnline), Now: noon})
+	w := s.ContainerStatuses[0].State.Waiting
+	if s.Phase != corev1.PodPending || w == nil || w.Reason != "CreateContainerConfigError" || condition(s.Conditions, ConditionSupported).Status != corev1.ConditionFalse {
+		t.Errorf("%+v", s)
+	}
+	s = PodStatus(aPod(nil), Word{Node: device(api.PresenceOnline), Now: noon})
+	if s.ContainerStatuses[0].State.Waiting.Reason != "ContainerCreating" {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestADeviceIsANodeAndItsSilenceIsNotItsDeath(t *testing.T) {
+	place := Place{Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "skerry-kubelet.skerry-system.svc.cluster.local"}}, Port: 10250}
+	n := FromDevice(device(api.PresenceOnline), Pressure{Memory: corev1.ConditionFalse}, nil, place, noon)
+	if n.Labels["kubernetes.io/arch"] != "arm" || n.Labels["sensor.mlsysops.eu/camera"] != "Pi-Cam-2" || n.Labels["site"] != "north" ||
+		n.Labels["runtime.mlsysops.eu/wasm"] != "true" || !n.Here || n.Autonomy != time.Hour || len(n.Taints) != 1 {
+		t.Errorf("%+v", n)
+	}
+	cameras := n.Status.Capacity["sensor.mlsysops.eu/camera"]
+	if cameras.Value() != 2 || n.Status.Capacity.Memory().Value() != 512<<20-512<<20/10 {
+		t.Errorf("capacity %v", n.Status.Capacity)
+	}
+	status := func(s corev1.NodeStatus, kind corev1.NodeConditionType) corev1.ConditionStatus {
+		for _, c := range s.Conditions {
+			if c.Type == kind {
+				return c.Status
+			}
+		}
+		return ""
+	}
+	if status(n.Status, corev1.NodeReady) != corev1.ConditionTrue || status(n.Status, corev1.NodeMemoryPressure) != corev1.ConditionFalse ||
+		status(n.Status, corev1.NodeDiskPressure) != corev1.ConditionUnknown {
+		t.Errorf("conditions %v", n.Status.Conditions)
+	}
+	away := FromDevice(device(api.PresenceDisconnected), Pressure{}, &n.Status, place, noon.Add(time.Minute))
+	if away.Here || len(away.Taints) != 2 || away.Taints[1].Effect != corev1.TaintEffectNoSchedule || status(away.Status, corev1.NodeReady) != corev1.ConditionUnknown ||
+		status(away.Status, ConditionConnected) != corev1.ConditionFalse {
+		t.Errorf("%+v", away)
+	}
+}
+
+func TestEvictionWaitsForTheAutonomyOfTheDevice(t *testing.T) {
+	byDefault, own := int64(300), int64(60)
+	p := aPod(func(p *corev1.Pod) {
+		p.Spec.Tolerations = []corev1.Toleration{
+			{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &byDefault},
+			{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &own},
+			{Key: "other", Operator: corev1.TolerationOpExists}}
+	})
+	out, ok := Tolerations(p, time.Hour)
+	if !ok || *out[0].TolerationSeconds != 3600 || *out[1].TolerationSeconds != 60 || out[2].TolerationSeconds != nil || byDefault != 300 {
+		t.Errorf("%v %v", out, ok)
+	}
+	p.Spec.Tolerations = out
+	if _, ok := Tolerations(p, time.Hour); ok {
+		t.Error("nothing has to change any more")
+	}
+}

@@ -147,7 +147,6 @@ func instant(m api.Millis) metav1.Time {
 // conditions sets those of the pod; the time of a transition is kept while its status is.
 func conditions(pod *corev1.Pod, out *corev1.PodStatus, w Word, now metav1.Time) {
 	connected, reason, message := Connected(w.Node)
-	lost := w.Node == nil || w.Node.Presence == api.PresenceLost
 	set := func(kind corev1.PodConditionType, ok bool, reason, message string) {
 		status := corev1.ConditionFalse
 		if ok {
@@ -175,8 +174,8 @@ func conditions(pod *corev1.Pod, out *corev1.PodStatus, w Word, now metav1.Time)
 	switch {
 	case len(unready) > 0 && !done:
 		why, text = "ContainersNotReady", fmt.Sprintf("containers with unready status: %v", unready)
-	case lost:
-		ready, why, text = false, "NodeLost", "the device is lost: what its containers do is not known"
+	case !connected && !done:
+		ready, why, text = false, "Device"+reason, "the device is not there: what its containers do now is not known"
 	}
 	set(corev1.ContainersReady, ready, why, text)
 	set(corev1.PodReady, ready && gates(pod, out), why, text)

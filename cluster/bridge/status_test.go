@@ -46,7 +46,7 @@ func TestAPodsStatusIsTheDevicesWord(t *testing.T) {
 	if away.Phase != corev1.PodRunning || away.ContainerStatuses[0].State.Running == nil || condition(away.Conditions, ConditionConnected).Status != corev1.ConditionFalse {
 		t.Errorf("a device that is away loses its pod's status: %+v", away)
 	}
-	if lost := PodStatus(p, Word{Node: device(api.PresenceLost), Now: noon.Add(time.Minute)}); condition(lost.Conditions, corev1.PodReady).Reason != "NodeLost" {
+	if lost := PodStatus(p, Word{Node: device(api.PresenceLost), Now: noon.Add(time.Minute)}); condition(lost.Conditions, corev1.PodReady).Reason != "DeviceLost" {
 		t.Errorf("%+v", lost.Conditions)
 	}
 }

@@ -1,0 +1,167 @@
+package vnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/cluster/bridge"
+)
+
+// Config is what virtual nodes need.
+type Config struct {
+	Devices   Devices
+	Documents Documents
+	Place     bridge.Place
+	Log       *slog.Logger
+	Now       func() time.Time
+	Workers   int           // 0: 8
+	Heartbeat time.Duration // a status that has not changed is told again after this time; 0: 5 minutes, a kubelet's
+}
+
+const (
+	workers   = 8
+	heartbeat = 5 * time.Minute
+	// missingAgain is when something that a pod refers to is looked for again: no watch tells, because to watch Secrets is to read
+	// all of them.
+	missingAgain = 10 * time.Second
+)
+
+// byNode is the index of pods by the node that they are bound to.
+const byNode = "spec.nodeName"
+
+// reconciler is the one of devices.
+type reconciler struct {
+	Config
+	client client.Client
+	reader client.Reader // past the cache: Secrets and ConfigMaps are got one by one
+	leases *leases
+}
+
+// Add gives mgr the controller of virtual nodes and the keeper of their Leases. The cache of mgr should hold the pods of all
+// namespaces, and Nodes.
+func Add(ctx context.Context, mgr manager.Manager, cfg Config) error {
+	if cfg.Workers == 0 {
+		cfg.Workers = workers
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = heartbeat
+	}
+	err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Pod{}, byNode, func(o client.Object) []string {
+		if p, ok := o.(*corev1.Pod); ok && p.Spec.NodeName != "" {
+			return []string{p.Spec.NodeName}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index pods by node: %w", err)
+	}
+	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(mgr.GetClient(), cfg.Now, cfg.Log)}
+	if err := mgr.Add(r.leases); err != nil {
+		return fmt.Errorf("add keeper of leases: %w", err)
+	}
+	devices := source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		go func() {
+			err := cfg.Devices.Watch(ctx, func(id string) { queue.Add(requestOf(id)) })
+			if err != nil && ctx.Err() == nil {
+				cfg.Log.Error("devices are not watched any more", agent.KeyErr, err)
+			}
+		}()
+		return nil
+	})
+	err = builder.ControllerManagedBy(mgr).Named("virtual-node").WatchesRawSource(devices).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfPod)).
+		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfNode)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers}).Complete(r)
+	if err != nil {
+		return fmt.Errorf("add controller of virtual nodes: %w", err)
+	}
+	return nil
+}
+
+func requestOf(id string) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{Name: id}}
+}
+
+func (r *reconciler) deviceOfPod(_ context.Context, o client.Object) []reconcile.Request {
+	if p, ok := o.(*corev1.Pod); ok && p.Spec.NodeName != "" && r.Devices.Device(p.Spec.NodeName) != nil {
+		return []reconcile.Request{requestOf(p.Spec.NodeName)}
+	}
+	return nil
+}
+
+func (r *reconciler) deviceOfNode(_ context.Context, o client.Object) []reconcile.Request {
+	if o.GetLabels()[bridge.ManagedBy] == bridge.Manager {
+		return []reconcile.Request{requestOf(o.GetName())}
+	}
+	return nil
+}
+
+// Reconcile makes one device and its Node agree.
+func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	device := r.Devices.Device(req.Name)
+	if device == nil || !bridge.Virtual(device) {
+		r.leases.keep(req.Name, nil)
+		return reconcile.Result{}, r.remove(ctx, req.Name)
+	}
+	node, want, err := r.node(ctx, device)
+	if err != nil {
+		return again(err)
+	}
+	if want.Here {
+		r.leases.keep(device.ID, node)
+	} else {
+		r.leases.keep(device.ID, nil)
+	}
+	after, err := r.pods(ctx, device, node)
+	if err != nil {
+		return again(err)
+	}
+	beat := r.Heartbeat + rand.N(r.Heartbeat/10)
+	return reconcile.Result{RequeueAfter: min(beat, after)}, nil
+}
+
+// again tells whether err is worth a word: an object that changed meanwhile comes again by itself.
+func again(err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
+		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	}
+	return reconcile.Result{}, err
+}
+
+// remove deletes the Node of a device that is no more, if it is one of ours, with its Lease.
+func (r *reconciler) remove(ctx context.Context, id string) error {
+	node := &corev1.Node{}
+	err := r.client.Get(ctx, types.NamespacedName{Name: id}, node)
+	if apierrors.IsNotFound(err) || err == nil && node.Labels[bridge.ManagedBy] != bridge.Manager {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read node %s: %w", id, err)
+	}
+	lease := &coordinationv1.Lease{}
+	lease.Namespace, lease.Name = corev1.NamespaceNodeLease, id
+	err = errors.Join(client.IgnoreNotFound(r.client.Delete(ctx, node, client.Preconditions{UID: &node.UID})), client.IgnoreNotFound(r.client.Delete(ctx, lease)))
+	if err != nil {
+		return fmt.Errorf("delete node %s of a device that is no more: %w", id, err)
+	}
+	r.Log.Info("node of a device that is no more was deleted", agent.KeyNode, id)
+	return nil
+}

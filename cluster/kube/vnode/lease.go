@@ -1,0 +1,153 @@
+package vnode
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skerry-edge/skerry/agent"
+)
+
+const (
+	leaseSeconds  = 40 // a kubelet's
+	renewal       = leaseSeconds / 4 * time.Second
+	leaseTick     = 250 * time.Millisecond
+	leaseWriters  = 8
+	leaseDeadline = renewal / 2 // of one write: the next is due soon
+)
+
+// leases renews those of the devices that are there. It keeps what it wrote last, so that a renewal is one write and no read, and no
+// cache holds the leases of other nodes.
+type leases struct {
+	client client.Client
+	now    func() time.Time
+	log    *slog.Logger
+
+	mu   sync.Mutex
+	kept map[string]*kept
+}
+
+type kept struct {
+	owner metav1.OwnerReference
+	last  *coordinationv1.Lease // as the API server returned it; nil before the first write
+	due   time.Time             // by the runtime's clock, not the cluster's
+	busy  bool
+}
+
+func newLeases(c client.Client, now func() time.Time, log *slog.Logger) *leases {
+	return &leases{client: c, now: now, log: log, kept: map[string]*kept{}}
+}
+
+// keep has the Lease of a device renewed from now on; node nil: no more.
+func (l *leases) keep(id string, node *corev1.Node) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if node == nil {
+		delete(l.kept, id)
+		return
+	}
+	owner := metav1.OwnerReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}
+	if k := l.kept[id]; k != nil && k.owner == owner {
+		return
+	}
+	l.kept[id] = &kept{owner: owner}
+}
+
+// Start renews until ctx ends. It is one of the manager's runnables.
+func (l *leases) Start(ctx context.Context) error {
+	due := make(chan string)
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer close(due)
+	for range leaseWriters {
+		writers.Go(func() {
+			for id := range due {
+				l.renew(ctx, id)
+			}
+		})
+	}
+	tick := time.NewTicker(leaseTick)
+	defer tick.Stop()
+	for {
+		for _, id := range l.take(time.Now()) {
+			select {
+			case due <- id:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// take returns whose time has come, and gives them the next. The tenth by which times differ keeps a site's renewals apart.
+func (l *leases) take(now time.Time) (ids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, k := range l.kept {
+		if !k.busy && !now.Before(k.due) {
+			k.busy, k.due = true, now.Add(renewal*9/10+rand.N(renewal/10))
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (l *leases) renew(ctx context.Context, id string) {
+	l.mu.Lock()
+	k := l.kept[id]
+	l.mu.Unlock()
+	if k == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaseDeadline)
+	defer cancel()
+	lease, err := l.write(ctx, id, k)
+	if err != nil && ctx.Err() == nil {
+		l.log.Debug("lease not renewed", agent.KeyNode, id, agent.KeyErr, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k.last, k.busy = lease, false
+	if err != nil {
+		k.due = time.Now().Add(time.Second + rand.N(time.Second))
+	}
+}
+
+// write renews with one call when nobody else wrote meanwhile. The Lease that it returns is nil when it has to be read anew.
+func (l *leases) write(ctx context.Context, id string, k *kept) (*coordinationv1.Lease, error) {
+	seconds, now := int32(leaseSeconds), metav1.NewMicroTime(l.now())
+	spec := coordinationv1.LeaseSpec{HolderIdentity: &id, LeaseDurationSeconds: &seconds, RenewTime: &now}
+	if k.last != nil {
+		next := k.last.DeepCopy()
+		next.Spec = spec
+		if err := l.client.Update(ctx, next); err != nil {
+			return nil, fmt.Errorf("update: %w", err)
+		}
+		return next, nil
+	}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: id, OwnerReferences: []metav1.OwnerReference{k.owner}}, Spec: spec}
+	err := l.client.Create(ctx, lease)
+	if err == nil || !apierrors.IsAlreadyExists(err) {
+		return lease, err
+	}
+	// It is from an earlier life: a patch without a version takes it over.
+	lease.ResourceVersion = ""
+	if err := l.client.Patch(ctx, lease, client.Merge); err != nil {
+		return nil, fmt.Errorf("take over: %w", err)
+	}
+	return lease, nil
+}

@@ -1,0 +1,146 @@
+package vnode
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/bridge"
+)
+
+func aPod(uid string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: uid, UID: types.UID(uid)}}
+}
+
+func aWorkload(uid, image string) api.Workload {
+	return api.Workload{Name: uid, Pod: &api.PodRef{Namespace: "default", Name: uid, UID: uid}, GraceSeconds: 30, Containers: []api.Container{{Name: "main", Image: image}}}
+}
+
+func names(ws []api.Workload) (out []string) {
+	for _, w := range ws {
+		out = append(out, w.Name)
+	}
+	return out
+}
+
+func TestWhatDidNotComeFromAPodIsLeftAlone(t *testing.T) {
+	own := api.Workload{Name: "by-hand", Containers: []api.Container{{Name: "a", Image: "i"}}}
+	want := aWorkload("u1", "i")
+	got := plan([]api.Workload{aWorkload("stale", "i"), own}, []bound{{pod: aPod("u1"), want: &want}})
+	if !slices.Equal(names(got), []string{"by-hand", "u1"}) {
+		t.Errorf("%v", names(got))
+	}
+}
+
+func TestARunningPodIsNotReplacedForASecretThatChanged(t *testing.T) {
+	have, want := aWorkload("u1", "i"), aWorkload("u1", "i")
+	have.Sealed = &api.Sealed{ID: "a", Key: "k", Data: []byte("x")}
+	want.Sealed = &api.Sealed{ID: "b", Key: "k", Data: []byte("y")}
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Sealed.ID != "a" {
+		t.Error("a changed Secret restarts the pod")
+	}
+	want.Sealed.Key = "other"
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Sealed.ID != "b" {
+		t.Error("a device with a new key cannot read its secrets")
+	}
+	want = aWorkload("u1", "i2")
+	want.Sealed = have.Sealed
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Containers[0].Image != "i2" {
+		t.Error("another image does not reach the device")
+	}
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), failed: &bridge.Missing{What: []string{"secret"}}}}); len(got) != 1 {
+		t.Error("a Secret that was deleted stops the pod that runs")
+	}
+}
+
+func TestAPodThatIsDeletedGoesOnlyWhenItsDeviceHasStoppedIt(t *testing.T) {
+	p, grace, at := aPod("u1"), int64(3), metav1.NewTime(time.Unix(1764000000, 0))
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &at, &grace
+	doc := plan([]api.Workload{aWorkload("u1", "i")}, []bound{{pod: p}})
+	if len(doc) != 1 || !doc[0].Draining || doc[0].GraceSeconds != 3 {
+		t.Fatalf("%+v", doc)
+	}
+	n := &api.Node{Desired: api.Revision{Generation: 5}}
+	if gone(p, doc, n) {
+		t.Error("gone, and the device never said a word")
+	}
+	n.Reported = &api.Reported{Generation: 4, Workloads: nil}
+	if gone(p, doc, n) {
+		t.Error("gone by the word on an older document")
+	}
+	n.Reported.Generation = 5
+	n.Reported.Workloads = []api.WorkloadStatus{{Name: "u1", State: api.WorkloadRunning}}
+	if gone(p, doc, n) {
+		t.Error("gone while it runs")
+	}
+	n.Reported.Workloads[0].State = api.WorkloadFailed
+	if !gone(p, doc, n) {
+		t.Error("ended on the device, and not gone")
+	}
+	n.Reported.Workloads = nil
+	if !gone(p, doc, n) {
+		t.Error("the device knows it no more, and it is not gone")
+	}
+	if !gone(p, nil, n) || len(plan(nil, []bound{{pod: p}})) != 0 {
+		t.Error("a pod that never reached the document waits for its device")
+	}
+	if !gone(p, doc, nil) {
+		t.Error("nobody is left to ask")
+	}
+}
+
+func TestAWordOnAnotherFormIsNotTakenForThisOne(t *testing.T) {
+	p, w := aPod("u1"), aWorkload("u1", "i")
+	n := &api.Node{Reported: &api.Reported{Workloads: []api.WorkloadStatus{{Name: "u1", State: api.WorkloadRunning, Hash: w.Hash()}}}}
+	if word(p, []api.Workload{w}, n) == nil {
+		t.Error("no word on the form that is wanted")
+	}
+	if other := aWorkload("u1", "i2"); word(p, []api.Workload{other}, n) != nil {
+		t.Error("the old image's status stands for the new one")
+	}
+}
+
+// TestPlansSettle takes random documents and pods: a second plan changes nothing, and every pod that is to run has one workload.
+func TestPlansSettle(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		var have []api.Workload
+		var pods []bound
+		for i := range rng.IntN(8) {
+			uid := string(rune('a' + i))
+			if rng.IntN(2) == 0 {
+				have = append(have, aWorkload(uid, "i"))
+			}
+			b := bound{pod: aPod(uid)}
+			switch rng.IntN(4) {
+			case 0:
+				at := metav1.Now()
+				b.pod.DeletionTimestamp = &at
+			case 1:
+				b.pod.Status.Phase = corev1.PodSucceeded
+			case 2:
+				b.failed = &bridge.Unsupported{}
+			default:
+				w := aWorkload(uid, "i")
+				b.want = &w
+			}
+			pods = append(pods, b)
+		}
+		first := plan(have, pods)
+		second := plan(first, pods)
+		if !slices.EqualFunc(first, second, func(a, b api.Workload) bool { return a.Hash() == b.Hash() && a.Draining == b.Draining }) {
+			t.Fatalf("%v then %v", names(first), names(second))
+		}
+		for _, b := range pods {
+			if b.want != nil && !slices.Contains(names(first), string(b.pod.UID)) {
+				t.Fatalf("pod %s is not in %v", b.pod.UID, names(first))
+			}
+		}
+	}
+}

@@ -25,6 +25,7 @@ type Edge struct {
 	Telemetry  Telemetry     `mapstructure:"telemetry"`
 	Outbox     Outbox        `mapstructure:"outbox"`
 	Command    Command       `mapstructure:"command"`
+	Workloads  Workloads     `mapstructure:"workloads"`
 }
 
 // Log says how to log.
@@ -87,6 +88,16 @@ type Command struct {
 	AllowReboot  bool     `mapstructure:"allow_reboot"`
 }
 
+// Workloads is what a node runs for others. None of it can be set remotely.
+type Workloads struct {
+	Enabled     bool     `mapstructure:"enabled"`
+	Dir         string   `mapstructure:"dir"`
+	Runtimes    []string `mapstructure:"runtimes"`
+	HostPaths   []string `mapstructure:"host_paths"`
+	Privileged  bool     `mapstructure:"privileged"`
+	MaxLogBytes Bytes    `mapstructure:"max_log_bytes"`
+}
+
 // Exec is one entry of the allow-list of the verb exec.
 type Exec struct {
 	Name    string            `mapstructure:"name"`
@@ -127,7 +138,7 @@ func WhyNotRemote(key string) string {
 		return "who a node is was settled when it enrolled; join it again to change that"
 	case key == "dir" || key == "runtime_dir":
 		return "identity, journal and backlog lie there and are open while the agent runs; stop it, move them, and change the file"
-	case section == "command" || key == "telemetry.user":
+	case section == "command" || section == "workloads" || key == "telemetry.user":
 		return "what this device runs, reads and writes for others is decided on the device"
 	case key == "telemetry.proc" || key == "telemetry.sys" || key == "log.format":
 		return "it describes the machine around the agent; change the file, then run agent.restart"
@@ -158,6 +169,7 @@ func (c *Edge) validate(bad *faults) {
 	c.Telemetry.validate(bad)
 	c.Outbox.validate(bad)
 	c.Command.validate(bad)
+	c.Workloads.validate(bad)
 }
 
 func (l Log) validate(bad *faults) {
@@ -226,4 +238,19 @@ func (c Command) validate(bad *faults) {
 			bad.need(err == nil, field+".args", pattern, "a regular expression")
 		}
 	}
+}
+
+// runtimeNames are the runtimes that a workload may name.
+var runtimeNames = []string{"containerd", "process", "wasm"}
+
+func (w Workloads) validate(bad *faults) {
+	bad.need(w.Dir == "" || filepath.IsAbs(w.Dir), "workloads.dir", w.Dir, "an absolute path, or nothing")
+	for i, name := range w.Runtimes {
+		bad.need(slices.Contains(runtimeNames, name), "workloads.runtimes", name, strings.Join(runtimeNames, ", "))
+		bad.need(!slices.Contains(w.Runtimes[:i], name), "workloads.runtimes", name, "each once")
+	}
+	for _, p := range w.HostPaths {
+		bad.need(filepath.IsAbs(p) && filepath.Clean(p) == p, "workloads.host_paths", p, "an absolute, clean path")
+	}
+	bad.need(w.MaxLogBytes >= 64<<10, "workloads.max_log_bytes", w.MaxLogBytes, "at least 64KiB")
 }

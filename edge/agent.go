@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/skerry-edge/skerry/edge/outbox"
 	"github.com/skerry-edge/skerry/edge/probe"
 	"github.com/skerry-edge/skerry/edge/store"
+	"github.com/skerry-edge/skerry/edge/workload"
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
@@ -52,10 +52,14 @@ type Agent struct {
 	settings *settings
 	verbs    *verbs
 
+	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error)
+	workloads *workload.Engine
+
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
 	scrapes   atomic.Uint64
 	desired   atomic.Pointer[api.Revision]
+	policies  atomic.Pointer[[]api.Policy] // of the desired document
 	obeys     obedience
 	built     atomic.Bool                       // what needs the identity is there
 	reportDue chan struct{}                     // holds one
@@ -71,7 +75,7 @@ var errRestart = errors.New("restart was asked for")
 // New checks cfg. src is where it came from: settings that are changed remotely are laid over it. The log goes to w and,
 // its end, into memory for log.tail.
 func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
-	a := &Agent{cfg: cfg, src: src, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
+	a := &Agent{cfg: cfg, src: src, runtimes: runtimes, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
 		reportDue: make(chan struct{}, 1), resendDue: make(chan struct{}, 1), birthDue: make(chan struct{}, 1)}
 	if err := a.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
@@ -184,6 +188,7 @@ func (a *Agent) work(ctx context.Context) error {
 	a.built.Store(true)
 	a.renewed(id, a.keeper.Current()) // meanwhile: an expired certificate is renewed at once
 	g.Stage("outbox", agent.RunFunc(a.keepOutbox))
+	g.Stage("workloads", a.workloads) // needs no link, and outlives it
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
 	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),
@@ -207,6 +212,9 @@ func (a *Agent) build(id *identity.Identity) error {
 	}
 	a.streams = mqtt.NewMux(a.sendFrame)
 	if err := a.buildProbes(cfg); err != nil {
+		return err
+	}
+	if err := a.buildWorkloads(); err != nil {
 		return err
 	}
 	if a.verbs, err = newVerbs(a); err != nil {
@@ -283,16 +291,4 @@ func (a *Agent) event(class api.Class, kind, object, message string) {
 	if err := a.outbox.PutEvent(class, kind, object, message, nil); err != nil {
 		a.log.Warn("event not kept", agent.KeyReason, message, agent.KeyErr, err)
 	}
-}
-
-func labelMap(list []string) (map[string]string, error) {
-	out := make(map[string]string, len(list))
-	for _, l := range list {
-		key, value, ok := strings.Cut(l, "=")
-		if !ok {
-			return nil, fmt.Errorf("labels %q: wanted key=value", l)
-		}
-		out[key] = value
-	}
-	return out, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -28,7 +30,7 @@ func (a *Agent) birth() *api.Birth {
 		labels = nil
 	}
 	b := &api.Birth{Node: id.Node, Cluster: id.Cluster, Epoch: a.epoch.Load(), Boot: a.boot, At: api.At(now), TimeQuality: quality,
-		Started: api.At(a.started), Version: agent.Version(), Host: a.host, Labels: labels, Sensors: a.probes.Sensors(),
+		Started: api.At(a.started), Version: agent.Version(), Host: a.host, Labels: labels, Runtimes: a.workloads.Runtimes(), Sensors: a.probes.Sensors(),
 		Probes: a.probes.Status(), Verbs: a.engine.Verbs(), Certificate: id.Describe(), Backlog: a.outbox.Backlog(),
 		IntervalMillis: cfg.Telemetry.Interval.Milliseconds() * int64(cfg.Telemetry.BatchRows),
 		AutonomyMillis: cfg.Autonomy.Milliseconds(), OpenCommands: a.engine.Open()}
@@ -106,4 +108,16 @@ type allowance struct {
 func (a *allowance) wait(now time.Time) time.Duration {
 	a.left, a.at = min(rebirthBurst, a.left+float64(now.Sub(a.at))/float64(rebirthEvery)), now
 	return max(rebirthSettle, time.Duration((1-a.left)*float64(rebirthEvery)))
+}
+
+func labelMap(list []string) (map[string]string, error) {
+	out := make(map[string]string, len(list))
+	for _, l := range list {
+		key, value, ok := strings.Cut(l, "=")
+		if !ok {
+			return nil, fmt.Errorf("labels %q: wanted key=value", l)
+		}
+		out[key] = value
+	}
+	return out, nil
 }

@@ -48,7 +48,9 @@ func newVerbs(a *Agent) (*verbs, error) {
 		}
 		v.list = append(v.list, made)
 	}
-	return v, nil
+	more, err := verb.NewWorkloads(a.workloads, streams)
+	v.list = append(v.list, more...)
+	return v, err
 }
 
 func allowed(list []configs.Exec) []verb.Allow {

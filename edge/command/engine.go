@@ -54,7 +54,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	jobs     map[string]*job
-	lanes    [2]lane
+	lanes    [3]lane // ordinary, urgent, conversations
 	loose    map[string]*looseEnd
 	stopping bool
 
@@ -69,6 +69,9 @@ type known struct {
 	verb Verb
 	args *checker
 }
+
+// conversations is how many commands that are conversations run at once: fewer than a link carries streams.
+const conversations = 32
 
 // lane is a bounded queue with a bounded number of places to run. Engine.mu guards it.
 type lane struct {

@@ -78,7 +78,10 @@ func (e *Engine) enqueue(j *job) {
 }
 
 func (e *Engine) lane(j *job) *lane {
-	if j.verb.Urgent {
+	switch {
+	case j.verb.Converses:
+		return &e.lanes[2]
+	case j.verb.Urgent:
 		return &e.lanes[1]
 	}
 	return &e.lanes[0]
@@ -89,8 +92,11 @@ func (e *Engine) pump() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i := range e.lanes {
-		l := &e.lanes[i]
-		for !e.stopping && len(l.queue) > 0 && l.active < e.cfg.Concurrency {
+		l, places := &e.lanes[i], e.cfg.Concurrency
+		if i == 2 {
+			places = conversations
+		}
+		for !e.stopping && len(l.queue) > 0 && l.active < places {
 			j := l.queue[0]
 			l.queue = l.queue[1:]
 			if j.end != nil { // whoever asked it to end closes it

@@ -30,6 +30,9 @@ type Spec struct {
 	api.Verb
 	Restart Restart
 	Urgent  bool // does not wait behind the commands that are not
+	// Converses says that it lasts as long as somebody listens or types: it has places of its own, so that neither other
+	// commands nor urgent ones wait behind it.
+	Converses bool
 }
 
 // Verb is something the node can be told to do. Safe for concurrent use.

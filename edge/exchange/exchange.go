@@ -20,6 +20,7 @@ import (
 	"net/http/httputil"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ const (
 type Request struct {
 	URL    *url.URL // http or https, with a host; user and password become basic authentication
 	Accept string   // media type; empty: none is asked for
+	Header []string // more fields, each "Name: value" in one line; Host and User-Agent replace those that are sent otherwise
 	Body   []byte   // JSON, sent with POST; nil asks with GET
 	TLS    *tls.Config
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network of this machine, for at most 10 s
@@ -136,7 +138,16 @@ func (r *Request) packet() []byte {
 		target = "/" + target
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nUser-Agent: skerry-edge\r\n", method, target, r.URL.Host)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nConnection: close\r\n", method, target)
+	for _, field := range []string{"Host: " + r.URL.Host, "User-Agent: skerry-edge"} {
+		name, _, _ := strings.Cut(field, ":")
+		if !slices.ContainsFunc(r.Header, func(own string) bool { return strings.EqualFold(name, strings.TrimSpace(cutName(own))) }) {
+			b.WriteString(field + "\r\n")
+		}
+	}
+	for _, field := range r.Header {
+		b.WriteString(field + "\r\n")
+	}
 	if r.Accept != "" {
 		fmt.Fprintf(&b, "Accept: %s\r\n", r.Accept)
 	}
@@ -150,6 +161,11 @@ func (r *Request) packet() []byte {
 	b.WriteString("\r\n")
 	b.Write(r.Body)
 	return b.Bytes()
+}
+
+func cutName(field string) string {
+	name, _, _ := strings.Cut(field, ":")
+	return name
 }
 
 // readHead reads a status line and fields.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/mqtt"
 )
 
 // Identity is what the file identity.json holds. Certificate is empty until enrolment has succeeded. Immutable once
@@ -142,6 +143,11 @@ func (id *Identity) Leaf() *x509.Certificate { return id.leaf }
 
 // life is how long the certificate is good.
 func (id *Identity) life() time.Duration { return id.leaf.NotAfter.Sub(id.leaf.NotBefore) }
+
+// Unseal opens what was sealed to the key of this identity for one workload.
+func (id *Identity) Unseal(workload string, sealed *api.Sealed) (*api.Secrets, error) {
+	return mqtt.OpenSecrets(id.key, mqtt.Place{Node: id.Node, Workload: workload}, sealed)
+}
 
 // Pool is the cluster's CA, nil before enrolment.
 func (id *Identity) Pool() *x509.CertPool { return id.pool }

@@ -31,7 +31,7 @@ type Images interface {
 // Containers begins and ends them.
 type Containers interface {
 	// Start creates and starts a container. One with the same ID that runs already is left alone and is no error: the agent may
-	// have been killed after it began.
+	// have been killed after it began. An error wraps ErrBadContainer when c asks for what cannot be.
 	Start(ctx context.Context, c Container) error
 	// Stop sends SIGTERM, SIGKILL after grace, and returns when the container has ended; nil when it is not there. When ctx ends
 	// first, the container is left as it is.

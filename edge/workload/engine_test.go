@@ -1,0 +1,296 @@
+package workload_test
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/workload"
+	"github.com/skerry-edge/skerry/edge/workload/conformance"
+)
+
+func TestAWorkloadRuns(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want(pod("web", "serve", "serve"))
+		s := r.status("web")
+		equal(t, "state", s.State, api.WorkloadRunning)
+		equal(t, "ready", s.Ready, true)
+		equal(t, "runtime", s.Runtime, "process")
+		w := pod("web", "serve", "serve")
+		equal(t, "hash", s.Hash, w.Hash())
+		c := s.Containers[1]
+		equal(t, "container", c.ID, "web_c1_1")
+		equal(t, "container's state", c.State, api.ContainerRunning)
+		equal(t, "digest", strings.HasPrefix(c.ImageDigest, "sha256:"), true)
+		equalLists(t, "running", r.fake.Running(), "web_c0_1", "web_c1_1")
+	})
+}
+
+func TestNoUnchangedWorkloadIsStartedAgainByARestartOfTheAgent(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want(pod("web", "serve"), pod("job", "exit 0"))
+		r.fake.End("web_c0_1", 1)
+		synctest.Wait()
+		before := r.fake.Starts()
+		for range 3 {
+			r.stop()
+			equalLists(t, "running without an agent", r.fake.Running(), "web_c0_2")
+			r.start()
+			r.want(pod("web", "serve"), pod("job", "exit 0"))
+		}
+		if now := r.fake.Starts(); now["web_c0_2"] != 1 || now["web_c0_3"] != 0 || !maps.Equal(before, map[string]int{"web_c0_1": 1, "web_c0_2": 1, "job_c0_1": 1}) && before["job_c0_2"] == 0 {
+			t.Errorf("starts %v, before %v; wanted no other", now, before)
+		}
+		equal(t, "restarts", r.first("web").Restarts, 1)
+		equal(t, "last exit", r.first("web").Last.Exit, 1)
+	})
+}
+
+func TestUntilSomethingIsWantedNothingIsTouched(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want(pod("web", "serve"))
+		r.stop()
+		r.start()
+		r.after(time.Hour)
+		equalLists(t, "running", r.fake.Running(), "web_c0_1")
+		r.want()
+		equalLists(t, "running", r.fake.Running())
+	})
+}
+
+func TestAWorkloadThatIsNoLongerWantedIsStoppedWithItsGraceAndItsFilesGo(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := pod("web", "echo hello stubborn")
+		w.Volumes = []api.Volume{{Name: "v", Empty: &api.EmptyVolume{}}, {Name: "f", Files: &api.FilesVolume{Files: []api.File{{Path: "a/b", Mode: 0o640, Data: []byte("x")}}}}}
+		w.Containers[0].Mounts = []api.Mount{{Volume: "v", Path: "/v"}, {Volume: "f", Path: "/f"}}
+		r.want(w)
+		if raw, err := os.ReadFile(filepath.Join(r.dir, "memory/web/volumes/f/a/b")); err != nil || string(raw) != "x" {
+			t.Errorf("file of a volume: %q, %v", raw, err)
+		}
+		r.want()
+		r.after(29 * time.Second)
+		equalLists(t, "running within the grace", r.fake.Running(), "web_c0_1")
+		r.after(2 * time.Second)
+		equalLists(t, "containers", r.fake.Has())
+		for _, dir := range []string{"disk/web", "memory/web"} {
+			if _, err := os.Stat(filepath.Join(r.dir, dir)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: %v; wanted it gone", dir, err)
+			}
+		}
+		r.want(w)
+		equalLists(t, "running", r.fake.Running(), "web_c0_1")
+	})
+}
+
+func TestAnotherFormUnderTheSameNameReplacesWhatRuns(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want(pod("web", "serve"))
+		r.want(pod("web", "serve other"))
+		equal(t, "state", r.status("web").State, api.WorkloadRunning)
+		equal(t, "starts", r.fake.Starts()["web_c0_1"], 2)
+		equal(t, "args", strings.Join(r.fake.Spec("c0").Args, " "), "serve other")
+	})
+}
+
+func TestDrainingStopsWithGraceAndIsToldUntilItIsGone(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := pod("web", "stubborn")
+		r.want(w)
+		w.Draining = true
+		r.want(w)
+		s := r.status("web")
+		equal(t, "state", s.State, api.WorkloadRunning)
+		equal(t, "ready", s.Ready, false)
+		r.after(5 * time.Second)
+		w.GraceSeconds = 2 // as a deletion by force
+		r.want(w)
+		r.after(3 * time.Second)
+		s = r.status("web")
+		equal(t, "state", s.State, api.WorkloadFailed)
+		equal(t, "exit", s.Containers[0].End.Exit, 137)
+		r.after(time.Hour)
+		equal(t, "starts", r.fake.Starts()["web_c0_1"], 1)
+		r.want()
+		equal(t, "statuses", len(r.engine.Status()), 0)
+	})
+}
+
+func TestACrashLoopWaitsAsAKubeletDoes(t *testing.T) {
+	bubble(t, func(r *rig) {
+		began := time.Now()
+		r.want(pod("web", "exit 3"))
+		c := r.first("web")
+		equal(t, "state", c.State, api.ContainerWaiting)
+		equal(t, "reason", c.Reason, "CrashLoopBackOff")
+		equal(t, "message", c.Message, "back-off 10s restarting failed container=c0 pod=web")
+		equal(t, "restarts", c.Restarts, 1)
+		equal(t, "last exit", c.Last.Exit, 3)
+		equal(t, "last reason", c.Last.Reason, "Error")
+		equal(t, "workload", r.status("web").State, api.WorkloadRunning)
+		r.after(100 * time.Millisecond)
+		for i, wait := range []time.Duration{10, 20, 40, 80, 160, 300, 300} {
+			r.after(wait*time.Second - 200*time.Millisecond)
+			equal(t, "restarts before the wait is over", r.first("web").Restarts, int32(i+1))
+			r.after(200 * time.Millisecond)
+			equal(t, "restarts after the wait", r.first("web").Restarts, int32(i+2))
+		}
+		equal(t, "last message", r.first("web").Message, "back-off 5m0s restarting failed container=c0 pod=web")
+		if took := time.Since(began); took < 900*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+func TestABackoffIsForgottenAfterTenMinutesOfRunning(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want(pod("web", "serve"))
+		r.fake.End("web_c0_1", 1)
+		synctest.Wait()
+		r.fake.End("web_c0_2", 1)
+		synctest.Wait()
+		equal(t, "reason", r.first("web").Reason, "CrashLoopBackOff")
+		r.after(11 * time.Second)
+		equal(t, "restarts", r.first("web").Restarts, 2)
+		r.after(11 * time.Minute)
+		r.fake.End("web_c0_3", 1)
+		synctest.Wait()
+		equal(t, "restarts", r.first("web").Restarts, 3) // at once
+	})
+}
+
+func TestARestartPolicyIsKept(t *testing.T) {
+	for policy, want := range map[api.RestartPolicy]map[string]api.WorkloadState{
+		api.RestartNever:     {"exit 0": api.WorkloadSucceeded, "exit 2": api.WorkloadFailed},
+		api.RestartOnFailure: {"exit 0": api.WorkloadSucceeded, "exit 2": api.WorkloadRunning},
+		api.RestartAlways:    {"exit 0": api.WorkloadRunning, "exit 2": api.WorkloadRunning},
+	} {
+		for words, state := range want {
+			t.Run(string(policy)+" "+words, func(t *testing.T) {
+				bubble(t, func(r *rig) {
+					w := pod("job", words)
+					w.Restart = policy
+					r.want(w)
+					r.after(time.Minute)
+					equal(t, "state", r.status("job").State, state)
+					equal(t, "started again", r.first("job").Restarts > 0, state == api.WorkloadRunning)
+				})
+			})
+		}
+	}
+}
+
+func TestContainersThatComeFirstRunOneAfterTheOther(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := pod("web", "serve")
+		w.Init = []api.Container{{Name: "i0", Image: image, Args: []string{"wait"}}, {Name: "i1", Image: image, Args: []string{"wait"}}}
+		r.want(w)
+		equalLists(t, "running", r.fake.Running(), "web_i0_1")
+		s := r.status("web")
+		equal(t, "state", s.State, api.WorkloadPending)
+		equal(t, "reason", s.Containers[2].Reason, "PodInitializing")
+		r.fake.End("web_i0_1", 1)
+		synctest.Wait()
+		equalLists(t, "running", r.fake.Running(), "web_i0_2")
+		r.fake.End("web_i0_2", 0)
+		synctest.Wait()
+		equalLists(t, "running", r.fake.Running(), "web_i1_1")
+		equal(t, "first is done", r.first("web").Reason, "Completed")
+		r.fake.End("web_i1_1", 0)
+		synctest.Wait()
+		equalLists(t, "running", r.fake.Running(), "web_c0_1")
+		equal(t, "state", r.status("web").State, api.WorkloadRunning)
+	})
+}
+
+func TestAFailureOfWhatComesFirstIsThatOfTheWorkloadWhenNothingIsStartedAgain(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := pod("job", "serve")
+		w.Restart = api.RestartNever
+		w.Init = []api.Container{{Name: "i0", Image: image, Args: []string{"exit 4"}}}
+		r.want(w)
+		equal(t, "state", r.status("job").State, api.WorkloadFailed)
+		equal(t, "starts of the other", r.fake.Starts()["job_c0_1"], 0)
+	})
+}
+
+func TestARebootGoesOnCountingAndRunsAgainWhatComesFirst(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := pod("web", "serve")
+		w.Init = []api.Container{{Name: "i0", Image: image, Args: []string{"exit 0"}}}
+		done := pod("job", "exit 0")
+		done.Restart = api.RestartNever
+		r.want(w, done)
+		r.fake.End("web_c0_1", 1)
+		synctest.Wait()
+		r.stop()
+		r.fake.Reboot()
+		r.boot = "b2"
+		r.start()
+		r.want(w, done)
+		equalLists(t, "running", r.fake.Running(), "web_c0_3")
+		c := r.status("web").Containers[1]
+		equal(t, "restarts", c.Restarts, 2)
+		equal(t, "reason", c.Last.Reason, "ContainerStatusUnknown")
+		equal(t, "runs of what comes first", r.fake.Starts()["web_i0_2"], 1)
+		equal(t, "job", r.status("job").State, api.WorkloadSucceeded)
+		equal(t, "starts of the job", r.fake.Starts()["job_c0_1"], 1)
+	})
+}
+
+func TestAContainerThatIsLostIsToldAndRunsAgain(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want(pod("web", "serve"))
+		r.fake.Lose()
+		synctest.Wait()
+		c := r.first("web")
+		equal(t, "reason", c.Last.Reason, "ContainerStatusUnknown")
+		equalLists(t, "running", r.fake.Running(), "web_c0_2")
+	})
+}
+
+func TestContainersThatNobodyRemembersAreStopped(t *testing.T) {
+	bubble(t, func(r *rig) {
+		if err := r.fake.Start(t.Context(), workload.Container{ID: "old_c0_7", Workload: "old", Name: "c0"}); err != nil {
+			t.Fatal(err)
+		}
+		r.want(pod("web", "serve"))
+		equalLists(t, "running", r.fake.Running(), "web_c0_1")
+		equalLists(t, "containers", r.fake.Has(), "web_c0_1")
+	})
+}
+
+func TestARuntimeThatHangsHoldsUpNobodyElse(t *testing.T) {
+	bubble(t, func(r *rig) {
+		other := conformance.NewFake("containerd", image)
+		r.stop()
+		r.more = []workload.Runtime{other}
+		release := other.Hang("List")
+		r.start()
+		hung := pod("hung", "serve")
+		hung.Runtime = "containerd"
+		r.want(hung, pod("web", "serve"))
+		equal(t, "state", r.status("web").State, api.WorkloadRunning)
+		equal(t, "state of the hung one", r.status("hung").State, api.WorkloadPending)
+		release()
+		synctest.Wait()
+		r.after(10 * time.Second)
+		equal(t, "state afterwards", r.status("hung").State, api.WorkloadRunning)
+		for _, call := range []string{"Start c0", "Pull", "Stop"} {
+			release := r.fake.Hang(call)
+			slow, quick := pod("slow", "serve"), pod("quick", "serve")
+			quick.Runtime = "containerd"
+			r.want(slow, quick)
+			equal(t, "state beside a hung "+call, r.status("quick").State, api.WorkloadRunning)
+			r.want()
+			release()
+			synctest.Wait()
+			equalLists(t, "running after a hung "+call, r.fake.Running())
+		}
+	})
+}

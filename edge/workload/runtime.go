@@ -78,6 +78,7 @@ type Container struct {
 type Mount struct {
 	Source   string
 	Target   string
+	Within   string // when set, a folder of the node that Source, with its symbolic links followed, may not leave
 	ReadOnly bool
 }
 

@@ -1,0 +1,4 @@
+package confine
+
+// abis are the ways into the kernel that a program has on this processor.
+var abis = []abi{callsX64, callsX86}

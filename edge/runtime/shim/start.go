@@ -1,0 +1,311 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/skerry-edge/skerry/edge/runtime/bundle"
+)
+
+// defaultPath is where programs are when neither image nor workload says.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment adds what every program expects.
+func environment(spec *bundle.Spec, home string) []string {
+	env := slices.Clone(spec.Env)
+	add := func(entry string) {
+		name, _, _ := strings.Cut(entry, "=")
+		if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }) {
+			env = append(env, entry)
+		}
+	}
+	add(defaultPath)
+	if home == "" {
+		home = "/"
+	}
+	add("HOME=" + home)
+	if spec.Hostname != "" {
+		add("HOSTNAME=" + spec.Hostname)
+	}
+	if spec.TTY {
+		add("TERM=xterm")
+	}
+	return env
+}
+
+// start starts the container's program.
+func (s *supervisor) start(ctx context.Context) (<-chan *bundle.End, error) {
+	if s.spec.Kind == bundle.KindWasm {
+		return s.startModule(ctx)
+	}
+	io, err := s.plumb(s.spec.TTY, s.spec.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	pid, status, err := s.spawn(s.spec.Argv, s.env, io)
+	if err != nil {
+		return nil, errors.Join(err, io.close())
+	}
+	s.mu.Lock()
+	s.program, s.stdin, s.term = pid, io.stdin, io.term
+	s.mu.Unlock()
+	for stream, r := range io.outputs() {
+		s.output.Go(func() { copyLog(r, stream, s.log, s.publish) })
+	}
+	ended := make(chan *bundle.End, 1)
+	go func() { ended <- endOf(<-status) }()
+	return ended, nil
+}
+
+func endOf(ws unix.WaitStatus) *bundle.End {
+	if ws.Signaled() {
+		return &bundle.End{Exit: 128 + int(ws.Signal()), Signal: int(ws.Signal())}
+	}
+	return &bundle.End{Exit: ws.ExitStatus()}
+}
+
+// plumbing is both ends of a program's standard streams.
+type plumbing struct {
+	tty                   bool
+	stdin, stdout, stderr *os.File // our ends; of a terminal only stdin and term, which are one
+	term                  *os.File
+	theirs                []*os.File // what is closed once the program has them
+	fds                   [3]*os.File
+}
+
+func (s *supervisor) plumb(tty, stdin bool) (*plumbing, error) {
+	p := &plumbing{tty: tty}
+	if tty {
+		ours, theirs, err := terminal(s.root.Pts)
+		if err != nil {
+			return nil, err
+		}
+		p.term, p.theirs, p.fds = ours, []*os.File{theirs}, [3]*os.File{theirs, theirs, theirs}
+		if stdin {
+			p.stdin = ours
+		}
+		if err := theirs.Chown(int(s.who.UID), int(s.who.GID)); err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+		return p, nil
+	}
+	p.fds[0] = s.root.Null
+	var err error
+	add := func(i int, ours **os.File, weRead bool) {
+		var theirs *os.File
+		var perr error
+		if *ours, theirs, perr = pipe(weRead); perr != nil {
+			err = errors.Join(err, perr)
+			return
+		}
+		p.fds[i] = theirs
+		p.theirs = append(p.theirs, theirs)
+		err = errors.Join(err, theirs.Chown(int(s.who.UID), int(s.who.GID))) // some open /dev/stdout by its name
+	}
+	if stdin {
+		add(0, &p.stdin, false)
+	}
+	add(1, &p.stdout, true)
+	add(2, &p.stderr, true)
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// outputs are what the program prints, by stream.
+func (p *plumbing) outputs() map[string]*os.File {
+	if p.tty {
+		return map[string]*os.File{"stdout": p.term}
+	}
+	return map[string]*os.File{"stdout": p.stdout, "stderr": p.stderr}
+}
+
+func (p *plumbing) close() error {
+	var errs []error
+	for _, f := range append(p.theirs, p.stdin, p.stdout, p.stderr, p.term) {
+		if f != nil {
+			if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// spawn starts a program inside, confined, and moves it to the container's groups.
+func (s *supervisor) spawn(argv, env []string, p *plumbing) (int, <-chan unix.WaitStatus, error) {
+	if len(argv) == 0 || argv[0] == "" {
+		return 0, nil, errors.New("no command: neither the image nor the workload has one")
+	}
+	dir := s.spec.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	file, err := lookUp(argv[0], dir, env)
+	if err != nil {
+		return 0, nil, err
+	}
+	attr := &syscall.ProcAttr{Dir: dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: p.tty,
+		Credential: &syscall.Credential{Uid: s.who.UID, Gid: s.who.GID, Groups: s.who.Groups}}}
+	for _, f := range p.fds {
+		attr.Files = append(attr.Files, f.Fd())
+	}
+	type result struct {
+		pid    int
+		status <-chan unix.WaitStatus
+		err    error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: this thread ends with this function, and its confinement with it
+		r := result{err: s.profile.Thread()}
+		if r.err == nil {
+			if r.pid, r.status, r.err = s.reaper.start(file, argv, attr); r.err != nil {
+				r.err = fmt.Errorf("start %s: %w", file, r.err)
+			}
+		}
+		done <- r
+	}()
+	r := <-done
+	if r.err != nil {
+		return 0, nil, r.err
+	}
+	for _, f := range p.theirs {
+		r.err = errors.Join(r.err, f.Close())
+	}
+	if err := errors.Join(r.err, s.gather()); err != nil {
+		return 0, nil, errors.Join(err, s.reaper.signal(r.pid, true, unix.SIGKILL))
+	}
+	return r.pid, r.status, nil
+}
+
+// gather moves every process inside to the container's groups, again until no new one is seen: a program that was just
+// started may have started others before it was moved.
+func (s *supervisor) gather() error {
+	moved := map[int]bool{1: true}
+	for again := true; again; {
+		again = false
+		dir, err := s.root.Proc.Open(".")
+		if err != nil {
+			return err
+		}
+		names, err := dir.Readdirnames(-1)
+		if err := errors.Join(err, dir.Close()); err != nil {
+			return err
+		}
+		for _, name := range names {
+			pid, err := strconv.Atoi(name)
+			if err != nil || moved[pid] {
+				continue
+			}
+			if err := s.group.Add(pid); err != nil {
+				return fmt.Errorf("move process to its control group: %w", err)
+			}
+			moved[pid], again = true, true
+		}
+	}
+	return nil
+}
+
+// lookUp finds a program as a shell would.
+func lookUp(name, dir string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	var search string
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = v
+		}
+	}
+	for d := range strings.SplitSeq(search, ":") {
+		if !path.IsAbs(d) {
+			d = path.Join(dir, d)
+		}
+		file := path.Join(d, name)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("start %s: no such program in PATH %q: %w", name, search, os.ErrNotExist)
+}
+
+// stopped is why a module ends before its time.
+type stopped struct{ signal syscall.Signal }
+
+func (s *stopped) Error() string { return s.signal.String() }
+
+// startModule runs the container's module in this process.
+func (s *supervisor) startModule(ctx context.Context) (<-chan *bundle.End, error) {
+	if err := s.group.Add(0); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.mu.Lock()
+	s.cancel = cancel
+	s.mu.Unlock()
+	p := &Program{Spec: s.spec, Stdout: &moduleOutput{s, "stdout"}, Stderr: &moduleOutput{s, "stderr"}}
+	if s.spec.Stdin {
+		ours, theirs, err := pipe(false)
+		if err != nil {
+			return nil, err
+		}
+		p.Stdin = theirs
+		s.mu.Lock()
+		s.stdin = ours
+		s.mu.Unlock()
+	}
+	running := make(chan error, 1)
+	p.Ready = func() error {
+		err := s.profile.Process()
+		if err == nil {
+			running <- nil
+		}
+		return err
+	}
+	ended := make(chan *bundle.End, 1)
+	go func() {
+		exit, err := s.module(ctx, p)
+		end := &bundle.End{Exit: exit}
+		var by *stopped
+		if errors.As(context.Cause(ctx), &by) {
+			end = &bundle.End{Exit: 128 + int(by.signal), Signal: int(by.signal)}
+		} else if err != nil {
+			end.Message = oneLine(err)
+		}
+		select {
+		case running <- err: // it did not come to its first instruction
+		default:
+		}
+		s.log.end("stdout")
+		s.log.end("stderr")
+		ended <- end
+	}()
+	return ended, <-running
+}
+
+// moduleOutput is where a module prints.
+type moduleOutput struct {
+	s      *supervisor
+	stream string
+}
+
+var _ io.Writer = (*moduleOutput)(nil)
+
+func (o *moduleOutput) Write(p []byte) (int, error) {
+	o.s.log.write(o.stream, p)
+	o.s.publish(o.stream, p)
+	return len(p), nil
+}

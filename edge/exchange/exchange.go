@@ -1,7 +1,7 @@
 // Package exchange asks one HTTP/1.1 question over a connection that ends with the answer (RFC 9112).
 //
-// A node agent has two such questions: for its enrolment service, a few times a year, and for the Prometheus endpoints
-// that its configuration names. The client of net/http is made for more (connections that stay, proxies, HTTP/2, redirects,
+// A node agent has three such questions: for its enrolment service, a few times a year, for the Prometheus endpoints
+// that its configuration names, and for images. The client of net/http is made for more (connections that stay, proxies, HTTP/2, redirects,
 // compression, names in other scripts), is a third of a MiB of the program and starts two goroutines for each connection
 // (docs/adr/0007). Heads are read by net/textproto and chunks by net/http/httputil.
 package exchange
@@ -33,7 +33,8 @@ const (
 // Request is one question.
 type Request struct {
 	URL    *url.URL // http or https, with a host; user and password become basic authentication
-	Accept string   // media type; empty: none is asked for
+	Accept string   // media types; empty: none is asked for
+	Header []string // "Name: value", in addition
 	Body   []byte   // JSON, sent with POST; nil asks with GET
 	TLS    *tls.Config
 	Dial   func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network of this machine, for at most 10 s
@@ -139,6 +140,9 @@ func (r *Request) packet() []byte {
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nUser-Agent: skerry-edge\r\n", method, target, r.URL.Host)
 	if r.Accept != "" {
 		fmt.Fprintf(&b, "Accept: %s\r\n", r.Accept)
+	}
+	for _, field := range r.Header {
+		b.WriteString(field + "\r\n")
 	}
 	if u := r.URL.User; u != nil {
 		password, _ := u.Password()

@@ -21,6 +21,7 @@ import (
 	"github.com/skerry-edge/skerry/cluster/clock"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/enroll"
+	"github.com/skerry-edge/skerry/cluster/image"
 	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/cluster/telemetry"
 	"github.com/skerry-edge/skerry/configs"
@@ -54,6 +55,7 @@ type Agent struct {
 	acks       *acks
 	streams    *streams
 	requesters *requesters
+	images     *image.Cache // nil: none are kept
 	wire       transport
 	share      *share // nil: this is the only cluster agent
 	brokerUp   atomic.Bool
@@ -135,6 +137,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Stage("share", a.share)
 	}
 	g.Stage("commands", a.journal)
+	if a.images != nil {
+		g.Stage("images", a.images)
+	}
 	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce), newTrimmer()}
 	if a.oidc != nil {
 		top = append(top, a.oidc)
@@ -166,6 +171,9 @@ func (a *Agent) build(ctx context.Context, db *bbolt.DB) error {
 		return errors.Join(err, a.https.Close())
 	}
 	if err := a.buildWire(ctx); err != nil {
+		return errors.Join(err, a.https.Close())
+	}
+	if a.images, err = a.openImages(ctx, db); err != nil {
 		return errors.Join(err, a.https.Close())
 	}
 	return nil

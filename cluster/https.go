@@ -36,7 +36,8 @@ func (a *Agent) newREST() (*server, error) {
 	srv := &server{agent: a, closing: cancel}
 	devices := http.NewServeMux()
 	a.enroll.Routes(devices)
-	site := rest.Site{Gate: gate{a}, Fleet: fleet{a}, Orders: orders{a}, Admission: admission{a}, Files: files{a.streams}, Live: a.streams, Status: a.status,
+	site := rest.Site{Gate: gate{a}, Fleet: fleet{a}, Orders: orders{a}, Admission: admission{a}, Files: files{a.streams}, Live: a.streams, Images: imageStore{a},
+		Pulls: http.HandlerFunc(a.servePulls), Status: a.status,
 		PromQL: a.telemetry.Handler(), Enroll: devices, Metrics: a.metrics(), Ready: a.ready, Closing: closing,
 		Log: a.own.tail, Config: a.configText}
 	handler := a.enroll.Guard(rest.New(site, agent.Version()))

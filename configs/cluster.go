@@ -27,6 +27,7 @@ type Cluster struct {
 	Commands  Commands         `mapstructure:"commands"`
 	Events    Events           `mapstructure:"events"`
 	Telemetry ClusterTelemetry `mapstructure:"telemetry"`
+	Images    Images           `mapstructure:"images"`
 }
 
 // ClusterMQTT is the broker.
@@ -157,6 +158,7 @@ func (c *Cluster) validate(bad *faults) {
 		bad.need(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "", fmt.Sprintf("telemetry.remote_write[%d].url", i),
 			r.URL, "http(s)://host/path")
 	}
+	c.Images.validate(bad)
 }
 
 func (m ClusterMQTT) validate(bad *faults) {

@@ -49,6 +49,7 @@ func New(site Site, version string) *Server {
 	s.observation()
 	s.streams()
 	s.live()
+	s.images()
 	s.self()
 	s.plain()
 	s.describeErrors()
@@ -62,6 +63,9 @@ func (s *Server) OpenAPI() ([]byte, error) { return s.api.OpenAPI().YAML() }
 func (s *Server) plain() {
 	s.mux.Handle("/api/v1/", s.guard(api.RoleViewer, s.site.PromQL))
 	s.mux.Handle("GET /metrics", s.guard(api.RoleViewer, s.site.Metrics))
+	for _, path := range []string{"GET /v1/images/{path...}", "GET /v2/{path...}"} { // the distribution API
+		s.mux.Handle(path, s.site.Pulls)
+	}
 	for _, path := range []string{"POST /v1/enroll", "POST /v1/renew", "GET /v1/ca", "GET /v1/time"} {
 		s.mux.Handle(path, s.site.Enroll)
 	}

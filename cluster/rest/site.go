@@ -91,6 +91,14 @@ type Files interface {
 	Put(ctx context.Context, f Upload, who Principal, r io.Reader) error
 }
 
+// Images are what nodes run, as the cluster agent keeps them.
+type Images interface {
+	List(ctx context.Context) ([]api.Image, error)
+	// Import takes the images of an archive; name is that of its only one, or empty.
+	Import(ctx context.Context, in io.Reader, name string) ([]api.Image, error)
+	Remove(ctx context.Context, name string) error
+}
+
 // LogQuery says which log, and how much of it.
 type LogQuery struct {
 	Node, Source string
@@ -112,6 +120,8 @@ type Site struct {
 	Admission Admission
 	Files     Files
 	Live      Live
+	Images    Images
+	Pulls     http.Handler // /v1/images/… and /v2/…, for nodes and programs that know registries; it authenticates them itself
 	Status    func() api.ClusterStatus
 	PromQL    http.Handler // /api/v1/…
 	Enroll    http.Handler // /v1/enroll, /v1/renew, /v1/ca, /v1/time; for devices, which authenticate themselves

@@ -18,15 +18,16 @@ import (
 
 // stage is a site whose parts are as a test wants them.
 type stage struct {
-	mu      sync.Mutex
-	audit   []api.AuditEntry
-	watch   func(ctx context.Context, q WatchQuery, take func(api.Change) error) error
-	logs    func(ctx context.Context, q LogQuery, w io.Writer) error
-	get     func(ctx context.Context, w io.Writer) (string, error)
-	put     func(ctx context.Context, u Upload, r io.Reader) error
-	records []api.CommandRecord
-	page    Page
-	orderer func(req api.CommandRequest) ([]api.CommandRecord, error)
+	mu       sync.Mutex
+	audit    []api.AuditEntry
+	watch    func(ctx context.Context, q WatchQuery, take func(api.Change) error) error
+	logs     func(ctx context.Context, q LogQuery, w io.Writer) error
+	get      func(ctx context.Context, w io.Writer) (string, error)
+	put      func(ctx context.Context, u Upload, r io.Reader) error
+	imported func(in io.Reader, name string) ([]api.Image, error)
+	records  []api.CommandRecord
+	page     Page
+	orderer  func(req api.CommandRequest) ([]api.CommandRecord, error)
 }
 
 func (s *stage) Authenticate(r *http.Request) (Principal, error) {
@@ -144,6 +145,18 @@ func (s *stage) Put(ctx context.Context, u Upload, _ Principal, r io.Reader) err
 	return s.put(ctx, u, r)
 }
 
+// stageImages is the stage's store of images.
+type stageImages struct{ *stage }
+
+func (s stageImages) List(context.Context) ([]api.Image, error) { return nil, nil }
+func (s stageImages) Import(_ context.Context, in io.Reader, name string) ([]api.Image, error) {
+	if s.imported == nil {
+		return nil, errStage
+	}
+	return s.imported(in, name)
+}
+func (s stageImages) Remove(context.Context, string) error { return errStage }
+
 // theatre serves a stage over TLS with the time-outs of the real listener.
 type theatre struct {
 	*stage
@@ -157,7 +170,7 @@ func open(t *testing.T, s *stage) *theatre {
 	closing, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") })
-	th := &theatre{stage: s, close: cancel, server: New(Site{Gate: s, Fleet: s, Orders: s, Admission: s, Files: s,
+	th := &theatre{stage: s, close: cancel, server: New(Site{Gate: s, Fleet: s, Orders: s, Admission: s, Files: s, Images: stageImages{s}, Pulls: ok,
 		Status: func() api.ClusterStatus { return api.ClusterStatus{Cluster: "c1"} },
 		PromQL: ok, Enroll: ok, Metrics: ok, Ready: func() error { return errors.New("broker is not up") }, Closing: closing}, "1")}
 	th.http = httptest.NewUnstartedServer(th.server)

@@ -83,7 +83,7 @@ func (s *Server) stream(rt route, h func(http.ResponseWriter, *http.Request, Pri
 // concerned is what a request for a file or log is about.
 func concerned(r *http.Request) string {
 	q := r.URL.Query()
-	return r.PathValue("id") + ":" + cmp.Or(q.Get("path"), q.Get("source"))
+	return r.PathValue("id") + ":" + cmp.Or(q.Get("path"), q.Get("source"), q.Get("name"))
 }
 
 // keepWatch is how often a quiet watch says that it lives, so that proxies keep it and both sides notice a cut.

@@ -1,7 +1,7 @@
 // Package exchange asks one HTTP/1.1 question over a connection that ends with the answer (RFC 9112).
 //
-// A node agent has two such questions: for its enrolment service, a few times a year, and for the Prometheus endpoints
-// that its configuration names. The client of net/http is made for more (connections that stay, proxies, HTTP/2, redirects,
+// A node agent has three such questions: for its enrolment service, a few times a year, for the Prometheus endpoints
+// that its configuration names, and for images. The client of net/http is made for more (connections that stay, proxies, HTTP/2, redirects,
 // compression, names in other scripts), is a third of a MiB of the program and starts two goroutines for each connection
 // (docs/adr/0007). Heads are read by net/textproto and chunks by net/http/httputil.
 package exchange
@@ -53,6 +53,11 @@ type Response struct {
 // Do asks, and returns the answer whatever its code: a redirect is an answer too. The end of ctx ends the connection, also
 // while Body is read.
 func (r *Request) Do(ctx context.Context) (*Response, error) {
+	for _, field := range r.Header {
+		if name, _, ok := strings.Cut(field, ":"); !ok || name == "" || strings.ContainsAny(field, "\r\n\x00") {
+			return nil, fmt.Errorf("header %.80q: wanted \"Name: value\" in one line", field)
+		}
+	}
 	conn, err := r.dial(ctx)
 	if err != nil {
 		return nil, err

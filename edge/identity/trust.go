@@ -120,3 +120,10 @@ func BrokerTLS(cert tls.Certificate, pool *x509.CertPool, host string, clock *ag
 func PinnedTLS(host, caSHA256 string, clock *agent.Clock) *tls.Config {
 	return pinned(host, caSHA256, clock)
 }
+
+// SiteTLS returns the client configuration for the cluster agent's HTTPS listener: the node's certificate, the cluster's CA.
+func (id *Identity) SiteTLS(host string, clock *agent.Clock) *tls.Config {
+	cfg := trusted(host, id.pool, clock)
+	cfg.Certificates = []tls.Certificate{id.TLSCertificate()}
+	return cfg
+}

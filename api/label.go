@@ -60,6 +60,14 @@ func labelText(s string) bool {
 	return true
 }
 
+// ValidDNSName reports whether s can be the name of most objects in Kubernetes: a DNS subdomain as of RFC 1123.
+func ValidDNSName(s string) bool { return dnsName(s) }
+
+// ValidDNSLabel reports whether s can be the name of a namespace: a DNS label as of RFC 1123.
+func ValidDNSLabel(s string) bool {
+	return len(s) <= maxLabelName && dnsName(s) && !strings.Contains(s, ".")
+}
+
 // dnsName is a DNS subdomain as of RFC 1123, in lower case.
 func dnsName(s string) bool {
 	if s == "" || len(s) > maxLabelPrefix || s != strings.ToLower(s) {

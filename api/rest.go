@@ -74,6 +74,16 @@ type ClusterStatus struct {
 	Trouble  []string         `json:"trouble,omitempty"` // what the agent cannot do, or soon cannot, why, and the cure
 	Replica  string           `json:"replica,omitempty"` // which of several cluster agents answers
 	Replicas []ReplicaStatus  `json:"replicas,omitempty"`
+	Kube     *KubeStatus      `json:"kube,omitempty"` // in the modes kube and k3s
+}
+
+// KubeStatus is how the cluster agent stands to its Kubernetes API server. State is starting, leading, standing by or down;
+// Leader who holds the lease; Since and Reason are set while it is down.
+type KubeStatus struct {
+	State  string `json:"state"`
+	Leader string `json:"leader,omitempty"`
+	Since  Millis `json:"since,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // ReplicaStatus is one of several cluster agents on one broker, as the one that answers sees it. Nodes is how many it acts

@@ -22,6 +22,7 @@ import (
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/enroll"
 	"github.com/skerry-edge/skerry/cluster/image"
+	"github.com/skerry-edge/skerry/cluster/kube"
 	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/cluster/telemetry"
 	"github.com/skerry-edge/skerry/configs"
@@ -57,7 +58,8 @@ type Agent struct {
 	requesters *requesters
 	images     *image.Cache // nil: none are kept
 	wire       transport
-	share      *share // nil: this is the only cluster agent
+	share      *share       // nil: this is the only cluster agent
+	kube       *kube.Bridge // nil: standalone
 	brokerUp   atomic.Bool
 	brokerEnds atomic.Int64    // when the external broker's certificate does, in seconds since 1970; 0: not known
 	life       context.Context // Run's, for calls that bring no context of their own
@@ -143,6 +145,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce), newTrimmer()}
 	if a.oidc != nil {
 		top = append(top, a.oidc)
+	}
+	if a.kube = a.newKube(); a.kube != nil {
+		top = append(top, a.kube)
 	}
 	g.Stage("rest", top...)
 	return g.Run(ctx)

@@ -159,6 +159,10 @@ func (a *Agent) status() api.ClusterStatus {
 		st.Replica, st.Replicas = a.share.name, a.share.status()
 		st.Trouble = append(st.Trouble, absent(st.Replicas, a.cfg.Replica.Names)...)
 	}
+	if a.kube != nil {
+		st.Kube = a.kube.Status()
+		st.Trouble = append(st.Trouble, a.kube.Trouble()...)
+	}
 	if waiting, err := a.enroll.Pending(); err == nil {
 		st.Pending = len(waiting)
 	}

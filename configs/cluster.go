@@ -21,6 +21,7 @@ type Cluster struct {
 	Log       Log              `mapstructure:"log"`
 	MQTT      ClusterMQTT      `mapstructure:"mqtt"`
 	Replica   Replica          `mapstructure:"replica"`
+	Kube      Kube             `mapstructure:"kube"`
 	HTTP      ClusterHTTP      `mapstructure:"http"`
 	Enroll    Enroll           `mapstructure:"enroll"`
 	Nodes     Nodes            `mapstructure:"nodes"`
@@ -134,7 +135,7 @@ func (c *Cluster) Validate() error {
 
 func (c *Cluster) validate(bad *faults) {
 	bad.need(api.ValidID("cluster", c.Cluster) == nil, "cluster", c.Cluster, "[a-z0-9][a-z0-9.-]{0,62}")
-	bad.need(c.Mode == "standalone", "mode", c.Mode, "standalone")
+	c.Kube.validate(bad, c.Mode, c.Cluster)
 	bad.need(filepath.IsAbs(c.Dir), "dir", c.Dir, "an absolute path")
 	for _, a := range c.Advertise {
 		bad.need(a != "" && !strings.ContainsAny(a, "/ :") || net.ParseIP(a) != nil, "advertise", a, "a host name or IP address without a port")

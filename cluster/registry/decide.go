@@ -22,8 +22,8 @@ const silentIntervals = 5
 // The reasons that others look for.
 const (
 	ReasonRestarted = "cluster agent restarted; waiting for the node"
-	reasonTaken     = "taken over from another replica; waiting for the node"
-	reasonBroker    = "cluster agent is out of touch with its broker; nothing is known of the node"
+	ReasonTaken     = "taken over from another replica; waiting for the node"
+	ReasonBroker    = "cluster agent is out of touch with its broker; nothing is known of the node"
 )
 
 // verdict is a presence before the past is considered.
@@ -145,7 +145,7 @@ func (w *Windows) judgeLive(f *Facts, self Self, now time.Time) verdict {
 	case !f.heard():
 		gone.reason, gone.since = ReasonRestarted, self.Started
 		if f.Taken.After(self.Started) {
-			gone.reason, gone.since = reasonTaken, f.Taken
+			gone.reason, gone.since = ReasonTaken, f.Taken
 		}
 		if gone.next = gone.since.Add(w.StartGrace); !now.Before(gone.next) {
 			gone.reason, gone.next = "not back since the cluster agent restarted", time.Time{}
@@ -160,7 +160,7 @@ func (w *Windows) judgeLive(f *Facts, self Self, now time.Time) verdict {
 			live.next = limit
 			return live
 		}
-		gone.reason, gone.since = reasonBroker, self.BrokerAt
+		gone.reason, gone.since = ReasonBroker, self.BrokerAt
 		return gone
 	case f.LinkKnown && f.Links == 0:
 		gone.reason, gone.since = orElse(f.LinkReason, "link lost"), f.LinkAt

@@ -82,7 +82,7 @@ func presenceEvent(was, is Standing) (e api.EventRecord, worth bool) {
 
 // ours reports whether a presence was concluded from the cluster agent's own trouble.
 func ours(reason string) bool {
-	return reason == ReasonRestarted || reason == reasonBroker || reason == reasonTaken
+	return reason == ReasonRestarted || reason == ReasonBroker || reason == ReasonTaken
 }
 
 func flapping() api.EventRecord {

@@ -1,0 +1,39 @@
+package configs
+
+import (
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// The modes of the cluster agent.
+const (
+	ModeStandalone = "standalone"
+	ModeKube       = "kube"
+	ModeK3s        = "k3s"
+)
+
+// Kube is the bridge to a Kubernetes API server; it counts in the modes kube and k3s.
+type Kube struct {
+	Kubeconfig  string        `mapstructure:"kubeconfig"`
+	Namespace   string        `mapstructure:"namespace"`
+	InstallCRDs bool          `mapstructure:"install_crds"`
+	Layer       string        `mapstructure:"layer"`
+	CommandRole string        `mapstructure:"command_role"`
+	Refresh     time.Duration `mapstructure:"refresh"`
+}
+
+func (k Kube) validate(bad *faults, mode, cluster string) {
+	bad.need(slices.Contains([]string{ModeStandalone, ModeKube, ModeK3s}, mode), "mode", mode, "standalone, kube or k3s")
+	bad.need(k.Kubeconfig == "" || filepath.IsAbs(k.Kubeconfig), "kube.kubeconfig", k.Kubeconfig, "an absolute path")
+	bad.need(k.Kubeconfig == "" || mode != ModeStandalone, "kube.kubeconfig", k.Kubeconfig, "mode kube or k3s with it; standalone reads none")
+	bad.need(api.ValidDNSLabel(k.Namespace), "kube.namespace", k.Namespace, "at most 63 of a-z, 0-9 and '-', first and last a letter or digit")
+	bad.need(slices.Contains([]string{"cloud", "edge_infrastructure", "edge", "far_edge"}, k.Layer), "kube.layer", k.Layer,
+		"cloud, edge_infrastructure, edge or far_edge")
+	bad.need(slices.Contains([]string{string(api.RoleViewer), string(api.RoleOperator), string(api.RoleAdmin)}, k.CommandRole), "kube.command_role", k.CommandRole,
+		"viewer (NodeCommands are refused), operator or admin")
+	bad.need(k.Refresh >= time.Minute, "kube.refresh", k.Refresh, "at least 1m")
+	bad.need(mode == ModeStandalone || api.ValidDNSName(cluster), "cluster", cluster, "a DNS name in the modes kube and k3s: no part of it empty, or with '-' first or last")
+}

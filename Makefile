@@ -18,7 +18,7 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build demo test test-unit test-crd test-peer test-system soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build demo test test-unit test-crd test-peer test-system test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -37,7 +37,7 @@ demo: build ## run a cluster agent and three node agents on this machine and sho
 deps: ## install what the tests need from Debian (root; nothing is started)
 	@test/deps.sh
 
-test: deps lint test-unit test-crd test-peer test-system fuzz size ## everything but test-fault
+test: deps lint test-unit test-crd test-peer test-system test-kube fuzz size ## everything but test-fault
 
 test-unit: ## unit and component tests, with the race detector
 	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/...
@@ -54,6 +54,18 @@ bin/nats-server: test/nats/go.mod test/nats/go.sum # a real second broker, for t
 
 test-system: deps build bin/nats-server ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/...
+
+# Stamped as Kubernetes' own builds are, so that kubectl and the API server tell their version.
+KUBEPARTS   := kube-apiserver kube-controller-manager kube-scheduler kubectl
+KUBEVERSION  = $(shell sed -n 's|^.*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' test/kube/parts/go.mod)
+KUBESTAMP    = $(foreach p,k8s.io/client-go/pkg/version k8s.io/component-base/version,-X $(p).gitVersion=$(KUBEVERSION) -X $(p).gitTreeState=clean \
+	-X $(p).gitMajor=$(word 2,$(subst ., ,$(KUBEVERSION:v%=v.%))) -X $(p).gitMinor=$(word 3,$(subst ., ,$(KUBEVERSION:v%=v.%))))
+bin/kube/kine $(KUBEPARTS:%=bin/kube/%) &: test/kube/parts/go.mod test/kube/parts/go.sum # a real control plane, for the tests alone
+	@mkdir -p bin/kube
+	cd test/kube/parts && $(BUILD) -ldflags '-s -w $(KUBESTAMP)' -o ../../../bin/kube/ github.com/k3s-io/kine $(KUBEPARTS:%=k8s.io/kubernetes/cmd/%)
+
+test-kube: bin/kube/kubectl ## against a real Kubernetes API server, built from its modules (some minutes, once)
+	$(GO) test -shuffle=on -count=1 -timeout 15m ./test/kube/...
 
 test-fault: build ## every kind of fault bites and heals, and two seeds of schedules add up (root; not yet part of test)
 	$(GO) test -shuffle=on -count=1 -timeout 15m ./test/fault/...

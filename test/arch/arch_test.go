@@ -163,6 +163,18 @@ func TestTheSecondBrokerIsOfTheTestsAlone(t *testing.T) {
 	}
 }
 
+// TestTheControlPlaneIsOfTheTestsAlone keeps Kubernetes itself in the module that builds its programs.
+func TestTheControlPlaneIsOfTheTestsAlone(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))
+	if err != nil || strings.Contains(string(raw), "k8s.io/kubernetes") || strings.Contains(string(raw), "k3s-io/kine") {
+		t.Errorf("go.mod requires Kubernetes or kine (%v); wanted them in test/kube/parts/go.mod alone", err)
+	}
+	own, err := os.ReadFile(filepath.Join("..", "kube", "parts", "go.mod"))
+	if err != nil || !strings.Contains(string(own), "k8s.io/kubernetes/cmd/kube-apiserver") {
+		t.Errorf("test/kube/parts/go.mod does not name the API server (%v)", err)
+	}
+}
+
 // forbiddenOnEdge explains itself.
 var forbiddenOnEdge = map[string]string{
 	"k8s.io/":                         "the edge has no Kubernetes client",

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/skerry-edge/skerry/test/description"
 )
 
 // intended lists every place where a schema of ours is not the framework's, with what differs and why. Nothing here refuses
@@ -90,7 +92,7 @@ const (
 
 func TestTypesHaveTheFieldsAndWordsOfTheFramework(t *testing.T) {
 	crds := readCRDs(t)
-	for _, kind := range describedKinds {
+	for _, kind := range description.Kinds {
 		root := crds[kind].Spec.Versions[0].Schema.OpenAPIV3Schema.DeepCopy()
 		for _, name := range []string{"apiVersion", "kind", "metadata"} {
 			delete(root.Properties, name)
@@ -133,16 +135,16 @@ func TestADifferenceIsSeen(t *testing.T) {
 		{"x|y", "x|z", `list[].words[]: enum without "y"`},
 		{"[object]", "object", `list: type "object", wanted "array"`},
 	} {
-		want, err := parseTree(tree)
+		want, err := description.ParseFields(tree)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := parseTree(strings.Replace(tree, c.from, c.to, 1))
+		got, err := description.ParseFields(strings.Replace(tree, c.from, c.to, 1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var seen []string
-		for _, d := range compare(want, got) {
+		for _, d := range compare(schemaOf(want), schemaOf(got)) {
 			seen = append(seen, d.String())
 		}
 		if !slices.Contains(seen, c.want) {
@@ -150,7 +152,7 @@ func TestADifferenceIsSeen(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"name string", "name: text", "a: string\n    b: string", "a: string\na: string", "a: [string"} {
-		if _, err := parseTree(bad); err == nil {
+		if _, err := description.ParseFields(bad); err == nil {
 			t.Errorf("the tree %q is taken", bad)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skerry-edge/skerry/test/description"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -27,7 +28,7 @@ func framework(t testing.TB, kind string, like *server) *server {
 // to both: what the framework takes we take, and what it keeps we keep as it is.
 func TestWhatTheFrameworkAcceptsIsAcceptedAndKept(t *testing.T) {
 	ours := servers(t)
-	for _, kind := range describedKinds {
+	for _, kind := range description.Kinds {
 		theirs, draw := framework(t, kind, ours[kind]), &drawer{rand: rand.New(rand.NewPCG(1, 2)), wrong: 0.004}
 		tree := readTree(t, kind)
 		var taken, refused, looser int

@@ -2,94 +2,48 @@ package crd
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/skerry-edge/skerry/test/description"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// describedKinds are the kinds whose fields the framework defines.
-var describedKinds = []string{"MLSysOpsApp", "MLSysOpsNode", "MLSysOpsCluster", "MLSysOpsContinuum", "MLSysOpsDatacenter"}
-
-// readTree returns the framework's own schema of a kind from testdata/tree. A line is `name!: type`: indentation nests, ! is
-// required, [x] is an array of x, string{a|b} an enum, and # begins a remark.
+// readTree returns the framework's own schema of a kind.
 func readTree(t testing.TB, kind string) *apiextensionsv1.JSONSchemaProps {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", "tree", kind+".txt"))
+	return schemaOf(readFields(t, kind))
+}
+
+func readFields(t testing.TB, kind string) *description.Field {
+	t.Helper()
+	fields, err := description.ReadFields(filepath.Join("testdata", "tree", kind+".txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema, err := parseTree(string(text))
-	if err != nil {
-		t.Fatalf("%s: %v", kind, err)
-	}
-	return schema
+	return fields
 }
 
-var treeLine = regexp.MustCompile(`^( *)([A-Za-z0-9_]+)(!?): (\[?)(string|number|integer|boolean|object)(?:\{(.*)\})?(\]?)(?: +#.*)?$`)
-
-func parseTree(text string) (*apiextensionsv1.JSONSchemaProps, error) {
-	root := &apiextensionsv1.JSONSchemaProps{Type: "object"}
-	parse := &treeParser{lines: strings.Split(strings.TrimRight(text, "\n"), "\n")}
-	if err := parse.children(root, 0); err != nil {
-		return nil, err
+func schemaOf(f *description.Field) *apiextensionsv1.JSONSchemaProps {
+	out := &apiextensionsv1.JSONSchemaProps{Type: f.Type}
+	for _, word := range f.Words {
+		out.Enum = append(out.Enum, apiextensionsv1.JSON{Raw: []byte(`"` + word + `"`)})
 	}
-	if parse.next < len(parse.lines) {
-		return nil, fmt.Errorf("line %d: wanted less indentation", parse.next+1)
+	if f.Type == "object" {
+		out.Properties = map[string]apiextensionsv1.JSONSchemaProps{}
 	}
-	return root, nil
-}
-
-type treeParser struct {
-	lines []string
-	next  int
-}
-
-// children reads the lines at depth, and what is below them, into parent.
-func (p *treeParser) children(parent *apiextensionsv1.JSONSchemaProps, depth int) error {
-	parent.Properties = map[string]apiextensionsv1.JSONSchemaProps{}
-	for p.next < len(p.lines) {
-		m := treeLine.FindStringSubmatch(p.lines[p.next])
-		if m == nil || (m[4] == "[") != (m[7] == "]") || len(m[1])%2 != 0 {
-			return fmt.Errorf("line %d: %q: wanted name: type", p.next+1, p.lines[p.next])
-		}
-		if len(m[1])/2 != depth {
-			return nil
-		}
-		p.next++
-		name := m[2]
-		if _, twice := parent.Properties[name]; twice {
-			return fmt.Errorf("line %d: %s is there twice", p.next, name)
-		}
-		value := apiextensionsv1.JSONSchemaProps{Type: m[5], Enum: parseEnum(m[6])}
-		if value.Type == "object" {
-			if err := p.children(&value, depth+1); err != nil {
-				return err
-			}
-		}
-		if m[4] == "[" {
+	for _, child := range f.Fields {
+		value := *schemaOf(child)
+		if child.List {
 			item := value
 			value = apiextensionsv1.JSONSchemaProps{Type: "array", Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &item}}
 		}
-		if m[3] == "!" {
-			parent.Required = append(parent.Required, name)
+		if child.Required {
+			out.Required = append(out.Required, child.Name)
 		}
-		parent.Properties[name] = value
-	}
-	return nil
-}
-
-func parseEnum(words string) []apiextensionsv1.JSON {
-	if words == "" {
-		return nil
-	}
-	var out []apiextensionsv1.JSON
-	for _, word := range strings.Split(words, "|") {
-		out = append(out, apiextensionsv1.JSON{Raw: []byte(`"` + strings.Trim(word, `"`) + `"`)})
+		out.Properties[child.Name] = value
 	}
 	return out
 }

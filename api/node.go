@@ -67,6 +67,7 @@ type Birth struct {
 	Probes         []Probe           `json:"probes,omitempty"`
 	Verbs          []Verb            `json:"verbs,omitempty"`
 	Certificate    Certificate       `json:"certificate"`
+	Key            []byte            `json:"key,omitempty"` // SubjectPublicKeyInfo; what is for this node alone is sealed to it, if it is the one enrolled
 	Backlog        Backlog           `json:"backlog"`
 	IntervalMillis int64             `json:"intervalMillis"` // between telemetry batches
 	AutonomyMillis int64             `json:"autonomyMillis"` // how long the node may be out of touch before it counts as lost

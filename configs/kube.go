@@ -1,8 +1,10 @@
 package configs
 
 import (
+	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
@@ -23,6 +25,11 @@ type Kube struct {
 	Layer       string        `mapstructure:"layer"`
 	CommandRole string        `mapstructure:"command_role"`
 	Refresh     time.Duration `mapstructure:"refresh"`
+
+	VirtualNodes  bool   `mapstructure:"virtual_nodes"`
+	KubeletListen string `mapstructure:"kubelet_listen"`
+	KubeletPorts  int    `mapstructure:"kubelet_ports"`
+	Address       string `mapstructure:"address"`
 }
 
 func (k Kube) validate(bad *faults, mode, cluster string) {
@@ -35,5 +42,10 @@ func (k Kube) validate(bad *faults, mode, cluster string) {
 	bad.need(slices.Contains([]string{string(api.RoleViewer), string(api.RoleOperator), string(api.RoleAdmin)}, k.CommandRole), "kube.command_role", k.CommandRole,
 		"viewer (NodeCommands are refused), operator or admin")
 	bad.need(k.Refresh >= time.Minute, "kube.refresh", k.Refresh, "at least 1m")
+	host, port, err := net.SplitHostPort(k.KubeletListen)
+	n, _ := strconv.Atoi(port)
+	bad.need(err == nil && n > 0 && n+k.KubeletPorts <= 65536 && (host == "" || net.ParseIP(host) != nil), "kube.kubelet_listen", k.KubeletListen,
+		"an address and the first of kube.kubelet_ports ports, as in :10300")
+	bad.need(k.KubeletPorts >= 1 && k.KubeletPorts <= 50000, "kube.kubelet_ports", k.KubeletPorts, "1 to 50000, one for each device that runs workloads")
 	bad.need(mode == ModeStandalone || api.ValidDNSName(cluster), "cluster", cluster, "a DNS name in the modes kube and k3s: no part of it empty, or with '-' first or last")
 }

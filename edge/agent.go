@@ -52,8 +52,9 @@ type Agent struct {
 	settings *settings
 	verbs    *verbs
 
-	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error)
 	workloads *workload.Engine
+	closers   []io.Closer     // runtimes
+	life      context.Context // of the work, for what watches containers
 
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
@@ -75,7 +76,7 @@ var errRestart = errors.New("restart was asked for")
 // New checks cfg. src is where it came from: settings that are changed remotely are laid over it. The log goes to w and,
 // its end, into memory for log.tail.
 func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
-	a := &Agent{cfg: cfg, src: src, runtimes: runtimes, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
+	a := &Agent{cfg: cfg, src: src, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
 		reportDue: make(chan struct{}, 1), resendDue: make(chan struct{}, 1), birthDue: make(chan struct{}, 1)}
 	if err := a.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
@@ -181,6 +182,12 @@ func (a *Agent) work(ctx context.Context) error {
 		return err
 	}
 	a.topics.Store(&topics)
+	a.life = ctx
+	defer func() {
+		for _, c := range a.closers {
+			_ = c.Close() // it stops watching; containers go on
+		}
+	}()
 	if err := a.build(id); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (a *Agent) birth() *api.Birth {
 	}
 	b := &api.Birth{Node: id.Node, Cluster: id.Cluster, Epoch: a.epoch.Load(), Boot: a.boot, At: api.At(now), TimeQuality: quality,
 		Started: api.At(a.started), Version: agent.Version(), Host: a.host, Labels: labels, Runtimes: a.workloads.Runtimes(), Sensors: a.probes.Sensors(),
-		Probes: a.probes.Status(), Verbs: a.engine.Verbs(), Certificate: id.Describe(), Backlog: a.outbox.Backlog(),
+		Probes: a.probes.Status(), Verbs: a.engine.Verbs(), Certificate: id.Describe(), Key: id.Leaf().RawSubjectPublicKeyInfo, Backlog: a.outbox.Backlog(),
 		IntervalMillis: cfg.Telemetry.Interval.Milliseconds() * int64(cfg.Telemetry.BatchRows),
 		AutonomyMillis: cfg.Autonomy.Milliseconds(), OpenCommands: a.engine.Open()}
 	if rev := a.desired.Load(); rev != nil {

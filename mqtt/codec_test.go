@@ -44,7 +44,7 @@ func sample(kind Kind) Message {
 				Type: "object", Description: "d", Required: []string{"argv"},
 				Properties: map[string]api.Schema{"argv": {Type: "array", Items: &api.Schema{Type: "string", MaxLength: 9, Pattern: "^a"}},
 					"n": {Type: "number", Minimum: &low, Maximum: &low, Enum: []string{"a"}}}, AdditionalProperties: &no}}},
-			Certificate: api.Certificate{SHA256: hash, NotAfter: at}, Backlog: api.Backlog{Batches: 3, Events: 2, Bytes: 4096, Oldest: at - 1,
+			Certificate: api.Certificate{SHA256: hash, NotAfter: at}, Key: []byte{1, 2, 3}, Backlog: api.Backlog{Batches: 3, Events: 2, Bytes: 4096, Oldest: at - 1,
 				Dropped: api.Dropped{Alarms: 1, Events: 2, Batches: 3, Samples: 4, Downsampled: 5}},
 			IntervalMillis: 10000, AutonomyMillis: 86400000, Desired: api.Revision{Generation: 9, Hash: hash}, OpenCommands: []string{"c1"}, Claim: &api.Claim{Term: 3, Owner: "a"}}
 	case KindTele:

@@ -53,6 +53,14 @@ type Place struct {
 // Pressure is what the device's own telemetry says of its resources; an empty status is: not measured.
 type Pressure struct{ Memory, Disk, PIDs corev1.ConditionStatus }
 
+// Short is the status of a resource that was measured.
+func Short(short bool) corev1.ConditionStatus {
+	if short {
+		return corev1.ConditionTrue
+	}
+	return corev1.ConditionFalse
+}
+
 // FromDevice translates a device. was is the status that the Node has; conditions keep the time of their last transition.
 func FromDevice(n *api.Node, under Pressure, was *corev1.NodeStatus, p Place, now time.Time) Node {
 	here, reason, message := Connected(n)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,7 +58,7 @@ func (b *Bridge) tune(cfg *rest.Config) *rest.Config {
 // each group.
 func types() (*runtime.Scheme, meta.RESTMapper, error) {
 	s := runtime.NewScheme()
-	if err := errors.Join(v1.AddToScheme(s), v1alpha1.AddToScheme(s)); err != nil {
+	if err := errors.Join(v1.AddToScheme(s), v1alpha1.AddToScheme(s), corev1.AddToScheme(s), coordinationv1.AddToScheme(s)); err != nil {
 		return nil, nil, err
 	}
 	m := meta.NewDefaultRESTMapper(nil)
@@ -65,6 +67,11 @@ func types() (*runtime.Scheme, meta.RESTMapper, error) {
 	}
 	m.Add(v1alpha1.GroupVersion().WithKind("NodeCommand"), meta.RESTScopeNamespace)
 	m.Add(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, meta.RESTScopeRoot)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	for _, kind := range []string{"Pod", "Secret", "ConfigMap"} {
+		m.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	m.Add(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}, meta.RESTScopeRoot)
 	return s, m, nil
 }

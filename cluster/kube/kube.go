@@ -42,6 +42,7 @@ type Config struct {
 	Fleet    inventory.Fleet
 	Door     order.Door
 	Journal  order.Journal
+	Virtual  *Virtual // nil: devices become no nodes
 	Log      *slog.Logger
 	Now      func() time.Time
 }

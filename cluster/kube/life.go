@@ -77,8 +77,7 @@ func (b *Bridge) live(ctx context.Context) error {
 		Logger: logr.FromSlogHandler(debugging{b.cfg.Log.Handler()}), Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		LeaderElection: true, LeaderElectionResourceLockInterface: l.lock, LeaderElectionReleaseOnCancel: true,
 		LeaseDuration: new(leaseFor), RenewDeadline: new(renewFor), RetryPeriod: new(renewEvery), GracefulShutdownTimeout: &wait,
-		Cache: cache.Options{DefaultNamespaces: within, ByObject: map[client.Object]cache.ByObject{
-			&v1.MLSysOpsNode{}: {Transform: inventory.Strip}, &v1alpha1.NodeCommand{}: {Transform: order.Strip}}},
+		Cache: cache.Options{DefaultNamespaces: within, ByObject: b.cached()},
 	})
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
@@ -96,6 +95,9 @@ func (b *Bridge) live(ctx context.Context) error {
 		return err
 	}
 	if err := l.manager.Add(unelected(l.watchHealth)); err != nil {
+		return err
+	}
+	if err := l.addVirtual(ctx, cfg); err != nil {
 		return err
 	}
 	return l.manager.Start(ctx)

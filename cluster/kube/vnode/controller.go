@@ -29,7 +29,8 @@ import (
 type Config struct {
 	Devices   Devices
 	Documents Documents
-	Place     bridge.Place
+	Place     func(node string, was int32) bridge.Place // was: the port that its Node says; 0 for none
+	Released  func(node string)                         // its Node was deleted
 	Log       *slog.Logger
 	Now       func() time.Time
 	Workers   int           // 0: 8
@@ -44,8 +45,8 @@ const (
 	missingAgain = 10 * time.Second
 )
 
-// byNode is the index of pods by the node that they are bound to.
-const byNode = "spec.nodeName"
+// ByNode is the index of pods by the node that they are bound to.
+const ByNode = "spec.nodeName"
 
 // reconciler is the one of devices.
 type reconciler struct {
@@ -64,7 +65,7 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) error {
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = heartbeat
 	}
-	err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Pod{}, byNode, func(o client.Object) []string {
+	err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Pod{}, ByNode, func(o client.Object) []string {
 		if p, ok := o.(*corev1.Pod); ok && p.Spec.NodeName != "" {
 			return []string{p.Spec.NodeName}
 		}
@@ -86,10 +87,11 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) error {
 		}()
 		return nil
 	})
+	anew := true // the name is free again in the next life of the manager
 	err = builder.ControllerManagedBy(mgr).Named("virtual-node").WatchesRawSource(devices).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfPod)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfNode)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers}).Complete(r)
+		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers, SkipNameValidation: &anew}).Complete(r)
 	if err != nil {
 		return fmt.Errorf("add controller of virtual nodes: %w", err)
 	}
@@ -162,6 +164,7 @@ func (r *reconciler) remove(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("delete node %s of a device that is no more: %w", id, err)
 	}
+	r.Released(id)
 	r.Log.Info("node of a device that is no more was deleted", agent.KeyNode, id)
 	return nil
 }

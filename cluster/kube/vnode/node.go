@@ -40,7 +40,7 @@ func (r *reconciler) node(ctx context.Context, device *api.Node) (*corev1.Node, 
 	if err != nil {
 		return nil, bridge.Node{}, fmt.Errorf("node %s: %w", device.ID, err)
 	}
-	want := bridge.FromDevice(device, r.Devices.Pressure(device.ID), &node.Status, r.Place, r.Now())
+	want := bridge.FromDevice(device, r.Devices.Pressure(device.ID), &node.Status, r.Place(device.ID, node.Status.DaemonEndpoints.KubeletEndpoint.Port), r.Now())
 	if next := object(node, want); !equality.Semantic.DeepEqual(node, next) {
 		if err := r.client.Patch(ctx, next, client.MergeFromWithOptions(node, client.MergeFromWithOptimisticLock{})); err != nil {
 			return nil, want, fmt.Errorf("patch node %s: %w", device.ID, err)
@@ -51,10 +51,17 @@ func (r *reconciler) node(ctx context.Context, device *api.Node) (*corev1.Node, 
 }
 
 func (r *reconciler) create(ctx context.Context, device *api.Node) (*corev1.Node, error) {
-	want := bridge.FromDevice(device, bridge.Pressure{}, nil, r.Place, r.Now())
+	want := bridge.FromDevice(device, bridge.Pressure{}, nil, r.Place(device.ID, 0), r.Now())
 	node := object(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: device.ID}}, want)
 	node.Status = want.Status
-	if err := r.client.Create(ctx, node); err != nil {
+	err := r.client.Create(ctx, node)
+	if apierrors.IsAlreadyExists(err) { // the cache holds our own alone
+		foreign := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}}
+		if r.reader.Get(ctx, types.NamespacedName{Name: device.ID}, foreign) == nil && foreign.Labels[bridge.ManagedBy] != bridge.Manager {
+			return nil, errForeign
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("create: %w", err)
 	}
 	return node, nil

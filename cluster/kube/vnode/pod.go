@@ -23,7 +23,7 @@ const far = 24 * time.Hour
 // again at the latest.
 func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.Node) (after time.Duration, err error) {
 	var list corev1.PodList
-	if err := r.client.List(ctx, &list, client.MatchingFields{byNode: device.ID}); err != nil {
+	if err := r.client.List(ctx, &list, client.MatchingFields{ByNode: device.ID}); err != nil {
 		return 0, fmt.Errorf("list pods of node %s: %w", device.ID, err)
 	}
 	after = far

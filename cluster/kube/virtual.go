@@ -1,0 +1,127 @@
+package kube
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api/edge/v1alpha1"
+	v1 "github.com/skerry-edge/skerry/api/v1"
+	"github.com/skerry-edge/skerry/cluster/bridge"
+	"github.com/skerry-edge/skerry/cluster/kube/certs"
+	"github.com/skerry-edge/skerry/cluster/kube/inventory"
+	"github.com/skerry-edge/skerry/cluster/kube/kubelet"
+	"github.com/skerry-edge/skerry/cluster/kube/order"
+	"github.com/skerry-edge/skerry/cluster/kube/vnode"
+)
+
+// Virtual is what it takes to make devices nodes. All fields are set.
+type Virtual struct {
+	Devices   vnode.Devices
+	Documents vnode.Documents
+	Inside    kubelet.Inside
+	Gauges    kubelet.Gauges
+	Address   string // of this machine, as the API server reaches it
+	Host      string // to listen on; empty: all addresses
+	FirstPort int
+	Ports     int
+}
+
+// cached are the objects that are kept in memory, and what of them.
+func (b *Bridge) cached() map[client.Object]cache.ByObject {
+	by := map[client.Object]cache.ByObject{&v1.MLSysOpsNode{}: {Transform: inventory.Strip}, &v1alpha1.NodeCommand{}: {Transform: order.Strip}}
+	if b.cfg.Virtual != nil {
+		ours := labels.SelectorFromSet(labels.Set{bridge.ManagedBy: bridge.Manager})
+		by[&corev1.Node{}] = cache.ByObject{Label: ours, Transform: cache.TransformStripManagedFields()}
+		by[&corev1.Pod{}] = cache.ByObject{Namespaces: map[string]cache.Config{cache.AllNamespaces: {}}, Transform: cache.TransformStripManagedFields()}
+	}
+	return by
+}
+
+// addVirtual has devices be nodes: by who holds the lease.
+func (l *life) addVirtual(ctx context.Context, cfg *rest.Config) error {
+	v := l.cfg.Virtual
+	if v == nil {
+		return nil
+	}
+	clients, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	version, err := clients.Discovery().ServerVersion()
+	if err != nil {
+		return fmt.Errorf("ask for the version: %w", err)
+	}
+	ports := kubelet.NewPorts(v.Host, v.FirstPort, v.Ports)
+	kind := corev1.NodeHostName
+	if net.ParseIP(v.Address) != nil {
+		kind = corev1.NodeInternalIP
+	}
+	place := func(node string, was int32) bridge.Place {
+		return bridge.Place{Addresses: []corev1.NodeAddress{{Type: kind, Address: v.Address}}, Port: int32(ports.Take(node, int(was))), Version: version.GitVersion}
+	}
+	serving := certs.New(certs.Want{Name: v.Address, Signer: certificatesv1.KubeletServingSignerName, Hosts: []string{v.Address}, Usage: certificatesv1.UsageServerAuth},
+		clients.CertificatesV1().CertificateSigningRequests(), l.cfg.Now)
+	roots, err := clientRoots(ctx, clients)
+	if err != nil {
+		return err
+	}
+	server := &kubelet.Server{Pods: pods{l.manager.GetClient(), ports}, Inside: v.Inside, Gauges: v.Gauges, Log: l.cfg.Log,
+		Access: &kubelet.Access{Tokens: clients.AuthenticationV1().TokenReviews(), Reviews: clients.AuthorizationV1().SubjectAccessReviews(), Roots: roots, Now: l.cfg.Now}}
+	serve := func(ctx context.Context) error {
+		return ports.Serve(ctx, server.Handler(), &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, GetCertificate: serving.Serving,
+			NextProtos: []string{"http/1.1"}}, func(err error) { l.cfg.Log.Warn("kubelet API does not answer", agent.KeyErr, err) })
+	}
+	return errors.Join(vnode.Add(ctx, l.manager, vnode.Config{Devices: v.Devices, Documents: v.Documents, Place: place, Released: ports.Give, Log: l.cfg.Log, Now: l.cfg.Now}),
+		l.manager.Add(elected(serving.Start)), l.manager.Add(elected(serve)))
+}
+
+// clientRoots are the CAs of client certificates that the API server tells everybody who may read it; nil when it tells none.
+func clientRoots(ctx context.Context, clients kubernetes.Interface) (*x509.CertPool, error) {
+	m, err := clients.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "extension-apiserver-authentication", metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read the CAs of client certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(m.Data["client-ca-file"])) {
+		return nil, nil
+	}
+	return pool, nil
+}
+
+// pods answers from the cache.
+type pods struct {
+	client client.Client
+	*kubelet.Ports
+}
+
+func (p pods) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	err := p.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pod)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	if err != nil || pod.Spec.NodeName == "" || p.client.Get(ctx, client.ObjectKey{Name: pod.Spec.NodeName}, &corev1.Node{}) != nil {
+		return nil, nil // not there, or not one of ours
+	}
+	return pod, nil
+}
+
+func (p pods) On(ctx context.Context, node string) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	err := p.client.List(ctx, &list, client.MatchingFields{vnode.ByNode: node})
+	return list.Items, err
+}

@@ -23,6 +23,8 @@ import (
 type nobody struct{}
 
 func (nobody) Enrolled(api.Node) error { return nil }
+func (nobody) Merged(api.Node) error { return nil }
+
 func (nobody) Revoked(mqtt.Identity)   {}
 
 // TestAnExpiredCertificateIsRenewedWithoutHands takes a real enrolment service and a real keeper of a node's identity

@@ -35,23 +35,26 @@ func (n *node) stateMessage(st api.State) (mqtt.Outbound, error) {
 }
 
 // announce tells who is there, before anything else is sent in this session.
-func (n *node) announce(ctx context.Context, s *mqtt.Session) error {
+func (n *node) announce(ctx context.Context, s *mqtt.Session) error { return n.tell(ctx, s.Publish) }
+
+// tell publishes what a session begins with.
+func (n *node) tell(ctx context.Context, publish func(ctx context.Context, topic string, payload []byte, retain bool) error) error {
 	n.clock.Ask(n.epoch.Load())
 	birth, err := n.encode(n.birth())
 	if err != nil {
 		return err
 	}
-	if err := s.Publish(ctx, n.topic(mqtt.KindBirth, ""), birth, true); err != nil {
+	if err := publish(ctx, n.topic(mqtt.KindBirth, ""), birth, true); err != nil {
 		return err
 	}
 	state, err := n.stateMessage(api.State{State: api.StateOnline, Reason: "connected"})
 	if err != nil {
 		return err
 	}
-	if err := s.Publish(ctx, state.Topic, state.Payload, true); err != nil {
+	if err := publish(ctx, state.Topic, state.Payload, true); err != nil {
 		return err
 	}
-	return n.sendReport(ctx, s.Publish)
+	return n.sendReport(ctx, publish)
 }
 
 func (n *node) birth() *api.Birth {

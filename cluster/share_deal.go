@@ -93,10 +93,15 @@ func (s *share) letGo(nodes []string, why error) {
 		delete(s.held, node)
 		delete(s.watched, node)
 		s.mu.Unlock()
-		s.agent.journal.OnNodeDown(node, 0)
-		s.agent.acks.reset(node)
-		s.agent.streams.closeNode(node, why)
+		s.quit(node, why)
 	}
+}
+
+// quit ends what is under way for node.
+func (s *share) quit(node string, why error) {
+	s.agent.journal.OnNodeDown(node, 0)
+	s.agent.acks.reset(node)
+	s.agent.streams.closeNode(node, why)
 }
 
 // releaseAll lets go of all nodes: this replica is cut off, or not sure that it is not.

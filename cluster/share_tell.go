@@ -81,9 +81,10 @@ func (s *share) onAdmission(ctx context.Context, m mqtt.Inbound) error {
 	return s.agent.registry.ReplaceLabels(adm.Node, joined.UserLabels)
 }
 
-// forget is the end of a node that another replica removed.
+// forget is the end of a node that another replica removed. It stays held until nodes are dealt out, which takes back what
+// was subscribed to for it.
 func (s *share) forget(ctx context.Context, node, by string) error {
-	s.letGo([]string{node}, fmt.Errorf("node %s was removed", node))
+	s.quit(node, fmt.Errorf("node %s was removed", node))
 	if err := s.agent.registry.Remove(node, by); err != nil && !errors.Is(err, registry.ErrUnknown) {
 		return err
 	}

@@ -133,3 +133,16 @@ func TestWhatANewDeviceSaidIsNotClearedByWhoHearsOfItLate(t *testing.T) {
 	late := r.connect("operator:eve", r.operator("eve", api.RoleViewer), topic)
 	eventually(t, "the broker still has its state", func() bool { return len(late.messages(topic)) > 0 && len(late.messages(topic)[0].Payload()) > 0 })
 }
+
+func TestWhatWasSubscribedToForANodeThatAnotherRemovedIsTakenBack(t *testing.T) {
+	r := newRig(t, nil)
+	r.enrol("n1")
+	s := newShare(r.Agent)
+	s.held["n1"] = &holding{met: 1}
+	if err := s.forget(t.Context(), "n1", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, known := r.registry.Get("n1"); known || s.held["n1"] == nil {
+		t.Errorf("known %v, held %v; wanted it held until nodes are dealt out", known, s.held["n1"])
+	}
+}

@@ -97,7 +97,7 @@ func TestADuplicateIsAnsweredFromTheJournal(t *testing.T) {
 			t.Errorf("the stored status lost its output: %+v", s)
 		}
 		b.Acked([]string{"c1"})
-		b.handle(cmd)
+		b.handle(&again)
 		b.want("c1", api.PhaseSucceeded)
 		if n := len(b.out.phases("c1")); n != 5 {
 			t.Errorf("sent %v; wanted the life and two answers", b.out.phases("c1"))

@@ -60,7 +60,7 @@ func (s *Service) Remove(node, by string) error {
 			return err
 		}
 		if !found || n.Removed != 0 {
-			return notFound(CodeNodeUnknown, "node", node)
+			return notFound(CodeNodeUnknown, "node", "nodes", node)
 		}
 		n.Removed, n.By = max(api.At(now), n.Admitted), by // by a clock that may be behind another replica's
 		n.Revision++

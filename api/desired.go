@@ -48,7 +48,7 @@ func (d *Desired) Validate() error {
 	if d.Issued <= 0 || d.Expires <= d.Issued {
 		return fmt.Errorf("issued %d, expires %d: wanted 0 < issued < expires", d.Issued, d.Expires)
 	}
-	return ValidID("node", d.Node)
+	return errors.Join(ValidID("node", d.Node), d.Claim.Validate())
 }
 
 // Reported is what a node made of the desired document it holds.

@@ -91,6 +91,20 @@ type Claim struct {
 	Owner string `json:"owner,omitempty"`
 }
 
+// maxTerm bounds the term of a claim far above what hand-overs come to: whoever follows one has to find a greater one.
+const maxTerm = 1 << 53
+
+// Validate checks c, which may be nil: there is none.
+func (c *Claim) Validate() error {
+	if c == nil {
+		return nil
+	}
+	if c.Term == 0 || c.Term > maxTerm {
+		return fmt.Errorf("claim has term %d; wanted 1 to %d", c.Term, uint64(maxTerm))
+	}
+	return ValidID("claim.owner", c.Owner)
+}
+
 // Before reports whether d supersedes c.
 func (c Claim) Before(d Claim) bool { return c.Term < d.Term || c.Term == d.Term && c.Owner < d.Owner }
 

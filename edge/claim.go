@@ -69,7 +69,11 @@ func (a *Agent) loadClaim() error {
 		return err
 	}
 	var c api.Claim
-	if err := json.Unmarshal(raw, &c); err != nil {
+	err = json.Unmarshal(raw, &c)
+	if err == nil {
+		err = c.Validate()
+	}
+	if err != nil {
 		a.log.Error("kept claim is damaged; the first order that comes is obeyed", agent.KeyErr, err)
 		return nil
 	}

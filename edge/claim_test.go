@@ -68,14 +68,16 @@ func TestWhoClaimsANodeAnewHearsWhatNobodyAcknowledged(t *testing.T) {
 }
 
 func TestADamagedClaimKeepsNoNodeFromStarting(t *testing.T) {
-	a := built(t, (&enrolment.Service{}).Start(t))
-	if err := a.store.SetClaim([]byte(`{"term":`)); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.loadClaim(); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.obey(&api.Claim{Term: 1, Owner: "a"}); err != nil {
-		t.Errorf("an order is refused: %v", err)
+	for _, kept := range []string{`{"term":`, `{"term":18446744073709551615,"owner":"a"}`, `{"term":3,"owner":"A A"}`} {
+		a := built(t, (&enrolment.Service{}).Start(t))
+		if err := a.store.SetClaim([]byte(kept)); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.loadClaim(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.obey(&api.Claim{Term: 1, Owner: "a"}); err != nil {
+			t.Errorf("after %s an order is refused: %v", kept, err)
+		}
 	}
 }

@@ -18,20 +18,24 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build demo test test-unit test-crd test-peer test-system soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs demo test test-unit test-crd test-peer test-system soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## build skerry, skerry-edge (lite), skerry-cluster, skerry-swarm, skerry-scale and skerry-fault into bin/
-	@mkdir -p bin
-	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
-	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
-	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+build: programs ## build skerry, skerry-edge (lite), skerry-cluster, skerry-swarm, skerry-scale and skerry-fault into bin/
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-swarm ./test/swarm/skerry-swarm
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-fault ./test/fault/skerry-fault
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-scale ./test/scale/skerry-scale
 
-demo: build ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
+programs: # what is shipped; the rest of build is for tests
+	@mkdir -p bin
+	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+
+demo: ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
+	@echo "building skerry, skerry-edge and skerry-cluster; the first time takes minutes" >&2
+	@$(MAKE) --no-print-directory programs >/dev/null
 	@bin/skerry demo $(ARGS)
 
 deps: ## install what the tests need from Debian (root; nothing is started)

@@ -41,6 +41,7 @@ func command(ctx context.Context, o options) ([]row, error) {
 	}
 	ping := &series{what: "command round trip", take: fast.commands((*bed).ping)}
 	echo := &series{what: "echo", take: func(ctx context.Context, n int) ([]float64, error) { return echoTimes(ctx, o, n) }}
+	bound := &series{what: "  and one transaction", take: fast.apart(stored)}
 	beside := []*series{
 		{what: "  state on this disk", take: o.commands((*bed).ping)},
 		{what: "  over REST", take: fast.commands((*bed).pingREST)},
@@ -48,7 +49,7 @@ func command(ctx context.Context, o options) ([]row, error) {
 		{what: "  exec true, state on this disk", take: o.commands((*bed).exec)},
 		{what: "echo between processes", take: fast.apart(plain)},
 		{what: "  signed, verified, decoded", take: fast.apart(signed)},
-		{what: "  and one transaction", take: fast.apart(stored)},
+		bound,
 	}
 	for range rounds {
 		for _, s := range append([]*series{ping, echo}, beside...) {
@@ -66,10 +67,11 @@ func command(ctx context.Context, o options) ([]row, error) {
 	low := func(ratio, budget float64) bool { return ratio <= budget }
 	p99 := row{What: "command round trip, p99", Measured: median(ping.p99), Unit: "ms",
 		Note: fmt.Sprintf("medians of %d rounds of %d, state in memory; reference: echo in one process", rounds, n)}
-	rows := []row{beside50(ping, echo), ratioOf(p99, median(echo.p99), 3, low)}
+	rows := []row{beside50(ping, echo), explained(ratioOf(p99, median(echo.p99), 3, low), "ADR 14")}
 	for _, s := range beside {
 		rows = append(rows, beside50(s, echo), beside99(s, echo))
 	}
+	rows = append(rows, compared("command beside that bound, p50", ping.p50, bound.p50), compared("command beside that bound, p99", ping.p99, bound.p99))
 	return append(rows, fact("fsync of 4 KiB, p50", quantile(disk, 0.5), "ms"), fact("fsync of 4 KiB, p99", quantile(disk, 0.99), "ms")), nil
 }
 

@@ -122,18 +122,16 @@ func (r *Rig) damage(ctx context.Context, e Event, harm func([]byte) []byte) (He
 		r.cfg.Say("nothing to damage in %s", e.Target)
 		return p.Start, nil
 	}
-	size := 0
-	err := edit(path, func(raw []byte) []byte {
-		size = len(raw)
-		raw = harm(raw)
-		size -= len(raw)
-		return raw
-	})
+	before, err := look(e.Target, path, false)
+	if err == nil {
+		err = edit(path, harm)
+	}
 	if err != nil {
 		return p.Start, err
 	}
-	r.hurt(e.Target, filepath.Base(path), size)
-	return p.Start, nil
+	after, err := look(e.Target, path, true)
+	r.hurt(e.Target, filepath.Base(path), &before, &after)
+	return p.Start, err
 }
 
 func edit(path string, harm func([]byte) []byte) error {

@@ -28,9 +28,12 @@ func diskKinds() []Kind {
 	}
 }
 
+// ballast is the name of what fills a disk.
+const ballast = "ballast"
+
 func injectFull(_ context.Context, r *Rig, e Event) (Heal, error) {
 	p := r.process(e.Target)
-	ballast := filepath.Join(p.Disk, "ballast")
+	ballast := filepath.Join(p.Disk, ballast)
 	left := int64(e.Params["left_kib"]) << 10
 	p.troubled(+1)
 	heal := func(context.Context) error {
@@ -191,7 +194,11 @@ func injectRegistry(ctx context.Context, r *Rig, e Event) (Heal, error) {
 		if err := p.Kill(ctx); err != nil {
 			return err
 		}
-		if err := edit(path, func([]byte) []byte { return whole }); err != nil {
+		if err := os.WriteFile(path, whole, 0o600); errors.Is(err, syscall.ENOSPC) { // then the operator makes room first
+			if err := errors.Join(os.Remove(filepath.Join(p.Disk, ballast)), os.WriteFile(path, whole, 0o600)); err != nil {
+				return err
+			}
+		} else if err != nil {
 			return err
 		}
 		return p.Start(ctx)

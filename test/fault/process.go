@@ -34,6 +34,7 @@ type Process struct {
 	births  []time.Time // of its lives
 	deaths  []string    // ends that nobody asked for
 	trouble int         // of a kind for which a program may refuse to run
+	calm    time.Time   // when the last such trouble ended
 	refused []string    // ends that such trouble excuses
 	logged  int64       // how much of the log is of earlier rounds
 }
@@ -88,8 +89,11 @@ func (p *Process) start(again bool) error {
 // restartAfter is how long a service manager waits before it starts an agent anew that has ended by itself.
 const restartAfter = time.Second
 
+// refuseWithin is how long a start that met trouble may take until it has said so.
+const refuseWithin = 5 * time.Second
+
 // died notes an end that nobody asked for. A program may refuse to run with an exit code that says so when its disk
-// is full or damaged; never may it panic, or be ended by a signal. Then it is started anew.
+// is full or damaged, or was just when this life began; never may it panic, or be ended by a signal. Then it is started anew.
 func (p *Process) died(cmd *exec.Cmd, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +102,7 @@ func (p *Process) died(cmd *exec.Cmd, err error) {
 	}
 	p.cmd = nil
 	text := fmt.Sprintf("%s ended by itself at %s: %v: %s", p.Name, time.Now().Format(time.TimeOnly), err, lastLine(p.Log))
-	if code := cmd.ProcessState.ExitCode(); p.trouble > 0 && code > 0 && code < 128 && code != 2 {
+	if code := cmd.ProcessState.ExitCode(); (p.trouble > 0 || time.Since(p.calm) < refuseWithin && p.births[len(p.births)-1].Before(p.calm)) && code > 0 && code < 128 && code != 2 {
 		p.refused = append(p.refused, text)
 	} else {
 		p.deaths = append(p.deaths, text)
@@ -120,7 +124,9 @@ func (p *Process) begin() {
 func (p *Process) troubled(by int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.trouble += by
+	if p.trouble += by; p.trouble == 0 {
+		p.calm = time.Now()
+	}
 }
 
 // refusals are the ends that trouble excuses.

@@ -116,8 +116,12 @@ func (r *Rig) believe(ctx context.Context, edge string, orders []account.Order, 
 			if err := r.site.Client.Get(ctx, "/v1/commands/"+o.ID, &rec); err != nil {
 				return err
 			}
-			if rec.Final && rec.Phase == api.PhaseTimedOut {
+			switch {
+			case rec.Final && rec.Phase == api.PhaseTimedOut:
 				c.Finals = []api.Phase{rec.Phase}
+			case rec.Final && rec.Phase == api.PhaseExpired && c.Effects <= 1: // no word of it came out before: as good as never arrived
+				delete(commands, o.ID)
+				continue
 			}
 		}
 		if there || len(c.Finals) > 0 {

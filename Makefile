@@ -18,7 +18,7 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build programs demo test test-unit test-crd test-peer test-system soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs demo test test-unit test-crd test-peer test-system test-fault soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -41,7 +41,7 @@ demo: ## run a cluster agent and three node agents on this machine and show them
 deps: ## install what the tests need from Debian (root; nothing is started)
 	@test/deps.sh
 
-test: deps lint test-unit test-crd test-peer test-system fuzz size ## everything but test-fault
+test: deps lint test-unit test-crd test-peer test-system test-fault fuzz size ## everything
 
 test-unit: ## unit and component tests, with the race detector
 	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/...
@@ -59,7 +59,7 @@ bin/nats-server: test/nats/go.mod test/nats/go.sum # a real second broker, for t
 test-system: deps build bin/nats-server ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/...
 
-test-fault: build ## every kind of fault bites and heals, and two seeds of schedules add up (root; not yet part of test)
+test-fault: build ## every kind of fault bites and heals, and eight schedules of faults add up (root)
 	$(GO) test -shuffle=on -count=1 -timeout 15m ./test/fault/...
 
 soak: build ## one site through schedules of faults for HOURS (1), and the slopes of memory, goroutines and disk (root; SEED=1)

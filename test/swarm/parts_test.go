@@ -132,6 +132,31 @@ func TestScheduleKeepsTheCadenceOfEach(t *testing.T) {
 	})
 }
 
+// TestRowsOfANodeDifferInTime has turns that came late follow each other at once, within a batch and across two.
+func TestRowsOfANodeDifferInTime(t *testing.T) {
+	n := &node{swarm: &Swarm{cfg: Config{Profile: Profile{BatchRows: 2}}, series: []string{"swarm_s0"}}, clock: agent.NewClock(time.Time{}, agent.ClockSource{})}
+	n.truth.Series = 1
+	var err error
+	n.outbox, err = outbox.Open(outbox.Config{Epoch: 1, Boot: "boot", Clock: n.clock, Sender: n, Log: slog.New(slog.DiscardHandler), Volatile: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.UnixMilli(1764000000000)
+	for _, at := range []time.Time{now, now, now, now.Add(-time.Hour), now.Add(time.Second)} {
+		n.measure(at)
+	}
+	n.flush()
+	if got, want := n.truth.Times(), []int64{0, 1, 2, 3, 1000}; len(got) != len(want) {
+		t.Errorf("%d rows; wanted %d", len(got), len(want))
+	} else {
+		for i := range want {
+			if got[i]-now.UnixMilli() != want[i] {
+				t.Errorf("row %d is of %d; wanted %d", i, got[i]-now.UnixMilli(), want[i])
+			}
+		}
+	}
+}
+
 func TestNothingElseIsConnectedTo(t *testing.T) {
 	cfg := &Config{Join: api.Join{Endpoints: []string{"https://site.example:8443"}}}
 	p := &papers{servers: []string{"mqtts://elsewhere.example:8883", "mqtts://site.example:8884"}, certs: make([]tls.Certificate, 1)}

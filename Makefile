@@ -18,26 +18,30 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build demo test test-unit test-crd test-peer test-system test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs demo test test-unit test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## build skerry, skerry-edge (lite), skerry-cluster, skerry-swarm, skerry-scale and skerry-fault into bin/
-	@mkdir -p bin
-	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
-	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
-	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+build: programs ## build skerry, skerry-edge (lite), skerry-cluster, skerry-swarm, skerry-scale and skerry-fault into bin/
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-swarm ./test/swarm/skerry-swarm
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-fault ./test/fault/skerry-fault
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-scale ./test/scale/skerry-scale
 
-demo: build ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
+programs: # what is shipped; the rest of build is for tests
+	@mkdir -p bin
+	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+
+demo: ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
+	@echo "building skerry, skerry-edge and skerry-cluster; the first time takes minutes" >&2
+	@$(MAKE) --no-print-directory programs >/dev/null
 	@bin/skerry demo $(ARGS)
 
 deps: ## install what the tests need from Debian (root; nothing is started)
 	@test/deps.sh
 
-test: deps lint test-unit test-crd test-peer test-system test-kube fuzz size ## everything but test-fault
+test: deps lint test-unit test-crd test-peer test-system test-fault test-kube fuzz size ## everything
 
 test-unit: ## unit and component tests, with the race detector
 	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/...
@@ -67,7 +71,7 @@ bin/kube/kine $(KUBEPARTS:%=bin/kube/%) &: test/kube/parts/go.mod test/kube/part
 test-kube: bin/kube/kubectl ## against a real Kubernetes API server, built from its modules (some minutes, once)
 	$(GO) test -shuffle=on -count=1 -timeout 15m ./test/kube/...
 
-test-fault: build ## every kind of fault bites and heals, and two seeds of schedules add up (root; not yet part of test)
+test-fault: build ## every kind of fault bites and heals, and eight schedules of faults add up (root)
 	$(GO) test -shuffle=on -count=1 -timeout 15m ./test/fault/...
 
 soak: build ## one site through schedules of faults for HOURS (1), and the slopes of memory, goroutines and disk (root; SEED=1)

@@ -71,7 +71,7 @@ func (c *Command) Validate() error {
 		return fmt.Errorf("issued %d, deadline %d: wanted 0 < issued < deadline", c.Issued, c.Deadline)
 	}
 	return errors.Join(ValidID("id", c.ID), ValidID("node", c.Node), validVerb(c.Verb), validArgs(c.Args),
-		maxLen("by", c.By, MaxLabelBytes), positiveEpoch(c.Epoch))
+		maxLen("by", c.By, MaxLabelBytes), positiveEpoch(c.Epoch), c.Claim.Validate())
 }
 
 // Status is one transition of a command. Exit is the exit code where the verb has one. Output is the verb's result or

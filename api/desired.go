@@ -41,7 +41,7 @@ func (d *Desired) Validate() error {
 	if d.Issued <= 0 || d.Expires <= d.Issued {
 		return fmt.Errorf("issued %d, expires %d: wanted 0 < issued < expires", d.Issued, d.Expires)
 	}
-	errs := []error{ValidID("node", d.Node)}
+	errs := []error{ValidID("node", d.Node), d.Claim.Validate()}
 	for i := range d.Workloads {
 		errs = append(errs, within("workload "+d.Workloads[i].Name, d.Workloads[i].Validate()))
 	}

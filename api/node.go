@@ -149,7 +149,7 @@ func (b *Birth) Validate() error {
 	if b.IntervalMillis < 0 || b.AutonomyMillis < 0 {
 		return fmt.Errorf("intervalMillis %d and autonomyMillis %d: wanted no negative value", b.IntervalMillis, b.AutonomyMillis)
 	}
-	return errors.Join(ValidID("node", b.Node), ValidID("cluster", b.Cluster), positiveEpoch(b.Epoch),
+	return errors.Join(ValidID("node", b.Node), ValidID("cluster", b.Cluster), positiveEpoch(b.Epoch), b.Claim.Validate(),
 		maxLen("boot", b.Boot, MaxIDLength), maxLen("version", b.Version, MaxLabelBytes), validLabels("labels", b.Labels))
 }
 

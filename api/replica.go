@@ -45,8 +45,8 @@ func (r *Replica) Validate() error {
 const maxAdmissionCertificates = 64
 
 // Admission is what every replica has to know of a node's enrolment, retained under the node's id: whose key it is, and
-// which certificates are good. Of two, the one with the greater Revision counts. Removed, when it is not 0, is a
-// tombstone: the node is nobody's any more, and its certificates are revoked.
+// which certificates are good. Two of them are joined; Revision tells whether the broker keeps the newest. Removed, when it
+// is not 0, is a tombstone: the node is nobody's any more, and its certificates are revoked.
 type Admission struct {
 	Node         string            `json:"node"`
 	Cluster      string            `json:"cluster"`
@@ -56,6 +56,7 @@ type Admission struct {
 	Admitted     Millis            `json:"admitted"`             // the present key
 	Labels       map[string]string `json:"labels,omitempty"`     // of its token
 	UserLabels   map[string]string `json:"userLabels,omitempty"` // that people gave it
+	Labelled     Millis            `json:"labelled,omitempty"`   // when they did
 	Certificates []Issued          `json:"certificates,omitempty"`
 	Removed      Millis            `json:"removed,omitempty"`
 	By           string            `json:"by,omitempty"` // who removed it
@@ -88,6 +89,20 @@ func (a *Admission) Validate() error {
 type Claim struct {
 	Term  uint64 `json:"term,omitempty"`
 	Owner string `json:"owner,omitempty"`
+}
+
+// maxTerm bounds the term of a claim far above what hand-overs come to: whoever follows one has to find a greater one.
+const maxTerm = 1 << 53
+
+// Validate checks c, which may be nil: there is none.
+func (c *Claim) Validate() error {
+	if c == nil {
+		return nil
+	}
+	if c.Term == 0 || c.Term > maxTerm {
+		return fmt.Errorf("claim has term %d; wanted 1 to %d", c.Term, uint64(maxTerm))
+	}
+	return ValidID("claim.owner", c.Owner)
 }
 
 // Before reports whether d supersedes c.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,7 +52,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	root.SetIn(a.In)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(flagFault)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.context, "context", "", "context to use, in place of the current one")
 	flags.StringVar(&a.server, "server", "", "https://host:port of the cluster agent, in place of the context's")
@@ -86,8 +87,8 @@ func usageArgs(cmd *cobra.Command) {
 	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usage(errors.New(err.Error() + "; see: " + cmd.CommandPath() + " --help"))
+			if check(cmd, args) != nil {
+				return usage(fmt.Errorf("%d arguments; wanted %s; see: %s --help", len(args), wantedArgs(cmd), cmd.CommandPath()))
 			}
 			return nil
 		}
@@ -95,6 +96,24 @@ func usageArgs(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		usageArgs(sub)
 	}
+}
+
+// wantedArgs is how a command is called, without flags.
+func wantedArgs(cmd *cobra.Command) string {
+	_, args, _ := strings.Cut(cmd.Use, " ")
+	if args == "" {
+		args = "none"
+	}
+	return args
+}
+
+// flagFault tells what is wrong with a flag: the flags package quotes the function that could not read a number.
+func flagFault(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	if i := strings.Index(text, ": strconv.Parse"); i >= 0 {
+		text = text[:i] + ": wanted a number"
+	}
+	return usage(errors.New(text + "; see: " + cmd.CommandPath() + " --help"))
 }
 
 // Tree returns the command tree, for the generated documentation.

@@ -254,43 +254,6 @@ func (a *Agent) noteOf(node string, class api.Class, kind, object, message strin
 	}
 }
 
-// Enrolled and Revoked are how enrolment tells the rest.
-func (a *Agent) Enrolled(n api.Node) error {
-	if old, known := a.registry.Get(n.ID); known && old.KeySHA256 != n.KeySHA256 { // another device under an old id
-		if err := a.journal.Abandon(n.ID, "another device took this node's place"); err != nil {
-			return err
-		}
-		if err := a.clearRetained(a.life, n.ID); err != nil {
-			return err
-		}
-	}
-	err := a.registry.Enrolled(registry.Enrolment{Node: n.ID, KeySHA256: n.KeySHA256, Certificate: n.Certificate, Labels: n.Labels})
-	if err == nil && a.share != nil {
-		a.share.admitted(n.ID)
-	}
-	return err
-}
-
-// clearRetained has the broker forget what a node said; nobody should read the word of a device that is gone.
-func (a *Agent) clearRetained(ctx context.Context, node string) error {
-	for _, e := range mqtt.Contract() {
-		if e.Retain && e.Dir != mqtt.Among {
-			if err := a.wire.Publish(ctx, a.topics.Of(e.Kind, node, ""), nil, true); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// Revoked ends the sessions of somebody whose certificates are no good any more.
-func (a *Agent) Revoked(who mqtt.Identity) {
-	a.wire.Kick(who.CommonName())
-	if a.share != nil && who.Kind == mqtt.NodeIdentity {
-		a.share.admitted(who.Name)
-	}
-}
-
 // announce tells the service manager that the agent is up.
 func (a *Agent) announce(ctx context.Context) error {
 	if err := agent.Notify("READY=1\nSTATUS=running"); err != nil {

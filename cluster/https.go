@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -112,11 +113,15 @@ type adminContext struct {
 // the address in it.
 func (a *Agent) writeAdmin() error {
 	path := filepath.Join(a.cfg.Dir, "admin.yaml")
+	raw, rerr := os.ReadFile(path)
 	write := func(token string) error {
 		text, err := yaml.Marshal(contexts{a.cfg.Cluster, []adminContext{{a.cfg.Cluster, a.endpoints(a.https.Addr())[0],
 			string(a.authority.BundlePEM()), token}}})
 		if err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
+		}
+		if bytes.Equal(text, raw) {
+			return nil
 		}
 		if err := os.WriteFile(path+".new", text, 0o600); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
@@ -127,19 +132,20 @@ func (a *Agent) writeAdmin() error {
 	if err != nil || created {
 		return err
 	}
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(rerr, os.ErrNotExist) {
 		return nil // taken away on purpose
 	}
 	var known contexts
-	if err == nil {
+	if err = rerr; err == nil {
 		err = yaml.Unmarshal(raw, &known)
 	}
-	if err != nil || len(known.Contexts) != 1 {
-		a.log.Warn("administrator's context not brought up to date", agent.KeyPath, path, agent.KeyErr, err)
-		return nil
+	if err == nil && len(known.Contexts) == 1 {
+		err = write(known.Contexts[0].Token)
 	}
-	return write(known.Contexts[0].Token)
+	if err != nil || len(known.Contexts) != 1 { // the disk may be full: nobody needs the address more than the fleet its cluster agent
+		a.log.Warn("administrator's context not brought up to date", agent.KeyPath, path, agent.KeyErr, err)
+	}
+	return nil
 }
 
 // status is what GET /v1/status tells.

@@ -1,6 +1,10 @@
 package cluster
 
 import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +97,33 @@ func TestARestartLosesNothingThatWasPromised(t *testing.T) {
 	eventually(t, "the order is carried out", func() bool {
 		return must[api.CommandRecord](r, "GET", "/v1/commands/"+order.ID, nil).Phase == api.PhaseSucceeded
 	})
+}
+
+// TestAnAddressThatCannotBeWrittenDownStopsNobody has admin.yaml refuse to be written, as on a full disk.
+func TestAnAddressThatCannotBeWrittenDownStopsNobody(t *testing.T) {
+	r := newRig(t, nil)
+	path := filepath.Join(r.dir, "admin.yaml")
+	if err := os.Mkdir(path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"nothing is new": string(before), "the address is new": strings.Replace(string(before), r.admin.Server, "https://elsewhere", 1)} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.writeAdmin(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := errors.Join(os.Remove(path+".new"), r.writeAdmin()); err != nil {
+		t.Error(err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("when there is room again: %s, %v; wanted the address corrected", after, err)
+	}
 }
 
 func TestAStopCutsNoAnswerShort(t *testing.T) {

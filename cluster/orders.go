@@ -207,7 +207,7 @@ func (a orders) Cancel(ctx context.Context, id string, who rest.Principal) (api.
 }
 
 func badRequest(field string, err error) error {
-	return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Detail: clip(field + ": " + err.Error()), Code: "bad_request",
+	return &api.Problem{Status: http.StatusBadRequest, Title: "bad request", Detail: clip(field + ": " + strings.TrimPrefix(err.Error(), field+" ")), Code: "bad_request",
 		Cure: "/openapi.yaml describes every request"}
 }
 

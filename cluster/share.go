@@ -21,6 +21,10 @@ type share struct {
 	name  string
 	wake  chan struct{}
 
+	// uptime is what leases and waits are counted by: nobody sets it, and it goes on while the machine sleeps. What is told is
+	// stamped by the cluster agent's time.
+	uptime func() time.Duration
+
 	mu      sync.Mutex
 	board   *owner.Board
 	session *mqtt.Session // nil while there is no link
@@ -33,7 +37,7 @@ type share struct {
 	members []string            // among whom
 	dirty   bool                // a node came or went: deal anew
 	untold  map[string]bool     // nodes whose admission the others have to hear
-	heard   map[string]uint64   // admissions that the broker keeps, by node, in this session
+	heard   map[string]uint64   // revisions of the admissions that the broker keeps, by node, in this session
 	since   time.Time           // when the session began
 	checked bool                // what the broker has forgotten was looked for in this session
 }
@@ -48,11 +52,18 @@ type holding struct {
 	told  bool      // the broker's copy of the desired document was seen
 }
 
+// now is the time that leases and waits are counted by; it tells no date.
+func (s *share) now() time.Time { return time.Unix(0, 0).Add(s.uptime()) }
+
 // lookEvery is how often Run looks without being woken.
 const lookEvery = 250 * time.Millisecond
 
 func newShare(a *Agent) *share {
-	return &share{agent: a, name: a.cfg.Replica.Name, wake: make(chan struct{}, 1), board: owner.NewBoard(a.cfg.Replica.Name, a.cfg.Replica.Timeout),
+	uptime := a.uptime
+	if uptime == nil {
+		uptime = agent.SinceBoot
+	}
+	return &share{agent: a, uptime: uptime, name: a.cfg.Replica.Name, wake: make(chan struct{}, 1), board: owner.NewBoard(a.cfg.Replica.Name, a.cfg.Replica.Timeout),
 		held: map[string]*holding{}, watched: map[string]bool{}, untold: map[string]bool{}, heard: map[string]uint64{}}
 }
 
@@ -76,7 +87,7 @@ func (s *share) begin(context.Context) (mqtt.Outbound, error) {
 	s.end() // of one that was over before it was up, nobody was told
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.number, s.beat = max(s.number+1, uint64(time.Now().UnixMilli())), 0
+	s.number, s.beat = max(s.number+1, uint64(s.agent.clock.Now().UnixMilli())), 0
 	s.heard = map[string]uint64{} // before the broker's own arrive
 	return s.word(api.ReplicaLost)
 }
@@ -88,7 +99,7 @@ func (s *share) word(state api.ReplicaState) (mqtt.Outbound, error) {
 		url = all[0]
 	}
 	signed, err := mqtt.Seal(s.agent.authority.OrderSigner(), mqtt.KindReplica, &api.Replica{Cluster: s.agent.cfg.Cluster, Replica: s.name,
-		Session: s.number, Beat: s.beat, State: state, At: api.At(time.Now()), URL: url})
+		Session: s.number, Beat: s.beat, State: state, At: api.At(s.agent.clock.Now()), URL: url})
 	if err != nil {
 		return mqtt.Outbound{}, err
 	}
@@ -104,7 +115,7 @@ func (s *share) announce(ctx context.Context, session *mqtt.Session) error {
 	}
 	s.mu.Lock()
 	s.session = session
-	s.since, s.checked = time.Now(), false
+	s.since, s.checked = s.now(), false
 	s.board.Connected(s.number, sent, s.since)
 	s.mu.Unlock()
 	s.agent.setBroker(true)
@@ -116,7 +127,7 @@ func (s *share) announce(ctx context.Context, session *mqtt.Session) error {
 func (s *share) pulse(ctx context.Context, session *mqtt.Session) (sent time.Time, err error) {
 	s.mu.Lock()
 	s.beat++
-	sent = time.Now()
+	sent = s.now()
 	s.beatAt = sent
 	m, err := s.word(api.ReplicaLive)
 	s.mu.Unlock()
@@ -189,7 +200,7 @@ func (s *share) beats(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.mu.Lock()
-		session, due := s.session, time.Since(s.beatAt) >= s.board.Beat()
+		session, due := s.session, s.now().Sub(s.beatAt) >= s.board.Beat()
 		s.mu.Unlock()
 		if session == nil || !due {
 			continue
@@ -214,7 +225,7 @@ const perRound = 200
 // round does what is due.
 func (s *share) round(ctx context.Context) {
 	s.mu.Lock()
-	session, view := s.session, s.board.View(time.Now())
+	session, view := s.session, s.board.View(s.now())
 	anew := s.dirty || s.dealt == nil || !slices.Equal(view.Members, s.members)
 	over := s.dealt != nil && (s.dealt != session || !view.Acting)
 	s.mu.Unlock()

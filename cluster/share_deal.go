@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -22,7 +21,7 @@ func (s *share) deal(ctx context.Context, session *mqtt.Session, members []strin
 	s.dealt, s.members, s.dirty = session, members, false
 	urls := map[string]string{}
 	var peers []string
-	for _, r := range s.board.Others(time.Now()) {
+	for _, r := range s.board.Others(s.now()) {
 		urls[r.Replica] = r.URL
 		if r.URL != "" {
 			peers = append(peers, r.URL)
@@ -61,7 +60,7 @@ func (s *share) deal(ctx context.Context, session *mqtt.Session, members []strin
 	}
 	s.mu.Lock()
 	for _, node := range come {
-		s.held[node] = &holding{since: time.Now()}
+		s.held[node] = &holding{since: s.now()}
 		delete(s.watched, node)
 	}
 	s.mu.Unlock()
@@ -94,10 +93,15 @@ func (s *share) letGo(nodes []string, why error) {
 		delete(s.held, node)
 		delete(s.watched, node)
 		s.mu.Unlock()
-		s.agent.journal.OnNodeDown(node, 0)
-		s.agent.acks.reset(node)
-		s.agent.streams.closeNode(node, why)
+		s.quit(node, why)
 	}
+}
+
+// quit ends what is under way for node.
+func (s *share) quit(node string, why error) {
+	s.agent.journal.OnNodeDown(node, 0)
+	s.agent.acks.reset(node)
+	s.agent.streams.closeNode(node, why)
 }
 
 // releaseAll lets go of all nodes: this replica is cut off, or not sure that it is not.
@@ -125,7 +129,7 @@ func (s *share) releaseAll(ctx context.Context, session *mqtt.Session) {
 // watch listens to how commands end that are in this journal and whose nodes others act for by now. The journal that has a
 // command keeps it to its end.
 func (s *share) watch(ctx context.Context, session *mqtt.Session) error {
-	nodes, err := s.agent.journal.Unheard(time.Now().Add(-s.agent.cfg.Commands.MaxDeadline))
+	nodes, err := s.agent.journal.Unheard(s.agent.clock.Now().Add(-s.agent.cfg.Commands.MaxDeadline))
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -28,7 +27,7 @@ func (s *share) onMessage(ctx context.Context, m mqtt.Inbound) error {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
 	}
 	s.mu.Lock()
-	held, acting := s.held[topic.Node] != nil, s.board.Acting(time.Now())
+	held, acting := s.held[topic.Node] != nil, s.board.Acting(s.now())
 	s.mu.Unlock()
 	switch {
 	case topic.Kind == mqtt.KindCmdStatus:
@@ -78,7 +77,7 @@ func (s *share) onDesired(node string, m mqtt.Inbound) error {
 	if d.Claim != nil && h.floor.Before(*d.Claim) && *d.Claim != h.claim {
 		h.floor = *d.Claim
 		if h.met > 0 && !m.Retained && h.claim.Before(h.floor) { // somebody claims it now: one of the two does not know of the other yet
-			h.after = time.Now().Add(s.board.Beat())
+			h.after = s.now().Add(s.board.Beat())
 			s.agent.log.Warn("another replica acts for a node of this one", agent.KeyNode, node, agent.KeyBy, h.floor.Owner)
 		}
 	}
@@ -97,12 +96,12 @@ func (s *share) meetAll(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	slices.Sort(nodes)
-	began := time.Now()
+	began := s.now()
 	for _, node := range nodes {
 		if err := s.meet(ctx, node); err != nil {
 			return err
 		}
-		if time.Since(began) > lookEvery { // there may be thousands: the rest has its turn after a look around
+		if s.now().Sub(began) > lookEvery { // there may be thousands: the rest has its turn after a look around
 			s.poke()
 			return nil
 		}
@@ -117,7 +116,7 @@ func (s *share) meet(ctx context.Context, node string) error {
 	if !ok || n.Birth == nil || n.Birth.Epoch != n.Epoch || n.Presence != api.PresenceOnline && n.Presence != api.PresenceDraining {
 		return nil
 	}
-	now := time.Now()
+	now := s.now()
 	s.mu.Lock()
 	h := s.held[node]
 	if h == nil || !s.board.Acting(now) || now.Before(h.after) {
@@ -163,7 +162,7 @@ func (s *share) claim(node string) (*api.Claim, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.held[node]
-	if h == nil || h.met == 0 || !s.board.Acting(time.Now()) {
+	if h == nil || h.met == 0 || !s.board.Acting(s.now()) {
 		return nil, fmt.Errorf("order to node %s: %w", node, errNotOwner)
 	}
 	c := h.claim
@@ -188,7 +187,7 @@ func (s *share) elsewhere(node string) error {
 func (s *share) holds(node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.held[node] != nil && s.board.Acting(time.Now())
+	return s.held[node] != nil && s.board.Acting(s.now())
 }
 
 // absent says in one line each which of names are not live; one that is not named any more is missed by nobody.
@@ -206,7 +205,7 @@ func absent(all []api.ReplicaStatus, names []string) (out []string) {
 func (s *share) status() (out []api.ReplicaStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now := s.now()
 	nodes := map[string]int{}
 	for _, n := range s.agent.registry.Nodes(registry.Selector{}) {
 		if n.Owner != nil {

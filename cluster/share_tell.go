@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -29,7 +28,7 @@ func (s *share) onReplica(_ context.Context, m mqtt.Inbound) error {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
 	}
 	s.mu.Lock()
-	behind := s.board.Heard(&r, time.Now())
+	behind := s.board.Heard(&r, s.now())
 	if behind > 0 {
 		s.number = behind
 	}
@@ -44,11 +43,14 @@ func (s *share) onReplica(_ context.Context, m mqtt.Inbound) error {
 
 // onAdmission takes what another replica tells of a node's enrolment.
 func (s *share) onAdmission(ctx context.Context, m mqtt.Inbound) error {
-	if len(m.Payload) == 0 {
+	topic, err := s.agent.topics.Parse(m.Topic)
+	if err == nil && len(m.Payload) == 0 { // cleared
+		s.mu.Lock()
+		delete(s.heard, topic.Node)
+		s.mu.Unlock()
 		return nil
 	}
 	var adm api.Admission
-	topic, err := s.agent.topics.Parse(m.Topic)
 	if err == nil {
 		err = s.agent.codec.Open(s.orderKeys(), mqtt.KindAdmission, m.Payload, &adm)
 	}
@@ -59,24 +61,30 @@ func (s *share) onAdmission(ctx context.Context, m mqtt.Inbound) error {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
 	}
 	s.mu.Lock()
-	s.heard[adm.Node] = max(s.heard[adm.Node], adm.Revision)
+	s.heard[adm.Node] = adm.Revision // what the broker keeps now, be it less than what it kept before
 	s.mu.Unlock()
-	news, err := s.agent.enroll.Merge(&adm)
+	news, stale, err := s.agent.enroll.Merge(&adm)
+	if stale {
+		s.admitted(adm.Node)
+	}
 	if err != nil || !news {
 		return err
 	}
-	if adm.Removed != 0 {
-		err = s.forget(ctx, adm.Node, adm.By)
-	} else {
-		err = s.agent.registry.ReplaceLabels(adm.Node, adm.UserLabels)
+	defer s.changed()
+	joined, err := s.agent.enroll.Admission(adm.Node)
+	if err != nil {
+		return err
 	}
-	s.changed()
-	return err
+	if joined == nil || joined.Removed != 0 {
+		return s.forget(ctx, adm.Node, adm.By)
+	}
+	return s.agent.registry.ReplaceLabels(adm.Node, joined.UserLabels)
 }
 
-// forget is the end of a node that another replica removed.
+// forget is the end of a node that another replica removed. It stays held until nodes are dealt out, which takes back what
+// was subscribed to for it.
 func (s *share) forget(ctx context.Context, node, by string) error {
-	s.letGo([]string{node}, fmt.Errorf("node %s was removed", node))
+	s.quit(node, fmt.Errorf("node %s was removed", node))
 	if err := s.agent.registry.Remove(node, by); err != nil && !errors.Is(err, registry.ErrUnknown) {
 		return err
 	}
@@ -126,30 +134,23 @@ func (s *share) tellAdmissions(ctx context.Context, session *mqtt.Session) error
 }
 
 // lookForForgotten finds, once in a session, what the broker does not keep of what is known here, as after a restart of one
-// that keeps nothing.
+// that keeps nothing, or of this replica before it had told the others.
 func (s *share) lookForForgotten() error {
 	s.mu.Lock()
-	due := !s.checked && time.Since(s.since) > 2*s.board.Settle() // what it keeps has come by then; what is told twice does no harm
+	due := !s.checked && s.now().Sub(s.since) > 2*s.board.Settle() // what it keeps has come by then; what is told twice does no harm
 	s.checked = s.checked || due
 	s.mu.Unlock()
 	if !due {
 		return nil
 	}
-	all, err := s.agent.enroll.Enrolled()
+	revisions, err := s.agent.enroll.Revisions()
 	if err != nil {
 		return err
-	}
-	nodes, err := s.agent.enroll.Removed()
-	if err != nil {
-		return err
-	}
-	for _, n := range all {
-		nodes = append(nodes, n.ID)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, node := range nodes {
-		if s.heard[node] == 0 {
+	for node, revision := range revisions {
+		if s.heard[node] < revision {
 			s.untold[node] = true
 		}
 	}
@@ -158,11 +159,19 @@ func (s *share) lookForForgotten() error {
 
 func (s *share) tellAdmission(ctx context.Context, session *mqtt.Session, node string) error {
 	adm, err := s.agent.enroll.Admission(node)
-	if err != nil || adm == nil {
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	known := s.heard[node]
+	if adm == nil {
+		delete(s.heard, node)
+		s.mu.Unlock()
+		if known == 0 {
+			return nil
+		}
+		return session.Publish(ctx, s.agent.topics.Of(mqtt.KindAdmission, node, ""), nil, true) // of a tombstone that is of no use any more
+	}
 	s.heard[node] = max(known, adm.Revision)
 	s.mu.Unlock()
 	if adm.Revision <= known {

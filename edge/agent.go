@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -228,7 +227,7 @@ func (a *Agent) build(id *identity.Identity) error {
 		return err
 	}
 	a.engine, err = command.New(command.Config{Node: id.Node, DB: a.store.DB(), Clock: a.clock, Verbs: a.verbs.list, Log: a.log, OnDamage: a.journalDamaged,
-		Concurrency: cfg.Command.Concurrency, BootID: a.boot}, a)
+		Forgot: a.store.Forgot, Concurrency: cfg.Command.Concurrency, BootID: a.boot}, a)
 	if err != nil {
 		return err
 	}
@@ -259,25 +258,6 @@ func (a *Agent) watchdog(ctx context.Context) error {
 		a.status()
 		return nil
 	})
-}
-
-// announceStart says that the agent is up, once per life.
-func (a *Agent) announceStart(ctx context.Context) error {
-	a.tellManager("STATUS=running")
-	a.event(api.ClassEvent, "agent.started", "", "skerry-edge "+agent.Version()+" started")
-	if path := a.store.SetAside(); path != "" {
-		a.event(api.ClassAlarm, stateDamaged, "state.db", "the state was damaged and is set aside as "+filepath.Base(path)+
-			": which commands were done, the desired document and remote settings begin anew")
-	}
-	<-ctx.Done()
-	return nil
-}
-
-// stateDamaged is the kind of an event that tells what a node lost of its durable state.
-const stateDamaged = "state.damaged"
-
-func (a *Agent) journalDamaged(records int) {
-	a.event(api.ClassAlarm, stateDamaged, "commands", fmt.Sprintf("%d records of the command journal could not be read and are removed", records))
 }
 
 // tellManager tells the service manager, if there is one, how the agent is.

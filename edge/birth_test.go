@@ -1,10 +1,13 @@
 package edge
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/mqtt"
 	"github.com/skerry-edge/skerry/test/enrolment"
 )
 
@@ -35,6 +38,30 @@ func TestABirthIsToldAgainOnlyForWhatLasts(t *testing.T) {
 		case <-time.After(time.Second):
 			t.Errorf("%s: no birth is due", name)
 		}
+	}
+}
+
+// TestAWordThatTookAsLongAsTheBirthDoesNotSetANodeBack has a birth take 20 s, at whose begin the cluster agent signs the time.
+func TestAWordThatTookAsLongAsTheBirthDoesNotSetANodeBack(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	right, boot := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC), time.Hour
+	a.clock = agent.NewClock(time.Time{}, agent.ClockSource{System: func() time.Time { return time.Unix(5, 0) },
+		Boot: func() time.Duration { return boot }, Synced: func() bool { return false }})
+	a.epoch.Store(1)
+	a.clock.Word(1, right)
+	a.epoch.Store(2)
+	err := a.tell(t.Context(), func(_ context.Context, topic string, _ []byte, _ bool) error {
+		if topic == a.topic(mqtt.KindBirth, "") {
+			boot += 20 * time.Second
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.clock.Word(2, right)
+	if got := a.clock.Cluster(); !got.Equal(right.Add(20*time.Second)) || !a.clock.Told(2) {
+		t.Errorf("the cluster's time is %s; wanted %s", got, right.Add(20*time.Second))
 	}
 }
 

@@ -25,7 +25,8 @@ func (o *obedience) greatest() *api.Claim {
 }
 
 // obey refuses an order that is signed with a smaller claim than one before, or with none after one. A greater claim is on
-// flash before the order is taken; then what nobody has acknowledged is sent again, to the new owner.
+// flash before the order is taken; then what nobody has acknowledged is sent again: whoever claims the node, be it the one that
+// had it before, did not listen until now.
 func (a *Agent) obey(c *api.Claim) error {
 	o := &a.obeys
 	o.mu.Lock()
@@ -47,29 +48,34 @@ func (a *Agent) obey(c *api.Claim) error {
 	if err := a.store.SetClaim(raw); err != nil {
 		return err
 	}
-	moved := o.top == nil || o.top.Owner != c.Owner
+	if o.top == nil || o.top.Owner != c.Owner {
+		a.log.Info("another cluster agent acts for this node", agent.KeyBy, c.Owner)
+	}
 	top := *c
 	o.top = &top
-	if moved {
-		a.log.Info("another cluster agent acts for this node", agent.KeyBy, c.Owner)
-		a.outbox.Again()
-		select {
-		case a.resendDue <- struct{}{}:
-		default: // it is due already
-		}
+	a.outbox.Again()
+	select {
+	case a.resendDue <- struct{}{}:
+	default: // it is due already
 	}
 	return nil
 }
 
-// loadClaim restores what was obeyed before.
+// loadClaim restores what was obeyed before. One that is damaged is as none: a device that does not start for its sake would
+// obey nobody.
 func (a *Agent) loadClaim() error {
 	raw, err := a.store.Claim()
 	if err != nil || raw == nil {
 		return err
 	}
 	var c api.Claim
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return fmt.Errorf("read claim: %w", err)
+	err = json.Unmarshal(raw, &c)
+	if err == nil {
+		err = c.Validate()
+	}
+	if err != nil {
+		a.log.Error("kept claim is damaged; the first order that comes is obeyed", agent.KeyErr, err)
+		return nil
 	}
 	a.obeys.mu.Lock()
 	defer a.obeys.mu.Unlock()

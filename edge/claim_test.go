@@ -43,3 +43,41 @@ func TestANodeNeverGoesBackToASmallerClaim(t *testing.T) {
 		t.Error("after a restart a smaller claim is obeyed")
 	}
 }
+
+// TestWhoClaimsANodeAnewHearsWhatNobodyAcknowledged has the owner that the node has claim it again, as after it lost touch: it
+// did not listen meanwhile.
+func TestWhoClaimsANodeAnewHearsWhatNobodyAcknowledged(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	for i, step := range []struct {
+		claim api.Claim
+		due   bool
+	}{{api.Claim{Term: 1, Owner: "a"}, true}, {api.Claim{Term: 1, Owner: "a"}, false}, {api.Claim{Term: 2, Owner: "a"}, true}, {api.Claim{Term: 3, Owner: "b"}, true}} {
+		if err := a.obey(&step.claim); err != nil {
+			t.Fatal(err)
+		}
+		due := false
+		select {
+		case <-a.resendDue:
+			due = true
+		default:
+		}
+		if due != step.due {
+			t.Errorf("claim %d, %+v: sent again: %t; wanted %t", i, step.claim, due, step.due)
+		}
+	}
+}
+
+func TestADamagedClaimKeepsNoNodeFromStarting(t *testing.T) {
+	for _, kept := range []string{`{"term":`, `{"term":18446744073709551615,"owner":"a"}`, `{"term":3,"owner":"A A"}`} {
+		a := built(t, (&enrolment.Service{}).Start(t))
+		if err := a.store.SetClaim([]byte(kept)); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.loadClaim(); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.obey(&api.Claim{Term: 1, Owner: "a"}); err != nil {
+			t.Errorf("after %s an order is refused: %v", kept, err)
+		}
+	}
+}

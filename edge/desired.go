@@ -27,6 +27,9 @@ func (a *Agent) onDesired(_ context.Context, _ mqtt.Topic, payload []byte) error
 	if d.Epoch == a.epoch.Load() { // retained by another broker, or late, it tells no time
 		a.clock.Word(d.Epoch, d.Issued.Time())
 		a.outbox.TimeKnown()
+		if err := a.store.Begin(d.Issued.Time()); err != nil {
+			a.log.Warn("journal not dated", agent.KeyErr, err) // until the next start it is
+		}
 	}
 	current := a.desired.Load()
 	if current != nil && d.Generation <= current.Generation {

@@ -74,18 +74,23 @@ func (a *Agent) announce(ctx context.Context, s *mqtt.Session) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return a.tell(ctx, s.Publish)
+}
+
+// tell publishes what a session begins with.
+func (a *Agent) tell(ctx context.Context, publish publisher) error {
 	a.clock.Ask(a.epoch.Load())
-	if err := a.publishBirth(ctx, a.birth(), s.Publish); err != nil {
+	if err := a.publishBirth(ctx, a.birth(), publish); err != nil {
 		return err
 	}
 	state, err := a.stateMessage(api.StateOnline, "connected")
 	if err != nil {
 		return err
 	}
-	if err := s.Publish(ctx, state.Topic, state.Payload, true); err != nil {
+	if err := publish(ctx, state.Topic, state.Payload, true); err != nil {
 		return err
 	}
-	return a.report(ctx, s.Publish)
+	return a.report(ctx, publish)
 }
 
 // onUp lets what waits go out. Before this, a publish by anybody but announce fails, and would only be put off.

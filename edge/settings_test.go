@@ -269,3 +269,14 @@ func TestTheLinkFollowsTheBrokersThatARenewalNames(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestSettingsFromBeforeThatCannotBeUsedAreTold(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	a.settings.mu.Lock()
+	a.settings.kept.Current = map[string]any{"telemetry.interval": "damaged"}
+	a.settings.mu.Unlock()
+	err := a.settings.rollBack(errors.New("a trial failed"))
+	if err == nil || !strings.Contains(err.Error(), "settings from before cannot be used") || !strings.Contains(err.Error(), "telemetry.interval") {
+		t.Errorf("%v; wanted what became of the settings from before", err)
+	}
+}

@@ -72,9 +72,9 @@ func (s *settings) rollBack(cause error) error {
 	s.mu.Unlock()
 	cfg, err := s.load(kept.Current)
 	if err != nil {
-		cfg = s.agent.cfg
+		cfg, err = s.agent.cfg, fmt.Errorf("settings from before cannot be used, those of the device alone are in force: %w", err)
 	}
-	err = s.keep(overlays{Current: kept.Current, Generation: kept.Generation})
+	err = errors.Join(err, s.keep(overlays{Current: kept.Current, Generation: kept.Generation}))
 	s.outcome("rolled-back", cause)
 	err = errors.Join(err, s.putInForce(cfg))
 	if _, uerr := s.agent.line.use(cfg); uerr != nil {

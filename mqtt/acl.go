@@ -46,7 +46,7 @@ func Readable(role api.Role) []Kind {
 	return nil
 }
 
-// granted is what May needs of the contract, by kind. It is read only, and spares building the table for each message.
+// granted is what May needs of the contract, by kind. It is read only.
 var granted = func() (g [lastKind + 1]struct {
 	dir     Direction
 	readers api.Role // least role that may read it; empty: nobody

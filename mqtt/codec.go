@@ -33,9 +33,8 @@ func ParseEncoding(s string) (Encoding, error) {
 
 // Codec encodes and decodes messages. It is made once and is safe for concurrent use.
 type Codec struct {
-	enc      cbor.EncMode
-	dec      cbor.DecMode
-	contract []Entry // made once: a batch decodes in less time than the table takes to build
+	enc cbor.EncMode
+	dec cbor.DecMode
 }
 
 // NewCodec returns a codec with the limits of package api.
@@ -63,7 +62,7 @@ func NewCodec() (*Codec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up cbor decoder: %w", err)
 	}
-	return &Codec{enc: enc, dec: dec, contract: Contract()}, nil
+	return &Codec{enc: enc, dec: dec}, nil
 }
 
 // Encode returns v in encoding e.
@@ -95,10 +94,10 @@ type Message interface{ Validate() error }
 // of kind, nested deeper than api.MaxDepth, has a key twice, or has anything after the message. Fields that v does not
 // have are ignored, except in a Request, which people type.
 func (c *Codec) Decode(kind Kind, data []byte, v Message) error {
-	if kind == 0 || int(kind) > len(c.contract) {
+	entry, ok := EntryOf(kind)
+	if !ok {
 		return fmt.Errorf("decode message kind %d: no such kind", kind)
 	}
-	entry := &c.contract[kind-1]
 	if len(data) > entry.MaxBytes {
 		return fmt.Errorf("decode %s: %d bytes; wanted at most %d", entry.Name, len(data), entry.MaxBytes)
 	}

@@ -83,7 +83,7 @@ func sample(kind Kind) Message {
 		return &api.Replica{Cluster: "site-a", Replica: "a", Session: 7, Beat: 3, State: api.ReplicaLive, At: at, URL: "https://a:8443"}
 	case KindAdmission:
 		return &api.Admission{Node: "node-1", Cluster: "site-a", Revision: 2, KeySHA256: hash, Enrolled: at - 1, Admitted: at,
-			Labels: map[string]string{"rack": "b"}, UserLabels: map[string]string{"tier": "x"}, Certificates: []api.Issued{{Serial: "1f", SHA256: hash, Issued: at, NotAfter: at + 1}},
+			Labels: map[string]string{"rack": "b"}, UserLabels: map[string]string{"tier": "x"}, Labelled: at, Certificates: []api.Issued{{Serial: "1f", SHA256: hash, Issued: at, NotAfter: at + 1}},
 			Removed: at + 2, By: "alice"}
 	}
 	return nil

@@ -98,6 +98,7 @@ func (a *Audit) Append(e api.AuditEntry) (api.AuditEntry, error) {
 func (a *Audit) AppendTx(tx *bbolt.Tx, e api.AuditEntry) (api.AuditEntry, error) {
 	name, bound := a.place(&e)
 	b := tx.Bucket([]byte(name))
+	b.FillPercent = 1 // its keys come in order: a page that was split is never written to again
 	number, err := b.NextSequence()
 	if err != nil {
 		return e, err

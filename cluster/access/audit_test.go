@@ -217,3 +217,29 @@ func TestALogOfBeforeThereWereThreeGoesOn(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
+
+func TestTheAuditLogFillsItsPages(t *testing.T) {
+	a, _, db := openAudit(t, Bounds{})
+	err := db.Update(func(tx *bbolt.Tx) error {
+		for i := range 3000 {
+			e := api.AuditEntry{By: "ann", Role: "operator", Via: "mqtt", Action: "command.create", Object: fmt.Sprint("ping n", i), Result: ResultOK}
+			if _, err := a.AppendTx(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbered(t, a, 500) // one by one, as they come
+	err = db.View(func(tx *bbolt.Tx) error {
+		if s := tx.Bucket([]byte(bucketAudit)).Stats(); s.LeafInuse*10 < s.LeafAlloc*9 {
+			t.Errorf("%d of %d bytes are in use; wanted nine of ten", s.LeafInuse, s.LeafAlloc)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -29,7 +30,8 @@ type early struct {
 }
 
 // enterSafe sends a safe command to its connected node before it is journalled, so that the node works while the disk
-// does: what has no effect may be lost in a crash together with its record. It is on disk when enterSafe returns. When
+// does: what has no effect may be lost in a crash together with its record. It is on disk when enterSafe returns, unless ctx
+// ended before: then it may yet be. When
 // other commands wait for the node, it is left to their courier, which keeps the order.
 func (j *Journal) enterSafe(ctx context.Context, o *Order, now time.Time) (e entry, fresh bool, err error) {
 	a, hold := j.sendAhead(ctx, o, now)
@@ -42,8 +44,12 @@ func (j *Journal) enterSafe(ctx context.Context, o *Order, now time.Time) (e ent
 	if j.claim(a) {
 		j.journal(a, nil)
 	}
-	<-a.journalled // whoever claimed it closes it whatever happens, after one transaction
-	return a.entry, a.fresh, a.err
+	select {
+	case <-a.journalled: // whoever claimed it closes it whatever happens, after one transaction
+		return a.entry, a.fresh, a.err
+	case <-ctx.Done():
+		return entry{}, false, fmt.Errorf("it was sent and is being journalled, ask for it by its id: %w", context.Cause(ctx))
+	}
 }
 
 // sendAhead sends o if it may go ahead, and reports whether its node is known to answer within holdFor.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -20,6 +21,7 @@ type prompt struct {
 	j       *Journal
 	answers sync.WaitGroup
 	errs    chan error
+	wait    <-chan struct{} // Deliver returns no sooner
 }
 
 func (p *prompt) Deliver(ctx context.Context, node string, epoch uint64, cmd *api.Command) error {
@@ -27,7 +29,43 @@ func (p *prompt) Deliver(ctx context.Context, node string, epoch uint64, cmd *ap
 	p.answers.Go(func() {
 		p.errs <- p.j.OnStatus(node, &api.Status{ID: cmd.ID, Phase: api.PhaseSucceeded, Epoch: epoch, At: cmd.Issued})
 	})
+	if p.wait != nil {
+		<-p.wait
+	}
 	return err
+}
+
+// TestWhoGivesUpDoesNotWaitForTheDisk has a node's answer be journalled, for as long as the disk takes, when the caller leaves.
+func TestWhoGivesUpDoesNotWaitForTheDisk(t *testing.T) {
+	p := &prompt{errs: make(chan error, 1)}
+	j := newJournal(t, Config{Nodes: lookout, Deliverer: p})
+	p.j = j
+	j.OnNodeUp("n1", 1, nil)
+	j.swift["n1"] = struct{}{}
+	writing, disk := make(chan struct{}), make(chan struct{})
+	p.wait = writing // so that it is the answer that is journalled
+	ctx, leave := context.WithCancelCause(t.Context())
+	left := errors.New("the caller left")
+	go func() {
+		<-writing
+		leave(left)
+	}()
+	_, err := j.Submit(ctx, Order{ID: "a", Node: "n1", Verb: "look", By: "alice", Deadline: time.Now().Add(time.Minute), Journalled: func(*bbolt.Tx) error {
+		close(writing)
+		<-disk
+		return nil
+	}})
+	if !errors.Is(err, left) {
+		t.Errorf("%v; wanted what ended the caller", err)
+	}
+	close(disk)
+	p.answers.Wait()
+	if err := <-p.errs; err != nil {
+		t.Fatal(err)
+	}
+	if rec := mustGet(t, j, "a"); rec.Phase != api.PhaseSucceeded {
+		t.Errorf("the command is %s; wanted its answer", rec.Phase)
+	}
 }
 
 func TestSafeCommandGoesOutWhileItIsJournalled(t *testing.T) {
@@ -165,7 +203,8 @@ func TestCommandAndPromptAnswerShareATransaction(t *testing.T) {
 }
 
 func TestNodeThatDoesNotAnswerAtOnceIsNotWaitedForAgain(t *testing.T) {
-	j := newJournal(t, Config{Nodes: lookout})
+	now := time.Now() // stands still: a busy machine must not make a slow node of one that answers at once
+	j := newJournal(t, Config{Nodes: lookout, Now: func() time.Time { return now }})
 	j.OnNodeUp("n1", 1, nil)
 	answer := func(id string) {
 		t.Helper()

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -540,4 +542,27 @@ func TestRunServesManyNodesThroughFewCouriers(t *testing.T) {
 			t.Errorf("%d delivered; wanted 50 without waiting for a timer", n)
 		}
 	})
+}
+
+func TestTheIndexOfEndsFillsItsPages(t *testing.T) {
+	db := openDB(t, filepath.Join(t.TempDir(), "db"), false)
+	j := newJournal(t, Config{DB: db, MaxOpenPerNode: 1 << 20})
+	for i := range 1000 {
+		id := fmt.Sprintf("c%d", i)
+		if _, err := j.Submit(t.Context(), Order{ID: id, Node: "n1", Verb: "ping", Deadline: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.OnStatus("n1", &api.Status{ID: id, Phase: api.PhaseRejected, Epoch: 1, At: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := db.View(func(tx *bbolt.Tx) error {
+		if s := tx.Bucket([]byte(bucketDone)).Stats(); s.KeyN != 1000 || s.LeafInuse*10 < s.LeafAlloc*9 {
+			t.Errorf("%d ends take %d of %d bytes; wanted 1000 in nine of ten", s.KeyN, s.LeafInuse, s.LeafAlloc)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

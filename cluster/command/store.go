@@ -63,14 +63,15 @@ func save(tx *bbolt.Tx, e *entry) error {
 	if err != nil {
 		return fmt.Errorf("write command %s: %w", e.ID, err)
 	}
-	id, open := []byte(e.ID), tx.Bucket([]byte(bucketOpen))
+	id, open, done := []byte(e.ID), tx.Bucket([]byte(bucketOpen)), tx.Bucket([]byte(bucketDone))
 	if !e.Final {
 		return open.Put(id, raw)
 	}
+	done.FillPercent = 1 // its keys come in order: a page that was split is never written to again
 	return errors.Join(
 		open.Delete(id),
 		tx.Bucket([]byte(bucketFinal)).Put(id, raw),
-		tx.Bucket([]byte(bucketDone)).Put(doneKey(e.Closed, e.ID), []byte(e.Node)),
+		done.Put(doneKey(e.Closed, e.ID), []byte(e.Node)),
 	)
 }
 

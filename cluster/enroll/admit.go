@@ -166,9 +166,10 @@ func (s *Service) install(tx *bbolt.Tx, id, key string, t tokenRecord, now time.
 	if err != nil {
 		return n, false, err
 	}
-	n = nodeRecord{ID: id, Key: key, Enrolled: api.At(now), Revision: old.Revision}
+	// After whatever it takes the place of, also by a clock that is behind another replica's.
+	n = nodeRecord{ID: id, Key: key, Enrolled: api.At(now), Admitted: max(api.At(now), old.Admitted+1, old.Removed+1), Revision: old.Revision + 1}
 	if found && old.Removed == 0 {
-		n.User = old.User
+		n.User, n.Labelled = old.User, old.Labelled
 	}
 	if found && old.Removed == 0 {
 		n.Enrolled = old.Enrolled
@@ -181,7 +182,7 @@ func (s *Service) install(tx *bbolt.Tx, id, key string, t tokenRecord, now time.
 			}
 		}
 	}
-	n.Token, n.Admitted = t.ID, api.At(now)
+	n.Token = t.ID
 	t.Uses++
 	if err := put(tx, bucketTokens, t.ID, t); err != nil {
 		return n, false, err

@@ -150,7 +150,7 @@ func (s *Service) findPending(tx *bbolt.Tx, which string) (pendingRecord, error)
 	case err != nil:
 		return pendingRecord{}, err
 	case len(ids) == 0:
-		return pendingRecord{}, notFound(CodePendingUnknown, "pending enrolment", which)
+		return pendingRecord{}, notFound(CodePendingUnknown, "pending enrolment", "enrollments", which)
 	case len(ids) > 1:
 		return pendingRecord{}, problem(http.StatusConflict, CodePendingChanged, "name one of them by its id",
 			"%d devices wait to be node %q: %s", len(ids), which, strings.Join(ids, ", "))

@@ -30,6 +30,8 @@ func (hang) Enrolled(n api.Node) error {
 	select {}
 }
 
+func (h hang) Merged(n api.Node) error { return h.Enrolled(n) }
+
 func (hang) Revoked(mqtt.Identity) {}
 
 func enrollAsChild(dir string) int {

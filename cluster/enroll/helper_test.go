@@ -66,6 +66,8 @@ func (r *registry) Enrolled(n api.Node) error {
 	return nil
 }
 
+func (r *registry) Merged(n api.Node) error { return r.Enrolled(n) }
+
 func (r *registry) Revoked(who mqtt.Identity) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -60,9 +60,9 @@ func (s *Service) Remove(node, by string) error {
 			return err
 		}
 		if !found || n.Removed != 0 {
-			return notFound(CodeNodeUnknown, "node", node)
+			return notFound(CodeNodeUnknown, "node", "nodes", node)
 		}
-		n.Removed, n.By = api.At(now), by
+		n.Removed, n.By = max(api.At(now), n.Admitted), by // by a clock that may be behind another replica's
 		n.Revision++
 		if err := s.revokeAll(tx, n, now, "node removed"); err != nil {
 			return err
@@ -84,7 +84,11 @@ func (s *Service) revokeAll(tx *bbolt.Tx, n nodeRecord, now time.Time, reason st
 			return err
 		}
 	}
-	if err := tx.Bucket([]byte(bucketKeys)).Delete([]byte(n.Key)); err != nil {
+	keys := tx.Bucket([]byte(bucketKeys))
+	if string(keys.Get([]byte(n.Key))) != n.ID {
+		return nil // the device is another node by now
+	}
+	if err := keys.Delete([]byte(n.Key)); err != nil {
 		return fmt.Errorf("delete %s: %w", bucketKeys, err)
 	}
 	return nil

@@ -121,7 +121,7 @@ func (s *Service) RevokeOperator(which, by string) (int, error) {
 			return err
 		}
 		if !found {
-			return notFound(CodeOperatorGone, "operator certificate", which)
+			return notFound(CodeOperatorGone, "operator certificate", "operators", which)
 		}
 		for i, o := range gone {
 			o.Revoked = true

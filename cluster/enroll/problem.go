@@ -65,6 +65,7 @@ func nodeExists(id string) *api.Problem {
 		"node %q exists with another key", id)
 }
 
-func notFound(code, what, id string) *api.Problem {
-	return problem(http.StatusNotFound, code, "", "%s %q does not exist", what, id)
+// notFound is about something of a kind that `skerry get` lists under a name of its own.
+func notFound(code, what, list, id string) *api.Problem {
+	return problem(http.StatusNotFound, code, "`skerry get "+list+"` lists them", "no %s %q", what, id)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -93,7 +94,11 @@ func TestARemovedNodeHasNoWayBackButANewToken(t *testing.T) {
 	if err := s.Remove("n1", "ann"); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, "second removal", s.Remove("n1", "ann"), CodeNodeUnknown)
+	again := s.Remove("n1", "ann")
+	wantCode(t, "second removal", again, CodeNodeUnknown)
+	if p, ok := errors.AsType[*api.Problem](again); !ok || p.Cure != "`skerry get nodes` lists them" {
+		t.Errorf("cure %+v; wanted the list to look at", again)
+	}
 	if got := s.registry.revoked; len(got) != 1 || got[0].Name != "n1" || got[0].Kind != mqtt.NodeIdentity {
 		t.Errorf("told to end the sessions of %+v", got)
 	}

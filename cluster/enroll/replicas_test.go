@@ -1,8 +1,11 @@
 package enroll
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -17,7 +20,7 @@ func (s *site) told(t *testing.T, other *site, node string) bool {
 	if err := adm.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	news, err := other.Merge(adm)
+	news, _, err := other.Merge(adm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +102,7 @@ func TestTwoDevicesThatEnrolUnderOneIdAtTwoReplicasEndAsOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	for s, adm := range map[*site]*api.Admission{a: atB, b: atA} {
-		if _, err := s.Merge(adm); err != nil {
+		if _, _, err := s.Merge(adm); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,5 +113,171 @@ func TestTwoDevicesThatEnrolUnderOneIdAtTwoReplicasEndAsOne(t *testing.T) {
 		if _, err := s.Authorize(second.cert); err != nil {
 			t.Errorf("%s keeps the later device out: %v", name, err)
 		}
+	}
+}
+
+// exchange has each of two replicas hear what the broker kept of the other, and then, for as long as one says that what it
+// heard is less than what is known, what that one has to say.
+func exchange(t *testing.T, a, b *site, node string) {
+	t.Helper()
+	var kept [2]*api.Admission
+	for i, s := range []*site{a, b} {
+		var err error
+		if kept[i], err = s.Admission(node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stale := map[*site]bool{}
+	hear := func(s *site, adm *api.Admission) {
+		_, less, err := s.Merge(adm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stale[s] = stale[s] || less
+	}
+	hear(a, kept[1])
+	hear(b, kept[0])
+	revision := max(kept[0].Revision, kept[1].Revision)
+	for range 5 {
+		speaker := a
+		if !stale[a] {
+			speaker = b
+		}
+		if !stale[speaker] {
+			return
+		}
+		stale[speaker] = false
+		adm, err := speaker.Admission(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if adm.Revision < revision {
+			t.Fatalf("revision %d is told after %d: a broker that keeps the latter looks newer", adm.Revision, revision)
+		}
+		revision = adm.Revision
+		hear(a, adm)
+		hear(b, adm)
+	}
+	t.Fatal("the two never agree")
+}
+
+// TestARemovalIsNotUndoneByARenewalElsewhere has a node renew at one replica, once or more often, while another removes it.
+func TestARemovalIsNotUndoneByARenewalElsewhere(t *testing.T) {
+	for renewals := range 3 {
+		a := newSite(t, nil)
+		b := newSite(t, func(c *Config) { c.Authority = a.cfg.Authority })
+		d := a.device(t)
+		d.keep(t, d.enroll(t, a.token(t, TokenSpec{TTL: day, MaxUses: 1}), "n1"))
+		a.told(t, b, "n1")
+		there := &device{site: b, key: d.key, cert: d.cert}
+		for range renewals {
+			a.clock.add(20 * day)
+			b.clock.add(20 * day)
+			reply, p := there.renew(t)
+			if p != nil {
+				t.Fatal(p)
+			}
+			there.keep(t, reply)
+		}
+		if err := a.Remove("n1", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		exchange(t, a, b, "n1")
+		for name, s := range map[string]*site{"a": a, "b": b} {
+			if _, err := s.Authorize(there.cert); err == nil {
+				t.Errorf("after %d renewals %s lets a removed node in", renewals, name)
+			}
+			list, err := s.CRL()
+			if err != nil {
+				t.Fatal(err)
+			}
+			block, _ := pem.Decode(list)
+			crl, err := x509.ParseRevocationList(block.Bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(crl.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
+				return e.SerialNumber.Cmp(there.cert.SerialNumber) == 0
+			}) {
+				t.Errorf("after %d renewals the revocation list of %s does not name the node's certificate", renewals, name)
+			}
+		}
+	}
+}
+
+func TestARemovedNodeComesBackByANewTokenAtAReplicaWhoseClockIsBehind(t *testing.T) {
+	a := newSite(t, nil)
+	b := newSite(t, func(c *Config) { c.Authority = a.cfg.Authority })
+	d := a.device(t)
+	d.keep(t, d.enroll(t, a.token(t, TokenSpec{TTL: day, MaxUses: 1}), "n1"))
+	a.clock.add(time.Minute)
+	if err := a.Remove("n1", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	a.told(t, b, "n1")
+	again := &device{site: b, key: d.key}
+	again.keep(t, again.enroll(t, b.token(t, TokenSpec{TTL: day, MaxUses: 1}), "n1"))
+	exchange(t, a, b, "n1")
+	for name, s := range map[string]*site{"a": a, "b": b} {
+		if _, err := s.Authorize(again.cert); err != nil {
+			t.Errorf("%s keeps the node out: %v", name, err)
+		}
+		if _, err := s.Authorize(d.cert); err == nil {
+			t.Errorf("%s takes a certificate from before the removal", name)
+		}
+	}
+}
+
+func TestLabelsAndARenewalAtTwoReplicasAreBothKept(t *testing.T) {
+	a := newSite(t, nil)
+	b := newSite(t, func(c *Config) { c.Authority = a.cfg.Authority })
+	d := a.device(t)
+	d.keep(t, d.enroll(t, a.token(t, TokenSpec{TTL: day, MaxUses: 1}), "n1"))
+	a.told(t, b, "n1")
+	a.clock.add(30 * day)
+	b.clock.add(30 * day)
+	if err := a.Label("n1", map[string]string{"tier": "x"}); err != nil {
+		t.Fatal(err)
+	}
+	there := &device{site: b, key: d.key, cert: d.cert}
+	reply, p := there.renew(t)
+	if p != nil {
+		t.Fatal(p)
+	}
+	there.keep(t, reply)
+	exchange(t, a, b, "n1")
+	for name, s := range map[string]*site{"a": a, "b": b} {
+		adm, err := s.Admission("n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if adm.UserLabels["tier"] != "x" || len(adm.Certificates) != 2 {
+			t.Errorf("%s has labels %v and %d certificates; wanted tier=x and 2", name, adm.UserLabels, len(adm.Certificates))
+		}
+	}
+}
+
+// TestAnOldTombstoneIsNotTakenUpAgain has a broker keep one for longer than anybody needs it.
+func TestAnOldTombstoneIsNotTakenUpAgain(t *testing.T) {
+	s := newSite(t, nil)
+	d := s.device(t)
+	d.keep(t, d.enroll(t, s.token(t, TokenSpec{TTL: day, MaxUses: 1}), "n1"))
+	if err := s.Remove("n1", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := s.Admission("n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.clock.add(181 * day)
+	if err := s.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	news, stale, err := s.Merge(kept)
+	if err != nil || news || !stale {
+		t.Errorf("news %v, stale %v, %v; wanted it to be stale", news, stale, err)
+	}
+	if adm, err := s.Admission("n1"); err != nil || adm != nil {
+		t.Errorf("%+v, %v; wanted nothing to be known", adm, err)
 	}
 }

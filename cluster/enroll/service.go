@@ -26,6 +26,8 @@ type Nodes interface {
 	// Enrolled says that n has a certificate. It is called before the device gets it, and again whenever the device
 	// gets another, so it must be idempotent. An error keeps the certificate back; the device asks again.
 	Enrolled(n api.Node) error
+	// Merged says the same of a node that enrolled at another replica, a while ago: it may have connected since.
+	Merged(n api.Node) error
 	// Revoked says that no certificate of who that was good until now is any more: its sessions must end.
 	Revoked(who mqtt.Identity)
 }
@@ -219,9 +221,7 @@ func (s *Service) Sweep() error {
 		_, pending := sweep(tx, bucketPending, func(p pendingRecord) bool { return over(p.Requested, pendingLife) })
 		_, revoked := sweep(tx, bucketRevoked, func(r revokedRecord) bool { return over(r.NotAfter, s.cfg.Grace) })
 		_, operators := sweep(tx, bucketOperators, func(o operatorRecord) bool { return over(o.Certificate.NotAfter, 0) })
-		_, nodes := sweep(tx, bucketNodes, func(n nodeRecord) bool {
-			return n.Removed != 0 && over(max(n.Removed, n.lastExpiry()), s.cfg.Grace)
-		})
+		_, nodes := sweep(tx, bucketNodes, func(n nodeRecord) bool { return s.forgettable(n, now) })
 		return errors.Join(tokens, pending, revoked, operators, nodes)
 	})
 }

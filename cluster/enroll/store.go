@@ -45,10 +45,11 @@ type nodeRecord struct {
 	By       string            `json:"by,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	User     map[string]string `json:"user,omitempty"` // labels that people gave it
+	Labelled api.Millis        `json:"labelled,omitempty"`
 	Host     api.Host          `json:"host"`
 	Certs    []certRecord      `json:"certs,omitempty"` // oldest first
 	Removed  api.Millis        `json:"removed,omitempty"`
-	Revision uint64            `json:"revision,omitempty"` // of the record: where there are several cluster agents, the newest counts
+	Revision uint64            `json:"revision,omitempty"` // tells several cluster agents whether the broker keeps the newest record
 }
 
 // certRecord is an issued certificate. DER is kept of the newest only.

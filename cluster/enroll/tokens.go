@@ -113,7 +113,7 @@ func (s *Service) RevokeToken(id string) error {
 			return err
 		}
 		if !found {
-			return notFound(CodeTokenUnknown, "token", id)
+			return notFound(CodeTokenUnknown, "token", "tokens", id)
 		}
 		t.Revoked = true
 		return put(tx, bucketTokens, id, t)

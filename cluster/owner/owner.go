@@ -8,7 +8,7 @@
 //   - A replica acts only within Lease of a beat that the broker acknowledged, counted from when the beat was sent. The
 //     others take its share when they have heard no beat for Timeout, which is twice as long, or as soon as the broker
 //     publishes its last will: after that the broker takes nothing more from its connection.
-//   - A link may be dead for as long as Lease before its replica knows, clocks stop, machines sleep, and brokers that are
+//   - A link may be dead for as long as Lease before its replica knows, clocks stop, and brokers that are
 //     clusters themselves have no one order of things. So every order carries a claim (api.Claim), and a node never goes back
 //     to a smaller one.
 package owner

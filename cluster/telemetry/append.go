@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -166,7 +167,7 @@ func (s *Store) commit(ctx context.Context, group []*request) error {
 	if ses == nil {
 		return errors.New("not open")
 	}
-	w := writer{app: ses.db.AppenderV2(ctx), opened: ses.number, commit: s.committed.Load() + 1}
+	w := writer{db: ses.db, app: ses.db.AppenderV2(ctx), opened: ses.number, commit: s.committed.Load() + 1}
 	now := s.cfg.Now()
 	w.latest = now.Add(s.cfg.MaxFuture).UnixMilli()
 	w.earliest = now.Add(-max(s.cfg.OutOfOrderWindow, 0)).UnixMilli()
@@ -174,7 +175,7 @@ func (s *Store) commit(ctx context.Context, group []*request) error {
 		w.earliest = now.Add(-s.cfg.Retention).UnixMilli()
 	}
 	for _, r := range group {
-		w.add(r)
+		w.add(ctx, r)
 	}
 	if err := w.app.Commit(); err != nil {
 		return err
@@ -190,6 +191,7 @@ func (s *Store) commit(ctx context.Context, group []*request) error {
 
 // writer puts batches into one transaction.
 type writer struct {
+	db               *tsdb.DB
 	app              storage.AppenderV2
 	opened, commit   uint64
 	earliest, latest int64 // of a sample, milliseconds since 1970
@@ -197,11 +199,12 @@ type writer struct {
 	late             bool // a sample may have gone to the out-of-order log
 }
 
-func (w *writer) add(r *request) {
+func (w *writer) add(ctx context.Context, r *request) {
 	t0 := int64(r.batch.T0)
 	for i := range r.batch.Rows {
 		row := &r.batch.Rows[i]
 		t := t0 + row.OffsetMillis
+		taken := w.taken(ctx, r, row, t)
 		for j, v := range row.Values {
 			if math.IsNaN(v) {
 				continue
@@ -213,6 +216,7 @@ func (w *writer) add(r *request) {
 				r.count[rejectTooOld]++
 			case r.entries[j] == nil:
 				r.count[rejectSeriesLimit]++
+			case taken && w.lost(ctx, r, r.entries[j], t, v):
 			default:
 				w.sample(r, r.entries[j], t, v)
 			}

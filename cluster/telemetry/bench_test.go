@@ -102,3 +102,33 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkLateRows sends rows of 60 series that were sent before, as a node does after its connection broke, and rows that fall
+// between those, as a node does that has a backlog.
+func BenchmarkLateRows(b *testing.B) {
+	for what, shift := range map[string]time.Duration{"again": 0, "backlog": 3 * time.Second} {
+		b.Run(what, func(b *testing.B) {
+			s := start(b, Config{Log: slog.New(slog.DiscardHandler)})
+			const nodes, rows = 200, 100
+			names := benchSeries(60)
+			begin := time.Now().Add(-time.Hour)
+			row := func(i int, shift time.Duration) {
+				batch := &api.Batch{Epoch: 1, Seq: uint64(i) + 1, Boot: "b", T0: api.At(begin.Add(time.Duration(i/nodes)*10*time.Second + shift)),
+					Series: names, Rows: []api.Row{{Values: make([]float64, len(names))}}}
+				for j := range names {
+					batch.Rows[0].Values[j] = float64(i + j)
+				}
+				mustAppend(b, s.Store, fmt.Sprintf("n%d", i%nodes), batch)
+			}
+			for i := range nodes * rows {
+				row(i, 0)
+			}
+			b.ResetTimer()
+			spent := cpu()
+			for i := range b.N {
+				row(i%(nodes*(rows-1)), shift)
+			}
+			b.ReportMetric(float64((cpu()-spent).Microseconds())/float64(b.N), "cpu-µs/row")
+		})
+	}
+}

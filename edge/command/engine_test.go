@@ -91,13 +91,13 @@ func TestADuplicateIsAnsweredFromTheJournal(t *testing.T) {
 		b.handle(cmd)
 		b.want("c1", api.PhaseSucceeded)
 		again := *cmd
-		again.Epoch = 7 // signed anew for a later session
+		again.Epoch, again.Claim = 7, &api.Claim{Term: 3, Owner: "b"} // signed anew for a later session, by another cluster agent
 		b.handle(&again)
 		if s := b.want("c1", api.PhaseSucceeded); s.Output != "once" {
 			t.Errorf("the stored status lost its output: %+v", s)
 		}
 		b.Acked([]string{"c1"})
-		b.handle(cmd)
+		b.handle(&again)
 		b.want("c1", api.PhaseSucceeded)
 		if n := len(b.out.phases("c1")); n != 5 {
 			t.Errorf("sent %v; wanted the life and two answers", b.out.phases("c1"))

@@ -120,6 +120,9 @@ func (e *Engine) judge(j *job) (api.Phase, string) {
 	if _, err := j.verb.verb.Prepare(j.cmd.Args); err != nil {
 		return api.PhaseRejected, err.Error()
 	}
+	if j.verb.Restart != Retry && e.cfg.Forgot(j.cmd.Issued.Time()) {
+		return api.PhaseFailed, "the journal of commands was damaged after this one was ordered; whether it was done is unknown"
+	}
 	e.mu.Lock()
 	full := len(e.lane(j).queue) >= e.cfg.QueueLen
 	e.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -250,16 +251,16 @@ func (e *Engine) decide(j *job, phase api.Phase) bool {
 // tell logs the end of a command; those that only read are no news. Its reason may quote what somebody typed, and is for
 // whoever asked: it is in the status, not in the log.
 func (e *Engine) tell(j *job, st *api.Status, err error) {
-	log := e.cfg.Log.With(agent.KeyCommand, st.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyBy, j.cmd.By,
-		agent.KeyState, st.Phase)
-	switch {
-	case err != nil:
-		log.Error("command closed, but not journalled", agent.KeyErr, err)
-	case j.verb != nil && j.verb.Role == api.RoleViewer:
-		log.Debug("command closed")
-	default:
-		log.Info("command closed")
+	level, message := slog.LevelInfo, "command closed"
+	if j.verb != nil && j.verb.Role == api.RoleViewer {
+		level = slog.LevelDebug
 	}
+	what := []any{agent.KeyCommand, st.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyBy, j.cmd.By, agent.KeyState, st.Phase}
+	if err != nil {
+		level, message = slog.LevelError, "command closed, but not journalled"
+		what = append(what, agent.KeyErr, err)
+	}
+	e.cfg.Log.Log(context.Background(), level, message, what...)
 }
 
 // interrupt leaves j to the next life of the agent. What ends by a restart stays running in the journal.

@@ -78,6 +78,28 @@ func TestARestartSettlesWhatWasOpen(t *testing.T) {
 	}
 }
 
+// TestACommandThatALostJournalMayHaveKnownIsNotDoneAgain has a command come again that was ordered before the journal began.
+func TestACommandThatALostJournalMayHaveKnownIsNotDoneAgain(t *testing.T) {
+	began := time.Time{}
+	done := map[string]int{}
+	act := func(_ context.Context, j *Job) (Outcome, error) { done[j.Command.ID]++; return Outcome{}, nil }
+	cfg := Config{Forgot: func(issued time.Time) bool { return issued.Before(began) },
+		Verbs: []Verb{&spy{name: "careful", act: act}, &spy{name: "restart", restart: ByRestart, act: act}, &spy{name: "again", restart: Retry, act: act}}}
+	bubble(t, cfg, func(t *testing.T, b *bench) {
+		old := []*api.Command{b.order("c1", "careful", nil), b.order("c2", "restart", nil), b.order("c3", "again", nil)}
+		pass(t, time.Second)
+		began = b.cfg.Clock.Now()
+		b.handle(append(old, b.order("c4", "careful", nil))...)
+		for _, id := range []string{"c1", "c2"} {
+			if s := b.want(id, api.PhaseFailed); !strings.Contains(s.Reason, "whether it was done is unknown") || done[id] > 0 {
+				t.Errorf("%s: reason %q, done %d times", id, s.Reason, done[id])
+			}
+		}
+		b.want("c3", api.PhaseSucceeded)
+		b.want("c4", api.PhaseSucceeded)
+	})
+}
+
 func TestAVerbThatIsGoneFailsItsCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, t.TempDir(), Config{})

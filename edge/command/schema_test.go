@@ -101,3 +101,19 @@ func FuzzCheckAgreesWithDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestNoArgumentsAreReadWithoutGarbage(t *testing.T) {
+	type fields struct {
+		N int64 `json:"n"`
+	}
+	for name, args := range map[string]map[string]any{"absent": nil, "empty": {}} {
+		n := testing.AllocsPerRun(100, func() {
+			if out, err := Decode[fields](args); err != nil || out != (fields{}) {
+				t.Fatalf("%s: %+v, %v; wanted nothing", name, out, err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: allocates %v times; wanted none", name, n)
+		}
+	}
+}

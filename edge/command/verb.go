@@ -87,6 +87,10 @@ func (j *Job) Progress(text string) { j.report(text) }
 
 // Decode reads args into a verb's own type; a field that T does not have is an error.
 func Decode[T any](args map[string]any) (T, error) {
+	if len(args) == 0 {
+		var none T
+		return none, nil
+	}
 	var out T
 	raw, err := json.Marshal(args)
 	if err != nil {

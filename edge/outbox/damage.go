@@ -81,13 +81,19 @@ func (o *Outbox) mend(cause error, read bool) {
 	lost := o.st.Dropped
 	o.cfg.Log.Error("outbox damaged, set aside", agent.KeyPath, res.aside, agent.KeyErr, cause,
 		agent.KeyCount, lost.Batches-before.Batches)
-	o.note("outbox.corrupt", "outbox.db", "a damaged outbox.db was set aside", map[string]string{
-		"aside": res.aside, "cause": clip(cause.Error(), api.MaxLabelBytes), "bytes": strconv.FormatInt(res.bytes, 10),
+	data := lostSince(before, lost)
+	data["aside"], data["cause"] = res.aside, clip(cause.Error(), api.MaxLabelBytes)
+	data["bytes"], data["known"] = strconv.FormatInt(res.bytes, 10), strconv.FormatBool(known)
+	o.note("outbox.corrupt", "outbox.db", "a damaged outbox.db was set aside", data)
+	o.tend(detach(err)) // the new file may be refused; it cannot be damaged again within its first write
+}
+
+// lostSince is what damage took, for the event about it.
+func lostSince(before, lost api.Dropped) map[string]string {
+	return map[string]string{
 		"lost_batches": strconv.FormatUint(lost.Batches-before.Batches, 10),
 		"lost_samples": strconv.FormatUint(lost.Samples-before.Samples, 10),
-		"lost_events":  strconv.FormatUint(lost.Events+lost.Alarms-before.Events-before.Alarms, 10),
-		"known":        strconv.FormatBool(known)})
-	o.tend(detach(err)) // the new file may be refused; it cannot be damaged again within its first write
+		"lost_events":  strconv.FormatUint(lost.Events+lost.Alarms-before.Events-before.Alarms, 10)}
 }
 
 // detach keeps an error from being taken for damage once more.

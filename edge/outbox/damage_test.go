@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -199,6 +200,47 @@ func TestCrashLoopOverDamageEnds(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(d.cfg.RuntimeDir, "outbox.opening")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the count of openings stayed: %v", err)
 		}
+	})
+}
+
+// TestWhatDamageTookIsToldInItsEvent damages the payload of the last record of the hot file: its header tells what it was.
+func TestWhatDamageTookIsToldInItsEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster()
+		d := newDevice(t, c)
+		o := d.open()
+		for range 5 {
+			d.putBatch(o, 3, "node_load1")
+		}
+		o.abandon()
+		path := filepath.Join(d.cfg.RuntimeDir, "outbox.hot")
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[len(raw)-5] ^= 1
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o = d.open()
+		var told map[string]string
+		for i := range o.hot.index[events] {
+			r, err := o.hot.read(&o.hot.index[events][i])
+			var e api.Event
+			if err == nil {
+				err = json.Unmarshal(r.payload, &e)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Kind == "outbox.torn" {
+				told = e.Data
+			}
+		}
+		if told["lost_batches"] != "1" || told["lost_samples"] != "3" || told["lost_events"] != "0" || o.Backlog().Dropped.Batches != 1 {
+			t.Errorf("told %v, dropped %+v; wanted a batch of 3 samples", told, o.Backlog().Dropped)
+		}
+		o.abandon()
 	})
 }
 

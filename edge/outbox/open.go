@@ -104,8 +104,9 @@ func (o *Outbox) takeUpCold() {
 // replaced counts what is missing from a sound outbox.db that holds less than it should: an emptied or an older one.
 func (o *Outbox) replaced() {
 	o.st.Corruptions++
+	before := o.st.Dropped
 	countLost(&o.st.Dropped, &o.st.Cold, &o.cold.phys)
-	o.note("outbox.corrupt", "outbox.db", "a damaged outbox.db was found: it is not the one that was left", nil)
+	o.note("outbox.corrupt", "outbox.db", "a damaged outbox.db was found: it is not the one that was left", lostSince(before, o.st.Dropped))
 }
 
 // coldLast is the greatest key of s in flash.
@@ -163,12 +164,14 @@ func (o *Outbox) takeUpHot(fd *found) {
 	}
 	o.st.Torn += uint64(fd.torn)
 	o.st.Unreadable += uint64(fd.unknown)
+	before := o.st.Dropped
 	for i := range fd.lost {
 		countDropped(&o.st.Dropped, &fd.lost[i])
 	}
-	o.note("outbox.torn", "outbox.hot", "damaged records of the hot file were left out", map[string]string{
-		"stretches": strconv.Itoa(fd.torn), "records": strconv.Itoa(len(fd.lost)),
-		"unreadable_bytes": strconv.FormatInt(fd.unknown, 10)})
+	data := lostSince(before, o.st.Dropped)
+	data["stretches"], data["records"] = strconv.Itoa(fd.torn), strconv.Itoa(len(fd.lost))
+	data["unreadable_bytes"] = strconv.FormatInt(fd.unknown, 10)
+	o.note("outbox.torn", "outbox.hot", "damaged records of the hot file were left out", data)
 }
 
 // number finds the epoch and the first numbers of this life. A number that may have been used is not used again.

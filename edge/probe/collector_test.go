@@ -159,6 +159,40 @@ func TestSlowProbeIsToldLateAndNeverDelaysTwice(t *testing.T) {
 	})
 }
 
+// TestEveryReadingOfAProbeThatWasLateIsTold has one reading come too late for its round. What is read after it comes at once, and
+// must not take its place.
+func TestEveryReadingOfAProbeThatWasLateIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCollector(t, Config{Interval: 10 * time.Second})
+		read := 0
+		only(c, true, &gate{"slow", func(context.Context) (float64, error) {
+			read++
+			if v := float64(read); read == 2 || read == 3 {
+				<-time.After(4 * time.Second)
+				return v, nil
+			}
+			return float64(read), nil
+		}})
+		c.set.units = append(c.set.units, newUnit(&gate{"fast", func(context.Context) (float64, error) { synctest.Wait(); return 7, nil }}, false, time.Second))
+		var got []float64
+		for range 8 {
+			start := time.Now()
+			s, err := c.scrape(t.Context(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slow, _ := value(s, "gate_slow")
+			got = append(got, slow)
+			<-time.After(10*time.Second - time.Since(start))
+		}
+		c.set.stop(time.Minute)
+		// The second is late; the fourth is the first that is quick again, and told late for the last time.
+		if want := []float64{1, 0, 2, 3, 4, 5, 6, 7}; !slices.Equal(got, want) {
+			t.Errorf("told %v; wanted %v", got, want)
+		}
+	})
+}
+
 func TestProbeStuckBeyondItsTimeoutIsReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCollector(t, Config{Interval: 10 * time.Second})

@@ -28,6 +28,7 @@ type unit struct {
 	patience time.Duration // how long a round waits for it
 	late     bool          // slow: its last reading took longer than that, so it is not waited for
 	result   *result       // slow: not yet collected
+	waited   *result       // slow: came too late for its round, and is told in this one
 	spare    []Sample      // slow: memory of the result collected before
 
 	failing error // nil while the probe works
@@ -62,12 +63,20 @@ func (u *unit) read(ctx context.Context, samples []Sample) (r result) {
 	return r
 }
 
-// start reads a slow probe in a goroutine unless the last reading is still under way or waits to be collected.
+// start reads a slow probe in a goroutine unless the last reading is still under way. One that came too late for its round
+// is told in this one, whatever the next reading says: none may be lost. When it was quick, there is none beside it, so that
+// the probe is read in step again.
 func (u *unit) start(ctx context.Context, slots chan struct{}, crew *agent.Crew) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.running != nil || ctx.Err() != nil {
 		return
+	}
+	if u.result != nil {
+		u.waited, u.result = u.result, nil
+		if !u.late {
+			return
+		}
 	}
 	done, spare := make(chan struct{}), u.spare[:0]
 	u.running, u.since, u.spare = done, time.Now(), nil
@@ -112,9 +121,13 @@ func (u *unit) wait(ctx context.Context, patience <-chan time.Time, insist bool)
 func (u *unit) collect() *result {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.late = u.late || u.running != nil
+	if r := u.waited; r != nil {
+		u.waited = nil
+		return r
+	}
 	r := u.result
 	u.result = nil
-	u.late = u.late || u.running != nil
 	if r == nil && u.running != nil && time.Since(u.since) > u.timeout+time.Second {
 		// Only the kernel, or a full set of slots, keeps a probe beyond its timeout.
 		return &result{err: fmt.Errorf("still not done %s after it began; skipped", time.Since(u.since).Round(time.Second))}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,9 @@ var (
 	keyClaim   = []byte("claim")
 )
 
+// corruptSuffix is what the name of a damaged file gets.
+const corruptSuffix = ".corrupt"
+
 // epochBlock is how many epochs one write reserves: a flapping link costs a flash page once in so many connects.
 const epochBlock = 1024
 
@@ -35,8 +39,9 @@ const epochBlock = 1024
 type Store struct {
 	db       *bbolt.DB
 	setAside string
-	next     uint64 // next epoch to hand out
-	reserved uint64 // first epoch that is not reserved yet
+	forgot   atomic.Int64 // when a journal that lacks commands began, milliseconds since 1970; 0: it lacks none
+	next     uint64       // next epoch to hand out
+	reserved uint64       // first epoch that is not reserved yet
 }
 
 // Open opens dir/state.db, creating it and dir (0700). now, in milliseconds, seeds the session epoch of a fresh store, so
@@ -49,13 +54,9 @@ func Open(dir string, now time.Time) (*Store, error) {
 	}
 	path := filepath.Join(dir, "state.db")
 	s := &Store{}
-	if absent(path) && !absent(path+".corrupt") { // set aside by a start that got no further, for want of room
-		s.setAside = path + ".corrupt"
-	}
 	db, err := open(path)
 	if errors.Is(err, errDamaged) {
-		s.setAside = path + ".corrupt"
-		if err := os.Rename(path, s.setAside); err != nil {
+		if err := os.Rename(path, path+corruptSuffix); err != nil {
 			return nil, fmt.Errorf("set damaged state aside: %w", err)
 		}
 		db, err = open(path)
@@ -64,7 +65,7 @@ func Open(dir string, now time.Time) (*Store, error) {
 		return nil, err
 	}
 	s.db = db
-	if err := s.loadEpoch(now); err != nil {
+	if err := errors.Join(s.loadLost(), s.loadEpoch(now)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
@@ -91,10 +92,8 @@ func open(path string) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(bucketMeta)
-		return err
-	})
+	// A start that set a file aside may have got no further, for want of room or of time.
+	err = db.Update(func(tx *bbolt.Tx) error { return begin(tx, !absent(path+corruptSuffix)) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
@@ -198,9 +197,6 @@ func ReadFloor(dir string) (floor time.Time, err error) {
 
 // DB is the file, for the packages that keep buckets of their own in it.
 func (s *Store) DB() *bbolt.DB { return s.db }
-
-// SetAside is where Open put a damaged state, empty when it was sound.
-func (s *Store) SetAside() string { return s.setAside }
 
 // Close closes the file.
 func (s *Store) Close() error { return s.db.Close() }

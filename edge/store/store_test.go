@@ -128,21 +128,74 @@ func setsAside(t *testing.T, harm func([]byte) []byte) {
 	}
 }
 
-// TestAStateThatWasSetAsideForAFullDiskIsToldOnce has a start set the damaged state aside and fail to begin a fresh one.
-func TestAStateThatWasSetAsideForAFullDiskIsToldOnce(t *testing.T) {
+// TestAStateThatWasSetAsideIsToldOnce has a start set the damaged state aside and fail to begin a fresh one, for want of room, and
+// the next one end before it has told anybody.
+func TestAStateThatWasSetAsideIsToldOnce(t *testing.T) {
 	dir := t.TempDir()
 	aside := filepath.Join(dir, "state.db.corrupt")
 	if err := errors.Join(os.WriteFile(aside, []byte("what was left"), 0o600), os.WriteFile(filepath.Join(dir, "state.db"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{aside, ""} {
+	for i, want := range []string{aside, aside, "", ""} {
 		s := openAt(t, dir)
 		if s.SetAside() != want {
-			t.Errorf("set aside %q; wanted %q", s.SetAside(), want)
+			t.Errorf("start %d: set aside %q; wanted %q", i, s.SetAside(), want)
+		}
+		if i == 1 {
+			if err := s.Told(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestAJournalThatBeganAnewKnowsWhatItMayHaveForgotten follows a store over a loss, the first session after it, and restarts.
+func TestAJournalThatBeganAnewKnowsWhatItMayHaveForgotten(t *testing.T) {
+	dir := t.TempDir()
+	first := time.UnixMilli(1764000000000)
+	wants := func(what string, s *Store, before, after bool) {
+		t.Helper()
+		if s.Forgot(first.Add(-time.Millisecond)) != before || s.Forgot(first) != after {
+			t.Errorf("%s: forgot what was before %v, after %v; wanted %v, %v", what, s.Forgot(first.Add(-time.Millisecond)), s.Forgot(first), before, after)
+		}
+	}
+	again := func(s *Store) *Store {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return openAt(t, dir)
+	}
+	s := openAt(t, dir)
+	if err := s.Begin(first); err != nil {
+		t.Fatal(err)
+	}
+	wants("a new node", s, false, false)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "state.db"), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, dir)
+	wants("before the first session", s, true, true)
+	s = again(s)
+	wants("before the first session, after a restart", s, true, true)
+	if err := errors.Join(s.Begin(first), s.Begin(first.Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	wants("in the first session", s, true, false)
+	s = again(s)
+	wants("later", s, true, false)
+	if err := s.Lose(); err != nil {
+		t.Fatal(err)
+	}
+	wants("when records were removed", s, true, true)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

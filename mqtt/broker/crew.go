@@ -1,58 +1,46 @@
 package broker
 
 import (
-	"sync"
-	"sync/atomic"
+	"github.com/skerry-edge/skerry/agent"
 )
 
-// idleCrew is how many goroutines of a crew stay when there is nothing to do.
+// idleCrew is how many goroutines of a crew stay when there is nothing to do, and how many buffers.
 const idleCrew = 32
 
 // crew does the work of connections that needs much stack: handshakes, decoding, storing. A goroutine keeps the stack
 // that its deepest call needed, and a broker has one for each connection; so that one only waits, and has no need of it.
 type crew struct {
-	jobs        chan job
-	idle        atomic.Int32
+	hands       *agent.Crew
+	spare       chan []byte
 	bufferBytes int
-	wg          sync.WaitGroup
 }
 
-type job struct {
-	run  func(buf []byte)
-	done chan<- struct{}
+// newCrew is a crew that keeps nobody once stop is closed, and works all the same.
+func newCrew(bufferBytes int, stop <-chan struct{}) *crew {
+	return &crew{hands: agent.NewCrew(idleCrew, stop), spare: make(chan []byte, idleCrew), bufferBytes: bufferBytes}
 }
 
-func newCrew(bufferBytes int) *crew { return &crew{jobs: make(chan job), bufferBytes: bufferBytes} }
-
-// do calls run on another goroutine, at once, and waits for it. buf is run's until it returns.
-func (c *crew) do(run func(buf []byte)) {
+// do calls run on another goroutine, at once, and waits for it.
+func (c *crew) do(run func()) {
 	done := make(chan struct{})
-	j := job{run, done}
-	select {
-	case c.jobs <- j:
-	default:
-		c.wg.Go(func() { c.work(j) })
-	}
+	c.hands.Go(func() {
+		run()
+		close(done)
+	})
 	<-done
 }
 
-func (c *crew) work(j job) {
-	buf := make([]byte, c.bufferBytes)
-	for more := true; more; {
-		j.run(buf)
-		close(j.done)
-		j = job{}
-		if c.idle.Add(1) > idleCrew {
-			more = false
-		} else {
-			j, more = <-c.jobs
-		}
-		c.idle.Add(-1)
+// lend calls use with a buffer that is its own until it returns.
+func (c *crew) lend(use func(buf []byte)) {
+	var buf []byte
+	select {
+	case buf = <-c.spare:
+	default:
+		buf = make([]byte, c.bufferBytes)
 	}
-}
-
-// stop ends the crew, after the last do.
-func (c *crew) stop() {
-	close(c.jobs)
-	c.wg.Wait()
+	use(buf)
+	select {
+	case c.spare <- buf:
+	default: // enough of them are there
+	}
 }

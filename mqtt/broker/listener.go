@@ -45,7 +45,7 @@ func listen(ctx context.Context, b *Broker) (*listener, error) {
 	perSecond := b.cfg.Limits.AcceptPerSecond
 	return &listener{broker: b, inner: inner, tls: enforce(b.cfg.TLS), ctx: lctx, cancel: cancel,
 		bucket: rate.NewLimiter(rate.Limit(perSecond), perSecond), slots: make(chan struct{}, b.cfg.Limits.Handshakes),
-		crew: newCrew(b.cfg.Limits.BufferBytes), ended: make(chan struct{})}, nil
+		crew: newCrew(b.cfg.Limits.BufferBytes, lctx.Done()), ended: make(chan struct{})}, nil
 }
 
 // enforce returns cfg with what is not for configuration to decide, in each of its hot-reloaded forms.
@@ -101,7 +101,7 @@ func (l *listener) Protocol() string { return "mqtts" }
 // Serve accepts until stop, and then waits for the connections. What mochi would do with one is session's.
 func (l *listener) Serve(listeners.EstablishFn) {
 	defer close(l.ended)
-	defer l.crew.stop()
+	defer l.crew.hands.Wait()
 	defer l.wg.Wait()
 	backoff := agent.Backoff{Min: 10 * time.Millisecond, Max: time.Second}
 	for {
@@ -189,7 +189,7 @@ func (l *listener) serve(conn net.Conn, wait time.Duration) {
 		return
 	}
 	var p *peer
-	l.crew.do(func([]byte) { p = l.welcome(conn) })
+	l.crew.do(func() { p = l.welcome(conn) })
 	if p == nil {
 		return
 	}
@@ -202,7 +202,8 @@ func (l *listener) serve(conn net.Conn, wait time.Duration) {
 		return
 	}
 	s, over := l.attach(p), false
-	turn := func(buf []byte) { over = l.turnOf(s, buf) }
+	use := func(buf []byte) { over = l.turnOf(s, buf) }
+	turn := func() { l.crew.lend(use) }
 	for l.crew.do(turn); !over; l.crew.do(turn) { // at first unasked: CONNECT may have come with the end of the handshake
 		p.socket.await()
 	}

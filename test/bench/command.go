@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,15 +14,21 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/mqtt"
-	"github.com/skerry-edge/skerry/mqtt/broker"
 )
 
 const warmUps = 50
 
+// series is something that is timed round after round, and its quantiles in each.
+type series struct {
+	quantiles
+	what string
+	take func(ctx context.Context, n int) ([]float64, error) // milliseconds
+}
+
 // command compares a ping of a node, asked for over MQTT and answered with its final state, with a message that is sent
 // back at once, through the same broker implementation over the same TLS. A command is on disk before anybody is told of
 // it, an echo is not: so the ratio that has a budget is taken with the state in memory, and what the disk adds is measured
-// beside it. The two take turns, so that both meet the same machine.
+// beside it. All take turns, so that they meet the same machine.
 func command(ctx context.Context, o options) ([]row, error) {
 	n, rounds := 500, 5
 	if o.short {
@@ -34,18 +39,25 @@ func command(ctx context.Context, o options) ([]row, error) {
 		fast.dir = dir
 		defer os.RemoveAll(dir)
 	}
-	var software, stored, echoes quantiles
+	ping := &series{what: "command round trip", take: fast.commands((*bed).ping)}
+	echo := &series{what: "echo", take: func(ctx context.Context, n int) ([]float64, error) { return echoTimes(ctx, o, n) }}
+	bound := &series{what: "  and one transaction", take: fast.apart(stored)}
+	beside := []*series{
+		{what: "  state on this disk", take: o.commands((*bed).ping)},
+		{what: "  over REST", take: fast.commands((*bed).pingREST)},
+		{what: "  exec true, not safe", take: fast.commands((*bed).exec)},
+		{what: "  exec true, state on this disk", take: o.commands((*bed).exec)},
+		{what: "echo between processes", take: fast.apart(plain)},
+		{what: "  signed, verified, decoded", take: fast.apart(signed)},
+		bound,
+	}
 	for range rounds {
-		for _, m := range []struct {
-			into *quantiles
-			take func(context.Context, options, int) ([]float64, error)
-			o    options
-		}{{&software, pingTimes, fast}, {&echoes, echoTimes, o}, {&stored, pingTimes, o}} {
-			times, err := m.take(ctx, m.o, n)
+		for _, s := range append([]*series{ping, echo}, beside...) {
+			times, err := s.take(ctx, n)
 			if err != nil {
-				return nil, fmt.Errorf("measure round trips: %w", err)
+				return nil, fmt.Errorf("measure %s: %w", s.what, err)
 			}
-			m.into.add(times)
+			s.add(times)
 		}
 	}
 	disk, err := fsyncs(o.dir, n)
@@ -53,14 +65,26 @@ func command(ctx context.Context, o options) ([]row, error) {
 		return nil, err
 	}
 	low := func(ratio, budget float64) bool { return ratio <= budget }
-	p50 := fact("command round trip, p50", median(software.p50), "ms")
-	ref, ratio := median(echoes.p50), median(software.p50)/median(echoes.p50)
-	p50.Reference, p50.Ratio = &ref, &ratio
-	p99 := row{What: "command round trip, p99", Measured: median(software.p99), Unit: "ms",
-		Note: fmt.Sprintf("medians of %d rounds of %d pings, state in memory; reference: echo", rounds, n)}
-	return []row{p50, ratioOf(p99, median(echoes.p99), 3, low), fact("  state on this disk, p50", median(stored.p50), "ms"),
-		fact("  state on this disk, p99", median(stored.p99), "ms"), fact("fsync of 4 KiB, p50", quantile(disk, 0.5), "ms"),
-		fact("fsync of 4 KiB, p99", quantile(disk, 0.99), "ms")}, nil
+	p99 := row{What: "command round trip, p99", Measured: median(ping.p99), Unit: "ms",
+		Note: fmt.Sprintf("medians of %d rounds of %d, state in memory; reference: echo in one process", rounds, n)}
+	rows := []row{beside50(ping, echo), explained(ratioOf(p99, median(echo.p99), 3, low), "ADR 14")}
+	for _, s := range beside {
+		rows = append(rows, beside50(s, echo), beside99(s, echo))
+	}
+	rows = append(rows, compared("command beside that bound, p50", ping.p50, bound.p50), compared("command beside that bound, p99", ping.p99, bound.p99))
+	return append(rows, fact("fsync of 4 KiB, p50", quantile(disk, 0.5), "ms"), fact("fsync of 4 KiB, p99", quantile(disk, 0.99), "ms")), nil
+}
+
+func beside50(s, reference *series) row { return compared(s.what+", p50", s.p50, reference.p50) }
+func beside99(s, reference *series) row { return compared(s.what+", p99", s.p99, reference.p99) }
+
+// compared is a row that only informs, with its reference.
+func compared(what string, measured, reference []float64) row {
+	r := fact(what, median(measured), "ms")
+	ref := median(reference)
+	ratio := r.Measured / ref
+	r.Reference, r.Ratio = &ref, &ratio
+	return r
 }
 
 // inMemory is a tmpfs on every Linux.
@@ -98,31 +122,97 @@ func fsyncs(dir string, n int) ([]float64, error) {
 	return out, nil
 }
 
-func pingTimes(ctx context.Context, o options, n int) ([]float64, error) {
-	s, err := newSite(ctx, o, fmt.Sprint("command-", time.Now().UnixNano()))
-	if err != nil {
-		return nil, err
+// bed is a cluster agent with one node agent, and somebody who may ask.
+type bed struct {
+	*site
+	who  client
+	addr string
+}
+
+const bedNode = "ping-1"
+
+// commands gives times what it measures: a cluster agent and a node agent that have just started, with their state in o.dir.
+func (o options) commands(times func(*bed, context.Context, int) ([]float64, error)) func(context.Context, int) ([]float64, error) {
+	return func(ctx context.Context, n int) ([]float64, error) {
+		s, err := newSite(ctx, o, fmt.Sprint("command-", time.Now().UnixNano()))
+		if err != nil {
+			return nil, err
+		}
+		defer s.stop()
+		p, _, err := s.node(ctx, bedNode, "10s")
+		if err != nil {
+			return nil, err
+		}
+		defer p.stop()
+		b := &bed{site: s}
+		if b.who, err = s.operator(ctx, "bench"); err != nil {
+			return nil, err
+		}
+		if b.addr, err = s.broker(); err != nil {
+			return nil, err
+		}
+		return times(b, ctx, n)
 	}
-	defer s.stop()
-	p, _, err := s.node(ctx, "ping-1", "10s")
-	if err != nil {
-		return nil, err
+}
+
+// ping asks over MQTT.
+func (b *bed) ping(ctx context.Context, n int) ([]float64, error) {
+	return b.request(ctx, `{"verb":"ping","deadline":"20s"}`, n)
+}
+
+// exec asks for what either side has on disk before it does anything.
+func (b *bed) exec(ctx context.Context, n int) ([]float64, error) {
+	return b.request(ctx, `{"verb":"exec","args":{"argv":["/bin/true"]},"deadline":"20s"}`, n)
+}
+
+func (b *bed) request(ctx context.Context, body string, n int) ([]float64, error) {
+	return roundTrips(ctx, b.who, b.addr, exchange{topics: b.topics(), node: bedNode, ask: always(body)}, n)
+}
+
+// errEnded says that a command has ended well.
+var errEnded = errors.New("ended")
+
+// pingREST asks as `skerry run ping --wait` does, on a connection that is there.
+func (b *bed) pingREST(ctx context.Context, n int) ([]float64, error) {
+	var out []float64
+	for i := range n + warmUps {
+		order := api.CommandRequest{ID: api.NewID(), Verb: "ping", Deadline: "20s"}
+		begin := time.Now()
+		var took time.Duration
+		err := b.rest.Run(ctx, bedNode, order, func(e *api.RunEvent) error {
+			took = time.Since(begin)
+			switch {
+			case e.Command == nil || !e.Command.Final:
+				return nil
+			case e.Command.Phase != api.PhaseSucceeded:
+				return fmt.Errorf("ended %s", e.Command.Phase)
+			}
+			return errEnded
+		})
+		if !errors.Is(err, errEnded) {
+			return nil, fmt.Errorf("run ping: %w", err)
+		}
+		if i >= warmUps {
+			out = append(out, milliseconds(took))
+		}
 	}
-	defer p.stop()
-	who, err := s.operator(ctx, "bench")
-	if err != nil {
-		return nil, err
-	}
-	addr, err := s.broker()
-	if err != nil {
-		return nil, err
-	}
-	request := []byte(`{"verb":"ping","deadline":"20s"}`)
-	return roundTrips(ctx, who, addr, s.topics(), "ping-1", request, n)
+	return out, nil
+}
+
+// exchange is what the near end asks, and what it does with the answer before its time counts.
+type exchange struct {
+	topics mqtt.Topics
+	node   string
+	ask    func(id string) ([]byte, error)
+	hear   func(answer []byte) error // nil: nothing
+}
+
+func always(body string) func(string) ([]byte, error) {
+	return func(string) ([]byte, error) { return []byte(body), nil }
 }
 
 // roundTrips publishes on request/{id} and waits for a final state on request/{id}/status, one after the other.
-func roundTrips(ctx context.Context, who client, addr string, t mqtt.Topics, node string, request []byte, n int) ([]float64, error) {
+func roundTrips(ctx context.Context, who client, addr string, x exchange, n int) ([]float64, error) {
 	s, err := who.connect(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -130,7 +220,7 @@ func roundTrips(ctx context.Context, who client, addr string, t mqtt.Topics, nod
 	defer s.close()
 	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
-	if err := s.subscribe(t.Filter(mqtt.KindRequestStatus, node)); err != nil {
+	if err := s.subscribe(x.topics.Filter(mqtt.KindRequestStatus, x.node)); err != nil {
 		return nil, err
 	}
 	var out []float64
@@ -140,10 +230,14 @@ func roundTrips(ctx context.Context, who client, addr string, t mqtt.Topics, nod
 		if err := s.conn.SetReadDeadline(begin.Add(30 * time.Second)); err != nil {
 			return nil, err
 		}
-		if err := publication(t.Of(mqtt.KindRequest, node, id), request, uint16(i+1)).Write(s.conn); err != nil {
+		request, err := x.ask(id)
+		if err != nil {
+			return nil, fmt.Errorf("make request %s: %w", id, err)
+		}
+		if err := publication(x.topics.Of(mqtt.KindRequest, x.node, id), request, uint16(i+1)).Write(s.conn); err != nil {
 			return nil, fmt.Errorf("publish request %s: %w", id, err)
 		}
-		took, err := s.awaitFinal(t.Of(mqtt.KindRequestStatus, node, id), begin)
+		took, err := s.awaitFinal(x, id, begin)
 		if err != nil {
 			return nil, fmt.Errorf("request %s: %w", id, err)
 		}
@@ -154,7 +248,8 @@ func roundTrips(ctx context.Context, who client, addr string, t mqtt.Topics, nod
 	return out, nil
 }
 
-func (s *session) awaitFinal(topic string, begin time.Time) (time.Duration, error) {
+func (s *session) awaitFinal(x exchange, id string, begin time.Time) (time.Duration, error) {
+	topic := x.topics.Of(mqtt.KindRequestStatus, x.node, id)
 	for {
 		packet, err := packets.ReadPacket(s.conn)
 		if err != nil {
@@ -163,6 +258,11 @@ func (s *session) awaitFinal(topic string, begin time.Time) (time.Duration, erro
 		p, ok := packet.(*packets.PublishPacket)
 		if !ok {
 			continue // the PUBACK of the request
+		}
+		if x.hear != nil {
+			if err := x.hear(p.Payload); err != nil {
+				return 0, err
+			}
 		}
 		took := time.Since(begin)
 		if err := s.acknowledge(p); err != nil {
@@ -182,75 +282,5 @@ func (s *session) awaitFinal(topic string, begin time.Time) (time.Duration, erro
 			return 0, fmt.Errorf("ended %s: %s", st.Phase, st.Reason)
 		}
 		return took, nil
-	}
-}
-
-// echoTimes is the same exchange with nobody but the broker between: two clients, one sends back what the other sent.
-func echoTimes(ctx context.Context, o options, n int) ([]float64, error) {
-	dir := filepath.Join(o.dir, "echo")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	p, err := newPapers(dir)
-	if err != nil {
-		return nil, err
-	}
-	topics := mqtt.Topics{Root: mqtt.DefaultRoot, Cluster: echoCluster}
-	b, err := broker.New(broker.Config{Addr: "127.0.0.1:0", TLS: p.server, Topics: topics,
-		Authorize: mqtt.IdentityOf,
-		Handle:    func(context.Context, broker.Inbound) error { return nil },
-		Limits:    broker.Limits{MessagesPerSecond: 1_000_000}, Log: slog.New(slog.NewTextHandler(o.say, &slog.HandlerOptions{Level: slog.LevelWarn}))})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	select {
-	case <-b.Ready():
-	case err := <-ended:
-		cancel()
-		return nil, errors.Join(errors.New("broker ended"), err)
-	}
-	out, err := echo(ctx, b.Addr().String(), p, topics, n)
-	cancel()
-	return out, errors.Join(err, <-ended)
-}
-
-func echo(ctx context.Context, addr string, p *papers, topics mqtt.Topics, n int) ([]float64, error) {
-	back, err := client{id: "back", tls: p.client}.connect(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
-	defer back.close()
-	if err := back.subscribe(topics.Filter(mqtt.KindRequest, "echo-1")); err != nil {
-		return nil, err
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- back.sendBack() }()
-	out, err := roundTrips(ctx, client{id: "there", tls: p.client}, addr, topics, "echo-1",
-		[]byte(`{"phase":"succeeded"}`), n)
-	back.close()
-	if cause := <-failed; err != nil {
-		return nil, errors.Join(err, cause)
-	}
-	return out, nil
-}
-
-// sendBack publishes what arrives on request/{id} on request/{id}/status, until the connection ends.
-func (s *session) sendBack() error {
-	for id := uint16(1); ; {
-		packet, err := packets.ReadPacket(s.conn)
-		if err != nil {
-			return err
-		}
-		p, ok := packet.(*packets.PublishPacket)
-		if !ok {
-			continue
-		}
-		if err := errors.Join(publication(p.TopicName+"/status", p.Payload, id).Write(s.conn), s.acknowledge(p)); err != nil {
-			return err
-		}
-		id = id%65535 + 1
 	}
 }

@@ -25,7 +25,7 @@ type papers struct {
 	client *tls.Config
 }
 
-// newPapers makes them and writes ca.crt, server.crt and server.key into dir for mosquitto.
+// newPapers makes them and writes them into dir, for mosquitto and for other processes of the bench.
 func newPapers(dir string) (*papers, error) {
 	// A name of its own: a leaf with the name of its issuer would pass for self-signed with OpenSSL.
 	caKey, ca, err := issue(mqtt.Identity{Kind: mqtt.ClusterIdentity, Name: "ca", Cluster: echoCluster}, nil, nil)
@@ -36,8 +36,6 @@ func newPapers(dir string) (*papers, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(root)
 	serverKey, server, err := issue(fullRights(), root, caKey)
 	if err != nil {
 		return nil, err
@@ -46,22 +44,47 @@ func newPapers(dir string) (*papers, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(serverKey)
+	serverDER, err := x509.MarshalPKCS8PrivateKey(serverKey)
 	if err != nil {
 		return nil, err
 	}
-	files := map[string]pem.Block{"ca.crt": {Type: "CERTIFICATE", Bytes: ca}, "server.crt": {Type: "CERTIFICATE", Bytes: server},
-		"server.key": {Type: "PRIVATE KEY", Bytes: der}}
+	clientDER, err := x509.MarshalPKCS8PrivateKey(clientKey)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]pem.Block{"ca.crt": {Type: "CERTIFICATE", Bytes: ca},
+		"server.crt": {Type: "CERTIFICATE", Bytes: server}, "server.key": {Type: "PRIVATE KEY", Bytes: serverDER},
+		"client.crt": {Type: "CERTIFICATE", Bytes: cert}, "client.key": {Type: "PRIVATE KEY", Bytes: clientDER}}
 	for name, block := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&block), 0o600); err != nil {
 			return nil, fmt.Errorf("write %s: %w", name, err)
 		}
 	}
+	return loadPapers(dir)
+}
+
+// loadPapers reads what newPapers wrote.
+func loadPapers(dir string) (*papers, error) {
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("read %s: no certificate", filepath.Join(dir, "ca.crt"))
+	}
+	server, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		return nil, err
+	}
+	mine, err := tls.LoadX509KeyPair(filepath.Join(dir, "client.crt"), filepath.Join(dir, "client.key"))
+	if err != nil {
+		return nil, err
+	}
 	return &papers{
 		server: &tls.Config{MinVersion: tls.VersionTLS13, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-			Certificates: []tls.Certificate{{Certificate: [][]byte{server}, PrivateKey: serverKey}}},
-		client: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: "127.0.0.1",
-			Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: clientKey}}},
+			Certificates: []tls.Certificate{server}},
+		client: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: "127.0.0.1", Certificates: []tls.Certificate{mine}},
 	}, nil
 }
 

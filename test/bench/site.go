@@ -246,7 +246,8 @@ func (s *site) node(ctx context.Context, name, interval string) (*process, strin
 		return nil, "", fmt.Errorf("make runtime directory of %s: %w", name, err)
 	}
 	s.temporary = append(s.temporary, run)
-	config := fmt.Sprintf("node: %s\njoin: %q\ndir: %s\nruntime_dir: %s\ntelemetry:\n  interval: %s\n", name, text, dir, run, interval)
+	config := fmt.Sprintf("node: %s\njoin: %q\ndir: %s\nruntime_dir: %s\ntelemetry:\n  interval: %s\n"+
+		"command:\n  exec:\n    - {name: bench, argv: [/bin/true]}\n", name, text, dir, run, interval)
 	path := filepath.Join(dir, "edge.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, "", fmt.Errorf("write configuration of %s: %w", name, err)

@@ -70,23 +70,62 @@ func TestEveryFaultBites(t *testing.T) {
 	}
 }
 
-// TestTwoSeedsAreAccountedFor plays two short schedules of everything, beside each other.
-func TestTwoSeedsAreAccountedFor(t *testing.T) {
+// The seeds that every whole test plays, each for two minutes, which are twenty seconds: together they have every kind of fault,
+// and nearly every kind at each of its targets.
+const (
+	fewSeeds   = "9,39,54,58,131,139,148,168"
+	fewSeedFor = 2 * time.Minute
+)
+
+func TestTheFewSeedsHaveEveryFault(t *testing.T) {
+	seeds, ok := seedsOf(fewSeeds)
+	kinds := map[string]bool{}
+	for _, seed := range seeds {
+		s := Make(seed, Profile{Name: "all"}, fewSeedFor)
+		for _, e := range s.Events {
+			kinds[e.Fault] = true
+		}
+	}
+	for _, k := range Kinds() {
+		if !ok || !kinds[k.Name] {
+			t.Errorf("none of %s has %s", fewSeeds, k.Name)
+		}
+	}
+}
+
+// TestTheFewSeedsAreAccountedFor plays them, two beside each other.
+func TestTheFewSeedsAreAccountedFor(t *testing.T) {
 	needRoot(t)
 	bin, dir := programs(t), t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
 	var log bytes.Buffer
 	door := &Door{Out: &log, Err: &log}
-	code := door.Main(ctx, []string{"--seeds", "1..2", "--parallel", "2", "--for", "90s", "--speed", "4", "--crowd", "20", "--bin", bin, "--dir", dir})
+	code := door.Main(t.Context(), []string{"--seeds", fewSeeds, "--parallel", "2", "--for", fewSeedFor.String(), "--bin", bin, "--dir", dir})
 	t.Logf("%s", log.String())
 	if code == ExitOK {
 		return
 	}
 	t.Errorf("exit %d", code)
-	for _, seed := range []string{"seed-1", "seed-2"} {
-		raw, err := os.ReadFile(filepath.Join(dir, seed, "harness.log"))
-		t.Logf("%s:\n%s%v", seed, raw, err)
+	logs, err := filepath.Glob(filepath.Join(dir, "*", "harness.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range logs {
+		if raw, err := os.ReadFile(path); err != nil || bytes.Contains(raw, []byte("VIOLATION")) || bytes.Contains(raw, []byte("skerry-fault: ")) {
+			t.Logf("%s:\n%s%v", path, raw, err)
+		}
+	}
+}
+
+func TestSeedsAreReadAsAList(t *testing.T) {
+	for text, want := range map[string]string{"": "[]", "7": "[7]", "1..3": "[1 2 3]", "9,2..3": "[9 2 3]"} {
+		if got, ok := seedsOf(text); !ok || fmt.Sprint(got) != want {
+			t.Errorf("%q is %v, %v; wanted %s", text, got, ok, want)
+		}
+	}
+	for _, text := range []string{"x", "3..1", "1..", "..", "1,,2", "1..999999"} {
+		if got, ok := seedsOf(text); ok {
+			t.Errorf("%q is %v", text, got)
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func (d *Door) flags() *flags {
 	}
 	v := f.set
 	v.Uint64Var(&f.job.Seed, "seed", 1, "of the schedule")
-	v.StringVar(&f.seeds, "seeds", "", "several, as 1..200")
+	v.StringVar(&f.seeds, "seeds", "", "several, as 1..200 or 3,7,20..30")
 	v.IntVar(&f.parallel, "parallel", 1, "seeds at once, each with a site of its own")
 	f.job.Length = 3 * time.Minute
 	v.Var((*configs.Duration)(&f.job.Length), "for", "length of a schedule")
@@ -141,22 +141,38 @@ func (f *flags) check() (seeds []uint64, err error) {
 	need(f.out == "table" || f.out == "json", "output", f.out, "table or json")
 	profile, perr := ProfileOf(f.profile, f.faults)
 	f.job.Profile = profile
-	first, last := f.job.Seed, f.job.Seed
-	if f.seeds != "" {
-		a, b, ok := strings.Cut(f.seeds, "..")
-		var e1, e2 error
-		first, e1 = strconv.ParseUint(a, 10, 64)
-		last, e2 = strconv.ParseUint(b, 10, 64)
-		need(ok && e1 == nil && e2 == nil && first <= last && last-first < 100_000, "seeds", f.seeds, "as 1..200")
-	}
-	for s := first; s <= last && len(errs) == 0; s++ {
-		seeds = append(seeds, s)
+	seeds, ok := seedsOf(f.seeds)
+	need(ok, "seeds", f.seeds, "as 1..200 or 3,7,20..30")
+	if len(seeds) == 0 {
+		seeds = []uint64{f.job.Seed}
 	}
 	var aerr, berr error
 	f.job.Bin, aerr = filepath.Abs(f.job.Bin)
 	f.dir, berr = filepath.Abs(f.dir)
 	f.job.Until = time.Duration(f.hours * float64(time.Hour))
 	return seeds, errors.Join(append(errs, perr, aerr, berr)...)
+}
+
+// seedsOf reads a list of seeds and of ranges of them.
+func seedsOf(text string) (seeds []uint64, ok bool) {
+	if text == "" {
+		return nil, true
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		a, b, isRange := strings.Cut(part, "..")
+		if !isRange {
+			b = a
+		}
+		first, e1 := strconv.ParseUint(a, 10, 64)
+		last, e2 := strconv.ParseUint(b, 10, 64)
+		if e1 != nil || e2 != nil || first > last || last-first >= 100_000 {
+			return nil, false
+		}
+		for s := first; s <= last; s++ {
+			seeds = append(seeds, s)
+		}
+	}
+	return seeds, true
 }
 
 // traced runs a program with a clock that others set.

@@ -59,7 +59,7 @@ func (r *Rig) latest(ctx context.Context, series, node string) (float64, error) 
 	if err != nil || len(values) == 0 {
 		return 0, err
 	}
-	return values[len(values)-1], nil
+	return values[len(values)-1].value, nil
 }
 
 // status asks a node agent itself, as `skerry-edge status` does.
@@ -83,20 +83,12 @@ func (r *Rig) status(ctx context.Context, name string) (edge.Status, error) {
 func (r *Round) accountEdge(ctx context.Context, name string) error {
 	var sum account.Tally
 	var bad []string
-	_, damaged, err := r.edgeDamage(ctx, name)
-	if err != nil {
-		return err
-	}
-	lost, err := r.lost(ctx)
-	if err != nil {
-		return err
-	}
-	damaged += lost.Samples
 	for end := time.Now().Add(15 * time.Second); ; {
-		if sum, bad, err = r.rig.scrapes(ctx, name, r.since[name], damaged); err != nil {
+		e, err := r.evidence(ctx, name)
+		if err != nil {
 			return err
 		}
-		if len(bad) == 0 || time.Now().After(end) {
+		if sum, bad = e.judge(name); len(bad) == 0 || time.Now().After(end) {
 			break
 		}
 		select {

@@ -28,9 +28,12 @@ func diskKinds() []Kind {
 	}
 }
 
+// ballast is the name of what fills a disk.
+const ballast = "ballast"
+
 func injectFull(_ context.Context, r *Rig, e Event) (Heal, error) {
 	p := r.process(e.Target)
-	ballast := filepath.Join(p.Disk, "ballast")
+	ballast := filepath.Join(p.Disk, ballast)
 	left := int64(e.Params["left_kib"]) << 10
 	p.troubled(+1)
 	heal := func(context.Context) error {
@@ -122,18 +125,16 @@ func (r *Rig) damage(ctx context.Context, e Event, harm func([]byte) []byte) (He
 		r.cfg.Say("nothing to damage in %s", e.Target)
 		return p.Start, nil
 	}
-	size := 0
-	err := edit(path, func(raw []byte) []byte {
-		size = len(raw)
-		raw = harm(raw)
-		size -= len(raw)
-		return raw
-	})
+	before, err := look(e.Target, path, false)
+	if err == nil {
+		err = edit(path, harm)
+	}
 	if err != nil {
 		return p.Start, err
 	}
-	r.hurt(e.Target, filepath.Base(path), size)
-	return p.Start, nil
+	after, err := look(e.Target, path, true)
+	r.hurt(e.Target, filepath.Base(path), &before, &after)
+	return p.Start, err
 }
 
 func edit(path string, harm func([]byte) []byte) error {
@@ -193,7 +194,11 @@ func injectRegistry(ctx context.Context, r *Rig, e Event) (Heal, error) {
 		if err := p.Kill(ctx); err != nil {
 			return err
 		}
-		if err := edit(path, func([]byte) []byte { return whole }); err != nil {
+		if err := os.WriteFile(path, whole, 0o600); errors.Is(err, syscall.ENOSPC) { // then the operator makes room first
+			if err := errors.Join(os.Remove(filepath.Join(p.Disk, ballast)), os.WriteFile(path, whole, 0o600)); err != nil {
+				return err
+			}
+		} else if err != nil {
 			return err
 		}
 		return p.Start(ctx)

@@ -30,13 +30,13 @@ type Process struct {
 	mu      sync.Mutex
 	cmd     *exec.Cmd
 	done    chan struct{}
-	ending  bool // we ended it, or are about to
-	lives   int
-	kills   []time.Time
-	deaths  []string // ends that nobody asked for
-	trouble int      // of a kind for which a program may refuse to run
-	refused []string // ends that such trouble excuses
-	logged  int64    // how much of the log is of earlier rounds
+	ending  bool        // we ended it, or are about to
+	births  []time.Time // of its lives
+	deaths  []string    // ends that nobody asked for
+	trouble int         // of a kind for which a program may refuse to run
+	calm    time.Time   // when the last such trouble ended
+	refused []string    // ends that such trouble excuses
+	logged  int64       // how much of the log is of earlier rounds
 }
 
 // clockShift is the variable that has this program run another with a wrong clock; see Door.Main.
@@ -76,7 +76,7 @@ func (p *Process) start(again bool) error {
 	}
 	done := make(chan struct{})
 	p.cmd, p.done, p.ending = cmd, done, false
-	p.lives++
+	p.births = append(p.births, time.Now())
 	go func() { // ends with the process
 		err := cmd.Wait()
 		_ = log.Close()
@@ -89,8 +89,11 @@ func (p *Process) start(again bool) error {
 // restartAfter is how long a service manager waits before it starts an agent anew that has ended by itself.
 const restartAfter = time.Second
 
+// refuseWithin is how long a start that met trouble may take until it has said so.
+const refuseWithin = 5 * time.Second
+
 // died notes an end that nobody asked for. A program may refuse to run with an exit code that says so when its disk
-// is full or damaged; never may it panic, or be ended by a signal. Then it is started anew.
+// is full or damaged, or was just when this life began; never may it panic, or be ended by a signal. Then it is started anew.
 func (p *Process) died(cmd *exec.Cmd, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,7 +102,7 @@ func (p *Process) died(cmd *exec.Cmd, err error) {
 	}
 	p.cmd = nil
 	text := fmt.Sprintf("%s ended by itself at %s: %v: %s", p.Name, time.Now().Format(time.TimeOnly), err, lastLine(p.Log))
-	if code := cmd.ProcessState.ExitCode(); p.trouble > 0 && code > 0 && code < 128 && code != 2 {
+	if code := cmd.ProcessState.ExitCode(); (p.trouble > 0 || time.Since(p.calm) < refuseWithin && p.births[len(p.births)-1].Before(p.calm)) && code > 0 && code < 128 && code != 2 {
 		p.refused = append(p.refused, text)
 	} else {
 		p.deaths = append(p.deaths, text)
@@ -121,7 +124,9 @@ func (p *Process) begin() {
 func (p *Process) troubled(by int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.trouble += by
+	if p.trouble += by; p.trouble == 0 {
+		p.calm = time.Now()
+	}
 }
 
 // refusals are the ends that trouble excuses.
@@ -145,7 +150,6 @@ func (p *Process) end(ctx context.Context, sig syscall.Signal) error {
 		p.mu.Unlock()
 		return nil
 	}
-	p.kills = append(p.kills, time.Now())
 	err := syscall.Kill(-cmd.Process.Pid, sig)
 	p.mu.Unlock()
 	if err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -156,10 +160,26 @@ func (p *Process) end(ctx context.Context, sig syscall.Signal) error {
 	case <-ctx.Done():
 		return fmt.Errorf("end %s: %w", p.Name, ctx.Err())
 	}
+	if err := vanished(ctx, cmd.Process.Pid); err != nil {
+		return fmt.Errorf("end %s: %w", p.Name, err)
+	}
 	p.mu.Lock()
 	p.cmd = nil
 	p.mu.Unlock()
 	return nil
+}
+
+// vanished waits until nothing of a process group is left: an agent that is traced may end after its tracer, and holds its
+// files, and their locks, for so long.
+func vanished(ctx context.Context, group int) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return until(ctx, "its processes are gone", func() error {
+		if err := syscall.Kill(-group, 0); !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("group %d is there: %v", group, err)
+		}
+		return nil
+	})
 }
 
 // Signal sends a signal to it and its children.
@@ -179,18 +199,18 @@ func (p *Process) Running() bool {
 	return p.cmd != nil
 }
 
-// Deaths are the ends that nobody asked for; Kills are when it was ended.
+// Deaths are the ends that nobody asked for.
 func (p *Process) Deaths() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.deaths...)
 }
 
-// Kills are the times at which it was ended.
-func (p *Process) Kills() []time.Time {
+// Births are the times at which it was started.
+func (p *Process) Births() []time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]time.Time(nil), p.kills...)
+	return append([]time.Time(nil), p.births...)
 }
 
 // pid is that of the agent, be it traced or not; 0 when it does not run.

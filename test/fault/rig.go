@@ -19,6 +19,7 @@ import (
 	"github.com/skerry-edge/skerry/cli"
 	"github.com/skerry-edge/skerry/test/skew"
 	"github.com/skerry-edge/skerry/test/swarm"
+	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
 // hub is the host of the harness: the crowd, the proxy and those who order live there, each with an address.
@@ -81,39 +82,10 @@ type Rig struct {
 	mu       sync.Mutex
 	consumer *tls.Conn           // the slow one
 	wounds   map[wound]time.Time // files that were damaged in this round, and when last
-	cut      map[string]uint64   // bytes that were cut off files in this round, by tier
+	lost     account.Samples     // that damage took out of the telemetry's log in this round
+	hurtLog  bool                // by damage that can be seen
+	took     map[string]ticks    // that damage took out of node agents' outboxes in this round; true: by damage that can be seen
 	blames   []string            // what faults themselves found wrong
-}
-
-// wound is a file of a tier that was damaged.
-type wound struct{ tier, file string }
-
-// hurt notes that a file of a tier was damaged, and how many bytes of it were cut off: a log that ends between two records
-// is whole, and nobody can report what it lost.
-func (r *Rig) hurt(tier, file string, cut int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cut[tier] += uint64(cut)
-	r.wounds[wound{tier, file}] = time.Now()
-}
-
-// hurtAt is when a tier's file, of those whose names begin so, was damaged last in this round; zero for never.
-func (r *Rig) hurtAt(tier, file string) (at time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for w, t := range r.wounds {
-		if w.tier == tier && strings.HasPrefix(w.file, file) {
-			at = later(at, t)
-		}
-	}
-	return at
-}
-
-// blamed notes what a fault itself found wrong.
-func (r *Rig) blamed(what string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.blames = append(r.blames, what)
 }
 
 // diskBytes are the sizes of the small file systems.
@@ -126,7 +98,8 @@ func diskBytes(tier string) int {
 
 // NewRig builds everything and starts it. Close ends it.
 func NewRig(ctx context.Context, cfg RigConfig) (r *Rig, err error) {
-	r = &Rig{cfg: cfg, tiers: map[string]*Process{}, ticks: map[string]*ticker{}, kept: map[string]net.Conn{}, wounds: map[wound]time.Time{}, cut: map[string]uint64{}}
+	r = &Rig{cfg: cfg, tiers: map[string]*Process{}, ticks: map[string]*ticker{}, kept: map[string]net.Conn{}, wounds: map[wound]time.Time{}, lost: account.Samples{},
+		took: map[string]ticks{}}
 	r.life, r.end = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

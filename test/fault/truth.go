@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +30,7 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 			ours[orders[i].ID] = &orders[i]
 		}
 	}
-	db, err := bbolt.Open(filepath.Join(r.process(edge).Disk, "state", "state.db"), 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	db, err := bbolt.Open(filepath.Join(r.process(edge).Disk, "state", "state.db"), 0o600, &bbolt.Options{ReadOnly: true, Timeout: 10 * time.Second})
 	if err != nil {
 		return nil, fmt.Errorf("read journal of %s: %w", edge, err)
 	}
@@ -116,8 +116,12 @@ func (r *Rig) believe(ctx context.Context, edge string, orders []account.Order, 
 			if err := r.site.Client.Get(ctx, "/v1/commands/"+o.ID, &rec); err != nil {
 				return err
 			}
-			if rec.Final && rec.Phase == api.PhaseTimedOut {
+			switch {
+			case rec.Final && rec.Phase == api.PhaseTimedOut:
 				c.Finals = []api.Phase{rec.Phase}
+			case rec.Final && rec.Phase == api.PhaseExpired && c.Effects <= 1: // no word of it came out before: as good as never arrived
+				delete(commands, o.ID)
+				continue
 			}
 		}
 		if there || len(c.Finals) > 0 {
@@ -144,88 +148,30 @@ func (r *Rig) lastWord(ctx context.Context, o *account.Order, c *account.Command
 	return nil
 }
 
-// tailLoss is what a kill may take out of the memory of a node agent: the scrape under way, and the one before it.
-const tailLoss = 4 * time.Second
-
-// lateReadings: of an agent that is traced, and so slow, one reading in so many may come after its row and be replaced by the
-// next. The row is there, with what else it holds; the number in it is another.
-const lateReadings = 10
-
-// scrapes compares what a node agent scraped with what is in the store. What is missing has to be excused: by a kill, by
-// a scrape that the agent says it gave up on, by damage of which it reported that so many batches may be gone, or by drops
-// that it reports.
-func (r *Rig) scrapes(ctx context.Context, edge string, since int, damaged uint64) (sum account.Tally, bad []string, err error) {
-	served := r.ticks[edge].all()
-	stored, err := r.stored(ctx, tickSeries, edge)
-	if err != nil {
-		return sum, nil, err
-	}
-	there := map[int]int{}
-	for _, v := range stored {
-		there[int(v)]++
-	}
-	kills := r.process(edge).Kills()
-	excused := func(at time.Time) bool {
-		return slices.ContainsFunc(kills, func(k time.Time) bool { return at.Before(k.Add(time.Second)) && k.Sub(at) < tailLoss })
-	}
-	var missing []int
-	for i := since; i < len(served); i++ {
-		sum.Made++
-		switch n := there[i+1]; {
-		case n > 1:
-			bad = append(bad, fmt.Sprintf("%s: scrape %d is stored %d times", edge, i+1, n))
-			sum.Stored++
-		case n == 1:
-			sum.Stored++
-		default:
-			sum.Missing++
-			if !excused(served[i]) {
-				missing = append(missing, i+1)
-			}
-		}
-	}
-	dropped, err := r.reportedDrops(ctx, edge)
-	if err != nil {
-		return sum, nil, err
-	}
-	failed, err := r.failedScrapes(ctx, edge)
-	if err != nil {
-		return sum, nil, err
-	}
-	if r.process(edge).Clock != nil {
-		failed += uint64(len(served)-since) / lateReadings
-	}
-	sum.Reported = dropped.Samples + dropped.Downsampled
-	if len(missing) > 0 && uint64(len(missing)) > dropped.Batches+dropped.Downsampled+damaged+failed {
-		bad = append(bad, fmt.Sprintf("%s: %d scrapes are missing, the first is %d at %s; it reports %d batches and %d samples as given up", edge,
-			len(missing), missing[0], served[missing[0]-1].Format(time.TimeOnly), dropped.Batches, dropped.Samples))
-	}
-	return sum, bad, nil
-}
-
-// reportedDrops is what a node agent says that it gave up, by its own status.
-func (r *Rig) reportedDrops(ctx context.Context, edge string) (api.Dropped, error) {
-	st, err := r.status(ctx, edge)
-	return st.Backlog.Dropped, err
-}
-
-// stored are all values of a series of a node, dated by now: no clock that was wrong may have dated one ahead.
-func (r *Rig) stored(ctx context.Context, series, node string) ([]float64, error) {
+// stored are all samples of a series of a node, dated by now: no clock that was wrong may have dated one ahead.
+func (r *Rig) stored(ctx context.Context, series, node string) ([]reading, error) {
 	return r.selected(ctx, fmt.Sprintf("%s{node=%q}", series, node))
 }
 
-// failedScrapes is how often a node agent had to give up on the ticker: served, and not received.
-func (r *Rig) failedScrapes(ctx context.Context, edge string) (n uint64, err error) {
-	values, err := r.selected(ctx, fmt.Sprintf(`node_scrape_collector_success{node=%q,collector="tick"}`, edge))
-	for _, v := range values {
-		if v == 0 {
-			n++
-		}
+// seriesOf is how many series a node has at present.
+func (r *Rig) seriesOf(ctx context.Context, node string) (int, error) {
+	var answer struct {
+		Data struct{ Result []struct{ Value [2]any } }
 	}
-	return n, err
+	form := url.Values{"query": {fmt.Sprintf("count({node=%q})", node)}}
+	if err := r.site.Client.Get(ctx, "/api/v1/query?"+form.Encode(), &answer); err != nil || len(answer.Data.Result) == 0 {
+		return 0, err
+	}
+	return strconv.Atoi(fmt.Sprint(answer.Data.Result[0].Value[1]))
 }
 
-func (r *Rig) selected(ctx context.Context, selector string) ([]float64, error) {
+// reading is a sample in the store.
+type reading struct {
+	at    time.Time
+	value float64
+}
+
+func (r *Rig) selected(ctx context.Context, selector string) ([]reading, error) {
 	var answer struct {
 		Data struct {
 			Result []struct{ Values [][2]any }
@@ -235,14 +181,15 @@ func (r *Rig) selected(ctx context.Context, selector string) ([]float64, error) 
 	if err := r.site.Client.Get(ctx, "/api/v1/query?"+form.Encode(), &answer); err != nil {
 		return nil, fmt.Errorf("read %s: %w", selector, err)
 	}
-	var out []float64
+	var out []reading
 	for _, s := range answer.Data.Result {
 		for _, v := range s.Values {
+			seconds, ok := v[0].(float64)
 			f, err := strconv.ParseFloat(fmt.Sprint(v[1]), 64)
-			if err != nil {
-				return nil, err
+			if err != nil || !ok {
+				return nil, fmt.Errorf("read %s: sample %v: wanted [seconds, \"number\"]", selector, v)
 			}
-			out = append(out, f)
+			out = append(out, reading{time.UnixMilli(int64(math.Round(seconds * 1000))), f})
 		}
 	}
 	return out, nil

@@ -45,6 +45,7 @@ type node struct {
 	desired api.Revision
 	report  *api.Reported
 	rows    []int64 // times of the rows of the batch that is not full, milliseconds since 1970
+	last    int64   // time of the last row made
 	flight  []flight
 	truth   account.Telemetry
 }
@@ -220,11 +221,8 @@ func (n *node) measure(now time.Time) {
 	if row := n.truth.Rows() + len(n.rows); row >= account.MaxRows {
 		return
 	}
-	at := now.UnixMilli()
-	if last := len(n.rows) - 1; last >= 0 && n.rows[last] >= at {
-		return // the clock was set back: one row a millisecond
-	}
-	n.rows = append(n.rows, at)
+	n.last = max(now.UnixMilli(), n.last+1) // a store has room for one row a millisecond, and turns may come late and close together
+	n.rows = append(n.rows, n.last)
 	if len(n.rows) == n.swarm.cfg.Profile.BatchRows {
 		n.put()
 	}

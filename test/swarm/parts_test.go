@@ -17,6 +17,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
 	"github.com/skerry-edge/skerry/edge/outbox"
+	"github.com/skerry-edge/skerry/mqtt"
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
@@ -131,6 +132,31 @@ func TestScheduleKeepsTheCadenceOfEach(t *testing.T) {
 	})
 }
 
+// TestRowsOfANodeDifferInTime has turns that came late follow each other at once, within a batch and across two.
+func TestRowsOfANodeDifferInTime(t *testing.T) {
+	n := &node{swarm: &Swarm{cfg: Config{Profile: Profile{BatchRows: 2}}, series: []string{"swarm_s0"}}, clock: agent.NewClock(time.Time{}, agent.ClockSource{})}
+	n.truth.Series = 1
+	var err error
+	n.outbox, err = outbox.Open(outbox.Config{Epoch: 1, Boot: "boot", Clock: n.clock, Sender: n, Log: slog.New(slog.DiscardHandler), Volatile: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.UnixMilli(1764000000000)
+	for _, at := range []time.Time{now, now, now, now.Add(-time.Hour), now.Add(time.Second)} {
+		n.measure(at)
+	}
+	n.flush()
+	if got, want := n.truth.Times(), []int64{0, 1, 2, 3, 1000}; len(got) != len(want) {
+		t.Errorf("%d rows; wanted %d", len(got), len(want))
+	} else {
+		for i := range want {
+			if got[i]-now.UnixMilli() != want[i] {
+				t.Errorf("row %d is of %d; wanted %d", i, got[i]-now.UnixMilli(), want[i])
+			}
+		}
+	}
+}
+
 func TestNothingElseIsConnectedTo(t *testing.T) {
 	cfg := &Config{Join: api.Join{Endpoints: []string{"https://site.example:8443"}}}
 	p := &papers{servers: []string{"mqtts://elsewhere.example:8883", "mqtts://site.example:8884"}, certs: make([]tls.Certificate, 1)}
@@ -237,5 +263,42 @@ func TestANodeIsNotSetBackByTheDocumentOfASessionBefore(t *testing.T) {
 	n.hear(&api.Desired{Epoch: 7, Issued: api.At(now.Add(time.Hour))})
 	if off := n.clock.Now().Sub(now); off < time.Hour-time.Second || !n.clock.Told(7) {
 		t.Errorf("a document of the session set the clock to %s; wanted an hour ahead", off)
+	}
+}
+
+// TestAWordThatTookAsLongAsTheBirthDoesNotSetANodeBack has a birth take 20 s, at whose begin the cluster agent signs the time.
+func TestAWordThatTookAsLongAsTheBirthDoesNotSetANodeBack(t *testing.T) {
+	right, boot := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC), time.Hour
+	clock := agent.NewClock(time.Time{}, agent.ClockSource{System: func() time.Time { return time.Unix(5, 0) },
+		Boot: func() time.Duration { return boot }, Synced: func() bool { return false }})
+	codec, err := mqtt.NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	topics, err := mqtt.NewTopics("skerry/v1", "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{id: "n1", clock: clock, swarm: &Swarm{codec: codec, topics: topics, boot: "boot"}}
+	n.outbox, err = outbox.Open(outbox.Config{Epoch: 1, Boot: "boot", Clock: clock, Timed: clock.Told, Sender: n, Log: slog.New(slog.DiscardHandler),
+		Volatile: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.epoch.Store(1)
+	clock.Word(1, right)
+	n.epoch.Store(2)
+	err = n.tell(t.Context(), func(_ context.Context, topic string, _ []byte, _ bool) error {
+		if topic == n.topic(mqtt.KindBirth, "") {
+			boot += 20 * time.Second
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.Word(2, right)
+	if got := clock.Cluster(); !got.Equal(right.Add(20*time.Second)) || !clock.Told(2) {
+		t.Errorf("the cluster's time is %s; wanted %s", got, right.Add(20*time.Second))
 	}
 }

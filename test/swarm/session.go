@@ -35,23 +35,29 @@ func (n *node) stateMessage(st api.State) (mqtt.Outbound, error) {
 }
 
 // announce tells who is there, before anything else is sent in this session.
-func (n *node) announce(ctx context.Context, s *mqtt.Session) error {
+func (n *node) announce(ctx context.Context, s *mqtt.Session) error { return n.tell(ctx, s.Publish) }
+
+// publisher is a way out: a session's while it is announced, the link's afterwards.
+type publisher = func(ctx context.Context, topic string, payload []byte, retain bool) error
+
+// tell publishes what a session begins with.
+func (n *node) tell(ctx context.Context, publish publisher) error {
 	n.clock.Ask(n.epoch.Load())
 	birth, err := n.encode(n.birth())
 	if err != nil {
 		return err
 	}
-	if err := s.Publish(ctx, n.topic(mqtt.KindBirth, ""), birth, true); err != nil {
+	if err := publish(ctx, n.topic(mqtt.KindBirth, ""), birth, true); err != nil {
 		return err
 	}
 	state, err := n.stateMessage(api.State{State: api.StateOnline, Reason: "connected"})
 	if err != nil {
 		return err
 	}
-	if err := s.Publish(ctx, state.Topic, state.Payload, true); err != nil {
+	if err := publish(ctx, state.Topic, state.Payload, true); err != nil {
 		return err
 	}
-	return n.sendReport(ctx, s.Publish)
+	return n.sendReport(ctx, publish)
 }
 
 func (n *node) birth() *api.Birth {
@@ -226,74 +232,4 @@ func (n *node) SendStatus(ctx context.Context, st *api.Status) error {
 		return err
 	}
 	return n.link.Load().Publish(ctx, n.topic(mqtt.KindCmdStatus, st.ID), payload, false)
-}
-
-// onDesired takes a new desired document and reports on it after the profile's delay.
-func (n *node) onDesired(_ context.Context, m mqtt.Inbound) error {
-	var d api.Desired
-	s := n.swarm
-	if err := s.codec.Open(s.orderKeys, mqtt.KindDesired, m.Payload, &d); err != nil {
-		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
-	}
-	if d.Node != n.id {
-		return fmt.Errorf("desired document is for %s: %w", d.Node, mqtt.ErrDiscard)
-	}
-	n.hear(&d)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if d.Generation <= n.desired.Generation {
-		return nil
-	}
-	n.desired = api.Revision{Generation: d.Generation, Hash: d.Hash}
-	r := &api.Reported{Generation: d.Generation, Hash: d.Hash, Workloads: []api.WorkloadStatus{}, Policies: []api.PolicyStatus{},
-		Config: api.ConfigStatus{State: "applied"}}
-	for _, w := range d.Workloads {
-		st := api.WorkloadStatus{Name: w.Name, Hash: w.Hash(), State: api.WorkloadRunning, Ready: true}
-		if n.share(3) < s.cfg.Profile.Workloads.Reject {
-			st.State, st.Ready, st.Reason, st.Message = api.WorkloadRejected, false, "Profile", "the profile says so"
-		}
-		r.Workloads = append(r.Workloads, st)
-	}
-	n.report = r
-	s.work.Go(func() { n.reportLater(r) })
-	return nil
-}
-
-// hear takes the time from a document as a node agent does: from one of this session. One that was signed for a session
-// before may come first, since the broker retains it, and its time is long past.
-func (n *node) hear(d *api.Desired) {
-	if d.Epoch == n.epoch.Load() {
-		n.clock.Word(d.Epoch, d.Issued.Time())
-		n.outbox.TimeKnown()
-	}
-}
-
-// reportLater sends r once the link is up. When that fails the next session begins with it.
-func (n *node) reportLater(r *api.Reported) {
-	s := n.swarm
-	ctx, cancel := context.WithTimeout(s.life, time.Minute)
-	defer cancel()
-	if !agent.Wait(ctx, s.cfg.Profile.Workloads.Delay) || n.link.Load().AwaitUp(ctx) != nil {
-		return
-	}
-	if err := n.sendReport(ctx, n.link.Load().Publish); err != nil && s.life.Err() == nil {
-		s.quiet.Debug("report not sent", agent.KeyNode, n.id, agent.KeyErr, err)
-	}
-}
-
-// sendReport publishes the newest report, if there is one.
-func (n *node) sendReport(ctx context.Context, publish func(ctx context.Context, topic string, payload []byte, retain bool) error) error {
-	n.mu.Lock()
-	if n.report == nil {
-		n.mu.Unlock()
-		return nil
-	}
-	r := *n.report
-	n.mu.Unlock()
-	r.Epoch, r.At = n.epoch.Load(), api.At(n.clock.Now())
-	payload, err := n.encode(&r)
-	if err != nil {
-		return err
-	}
-	return publish(ctx, n.topic(mqtt.KindReported, ""), payload, true)
 }

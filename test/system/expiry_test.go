@@ -23,7 +23,9 @@ import (
 type nobody struct{}
 
 func (nobody) Enrolled(api.Node) error { return nil }
-func (nobody) Revoked(mqtt.Identity)   {}
+func (nobody) Merged(api.Node) error   { return nil }
+
+func (nobody) Revoked(mqtt.Identity) {}
 
 // TestAnExpiredCertificateIsRenewedWithoutHands takes a real enrolment service and a real keeper of a node's identity
 // 130 days into the future, with the node off: its certificate (90 days) has expired, the grace (90 days) has not.

@@ -82,7 +82,7 @@ func match(rules []rule, argv []string) (rule, []string, error) {
 			return rule{}, nil, fmt.Errorf("args.argv[%d]: wanted no NUL and at most %d bytes", i, maxArgBytes)
 		}
 	}
-	why := fmt.Errorf("args.argv[0] %.40q is not allowed on this node; wanted %s", argv[0], ruleNames(rules))
+	why := fmt.Errorf("args.argv[0] %.40q is not allowed on this node; %s", argv[0], wantedOf(rules))
 	for _, r := range rules {
 		run, err := r.match(argv)
 		if err == nil {
@@ -122,13 +122,14 @@ func (r *rule) match(argv []string) ([]string, error) {
 	return append(slices.Clone(r.Argv), added...), nil
 }
 
-func ruleNames(rules []rule) string {
+// wantedOf says what the node's configuration allows.
+func wantedOf(rules []rule) string {
 	if len(rules) == 0 {
-		return "nothing: its configuration allows no program"
+		return "its configuration allows no program (command.exec)"
 	}
 	names := make([]string, len(rules))
-	for i := range rules {
-		names[i] = rules[i].Name
+	for i, r := range rules {
+		names[i] = r.Name + " (" + strings.Join(r.Argv, " ") + ")"
 	}
-	return strings.Join(names, ", ")
+	return "wanted " + strings.Join(names, ", ")
 }

@@ -60,11 +60,11 @@ func (d *Dirs) find(path string) (place, error) {
 		}
 	}
 	if best.dir == "" {
-		allowed := strings.Join(list, ", ")
-		if allowed == "" {
-			allowed = "nothing: the node's configuration allows no directory"
+		wanted := "its configuration allows no such directory (command.read, command.write)"
+		if len(list) > 0 {
+			wanted = "wanted a file beneath " + strings.Join(list, ", ")
 		}
-		return best, fmt.Errorf("args.path %.80q is not allowed on this node; wanted a file beneath %s", path, allowed)
+		return best, fmt.Errorf("args.path %.80q is not allowed on this node; %s", path, wanted)
 	}
 	return best, nil
 }

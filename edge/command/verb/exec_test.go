@@ -321,3 +321,15 @@ func FuzzMatchNeverGoesBeyondTheList(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatMayRunIsToldByNameAndProgram(t *testing.T) {
+	for want, rules := range map[string][]rule{
+		`args.argv[0] "/bin/rm" is not allowed on this node; wanted kernel (/bin/uname -a), space (/bin/df)`: {
+			{Allow: Allow{Name: "kernel", Argv: []string{"/bin/uname", "-a"}}}, {Allow: Allow{Name: "space", Argv: []string{"/bin/df"}}}},
+		`args.argv[0] "/bin/rm" is not allowed on this node; its configuration allows no program (command.exec)`: nil,
+	} {
+		if _, _, err := match(rules, []string{"/bin/rm"}); err == nil || err.Error() != want {
+			t.Errorf("%v; wanted %s", err, want)
+		}
+	}
+}

@@ -9,7 +9,7 @@ type Tally struct {
 	Stored   uint64 `json:"stored"`
 	Missing  uint64 `json:"missing"`  // made, and not stored
 	Reported uint64 `json:"reported"` // given up, as the nodes' outboxes say
-	Lost     uint64 `json:"lost"`     // of the missing: acknowledged before the store reported damage
+	Lost     uint64 `json:"lost"`     // of the missing: acknowledged, and then taken by damage
 }
 
 func (t *Tally) add(o Tally) {
@@ -25,9 +25,10 @@ func (t *Tally) add(o Tally) {
 const maxDetails = 5
 
 // checkSamples compares every sample that a node made with every sample that a view shows of it: nothing is there that was
-// not made, or at another time, or twice; nothing is absent that was acknowledged; and what is absent is exactly what the
-// outbox reported as given up, or was there before the store reported damage. Only samples that are stored although no ack for them came may have been given up as well.
-func checkSamples(view string, n *Node, samples []Sample, lost Lost) (sum Tally, bad []Violation) {
+// not made, or at another time, or twice; nothing is absent that was acknowledged, unless it is one of those that damage took;
+// and what else is absent is exactly what the outbox reported as given up. Only samples that are stored although no ack for
+// them came may have been given up as well.
+func checkSamples(view string, n *Node, samples []Sample, lost Samples) (sum Tally, bad []Violation) {
 	t := n.Telemetry
 	details := 0
 	say := func(format string, args ...any) {
@@ -57,7 +58,7 @@ func checkSamples(view string, n *Node, samples []Sample, lost Lost) (sum Tally,
 			switch {
 			case there && !t.safe(row):
 				unacked++
-			case !there && t.safe(row) && t.at[row] < lost.Before.UnixMilli():
+			case !there && t.safe(row) && lost.Has(n.ID, Value(n.Index, series, row)):
 				sum.Lost++
 			case !there && t.safe(row):
 				say("lacks row %d of series %d, which was acknowledged; it went out as of %d", row, series, t.at[row])

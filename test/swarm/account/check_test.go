@@ -200,25 +200,33 @@ func TestTelemetryGapsAreWhatWasReported(t *testing.T) {
 	} {
 		n, samples := measured()
 		c.breakIt(n, &samples)
-		_, bad := checkSamples("promql", n, samples, Lost{})
+		_, bad := checkSamples("promql", n, samples, nil)
 		wants(t, name, bad, c.want)
 	}
 	n, samples := measured()
-	sum, _ := checkSamples("promql", n, samples[1:], Lost{})
+	sum, _ := checkSamples("promql", n, samples[1:], nil)
 	if sum != (Tally{Made: 6, Acked: 6, Stored: 5, Missing: 1}) {
 		t.Errorf("sum %+v", sum)
 	}
 }
 
-func TestWhatAStoreReportsAsLostIsAcceptedAndNoMore(t *testing.T) {
+func TestWhatDamageTookIsAcceptedAndNoMore(t *testing.T) {
+	took := func(values ...float64) Samples {
+		s := Samples{}
+		for _, v := range values {
+			s.Add("n1", v)
+		}
+		return s
+	}
 	for name, c := range map[string]struct {
-		lost Lost
+		lost Samples
 		want string
 	}{
-		"nothing told":        {Lost{}, "which was acknowledged"},
-		"told":                {Lost{2, time.UnixMilli(1500)}, ""},
-		"more than told":      {Lost{1, time.UnixMilli(1500)}, "lacks 2 samples that were acknowledged before"},
-		"made after the loss": {Lost{2, time.UnixMilli(500)}, "lacks row 0 of series 0, which was acknowledged"},
+		"nothing was damaged": {nil, "which was acknowledged"},
+		"both taken":          {took(Value(7, 0, 0), Value(7, 1, 0)), ""},
+		"one taken":           {took(Value(7, 0, 0)), "lacks row 0 of series 1, which was acknowledged"},
+		"others taken":        {took(Value(7, 0, 1), Value(7, 1, 1)), "lacks row 0 of series 0, which was acknowledged"},
+		"of another node":     {Samples{"n2": {Value(7, 0, 0): true, Value(7, 1, 0): true}}, "which was acknowledged"},
 	} {
 		n, samples := measured()
 		r, err := Make(t.Context(), &Truth{Nodes: []Node{*n}, Lost: c.lost}, storeOf{samples: samples[2:]})

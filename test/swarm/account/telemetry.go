@@ -1,6 +1,10 @@
 package account
 
-import "github.com/skerry-edge/skerry/api"
+import (
+	"slices"
+
+	"github.com/skerry-edge/skerry/api"
+)
 
 // Telemetry is the truth about what one node measured: eight bytes and a bit for each row. Not for concurrent use.
 type Telemetry struct {
@@ -12,6 +16,9 @@ type Telemetry struct {
 
 // Rows is how many were made.
 func (t *Telemetry) Rows() int { return len(t.at) }
+
+// Times are those of all rows, as they were made or last went out.
+func (t *Telemetry) Times() []int64 { return slices.Clone(t.at) }
 
 // Made notes new rows.
 func (t *Telemetry) Made(times []int64) {

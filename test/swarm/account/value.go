@@ -43,3 +43,33 @@ func seriesOf(name string) int {
 	}
 	return n
 }
+
+// IsSeries tells whether a name is that of a series of the accounting.
+func IsSeries(name string) bool { return seriesOf(name) >= 0 }
+
+// Samples are some samples of some nodes, by node and value: a value tells the series and the row.
+type Samples map[string]map[float64]bool
+
+// Add puts one in.
+func (s Samples) Add(node string, value float64) {
+	if s[node] == nil {
+		s[node] = map[float64]bool{}
+	}
+	s[node][value] = true
+}
+
+// Has tells whether one is there.
+func (s Samples) Has(node string, value float64) bool { return s[node][value] }
+
+// Without are those of s that o lacks.
+func (s Samples) Without(o Samples) Samples {
+	out := Samples{}
+	for node, values := range s {
+		for v := range values {
+			if !o.Has(node, v) {
+				out.Add(node, v)
+			}
+		}
+	}
+	return out
+}

@@ -1,8 +1,6 @@
 package edge
 
 import (
-	"slices"
-
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
@@ -12,7 +10,7 @@ import (
 func runtimes(cfg configs.Workloads) ([]workload.Runtime, error) {
 	makers := map[string]func(cfg configs.Workloads) (workload.Runtime, error){}
 	var list []workload.Runtime
-	for _, name := range slices.Compact(slices.Clone(cfg.Runtimes)) {
+	for _, name := range cfg.Runtimes {
 		make, ok := makers[name]
 		if !ok {
 			continue

@@ -150,7 +150,9 @@ func TestANodeThatStartsAloneRunsWhatItWasLastTold(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- w.workloads.Run(ctx) }()
 	<-w.workloads.Ready()
-	r := w.reported(func(r *api.Reported) bool { return running(r) && r.Workloads[0].Containers[0].State == api.ContainerRunning })
+	r := w.reported(func(r *api.Reported) bool {
+		return running(r) && r.Workloads[0].Containers[0].State == api.ContainerRunning
+	})
 	if c := r.Workloads[0].Containers[0]; c.Restarts != 1 || c.Last == nil || c.Last.Reason != "ContainerStatusUnknown" {
 		t.Errorf("container after a reboot: %+v", c)
 	}

@@ -95,7 +95,7 @@ func Decide(in Input) Verdict {
 	case in.Refuse != nil:
 		d.clear()
 		d.out.Status = &api.WorkloadStatus{Name: in.Want.Name, State: api.WorkloadRejected, Reason: in.Refuse.Reason, Message: in.Refuse.Message, Hash: in.Hash}
-	case d.mem.Hash != "" && d.mem.Hash != in.Hash && !in.Want.Draining:
+	case in.Busy[""] != 0, d.mem.Hash != "" && d.mem.Hash != in.Hash && !in.Want.Draining: // files that are being removed are not to be used
 		d.clear()
 		d.out.Gone = false
 		d.out.Status = &api.WorkloadStatus{Name: in.Want.Name, State: api.WorkloadPending, Hash: in.Hash, Runtime: d.mem.Runtime,

@@ -7,7 +7,7 @@ import (
 )
 
 // Workload is something a node should run: containers that share their fate, as in a Kubernetes pod. A node compares it with
-// what it runs by its Name and its JSON form: another form under the same name replaces what runs. All that it refers to
+// what it runs by its Name and its Hash: another one under the same name replaces what runs. All that it refers to
 // (images apart) is inside, so that it starts on a node that reaches nobody.
 type Workload struct {
 	Name         string        `json:"name"`              // an id, unique on the node: of a pod, its UID
@@ -59,7 +59,7 @@ type Container struct {
 	Command   []string      `json:"command,omitempty"` // replaces the image's entrypoint; $(NAME) expands from Env as in a pod
 	Args      []string      `json:"args,omitempty"`    // replaces the image's command; expands likewise
 	Dir       string        `json:"dir,omitempty"`     // empty: the image's
-	Env       []EnvVar      `json:"env,omitempty"`     // a later one of the same name wins; those that are sealed come last
+	Env       []EnvVar      `json:"env,omitempty"`     // a later one of the same name wins; those that are sealed come last; values expand as Command does
 	Mounts    []Mount       `json:"mounts,omitempty"`
 	Limits    Resources     `json:"limits,omitzero"`
 	Requests  Resources     `json:"requests,omitzero"`
@@ -193,10 +193,14 @@ type Secrets struct {
 	Files map[string][]File   `json:"files,omitempty"` // by volume, beside those that are not sealed
 }
 
-// Hash is the SHA-256, in lower-case hex, of w as JSON without Draining: what a WorkloadStatus speaks of.
+// Hash is the SHA-256, in lower-case hex, of w as JSON without Draining and the bytes of Sealed, whose ID stands for them: what a
+// WorkloadStatus speaks of.
 func (w *Workload) Hash() string {
 	plain := *w
 	plain.Draining = false
+	if w.Sealed != nil {
+		plain.Sealed = &Sealed{ID: w.Sealed.ID, Key: w.Sealed.Key}
+	}
 	raw, err := json.Marshal(plain)
 	if err != nil {
 		return "" // cannot be: no field of it has a form that JSON lacks

@@ -51,6 +51,7 @@ type Agent struct {
 	settings *settings
 	verbs    *verbs
 
+	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error) // tests set it
 	workloads *workload.Engine
 	closers   []io.Closer     // runtimes
 	life      context.Context // of the work, for what watches containers
@@ -77,6 +78,7 @@ var errRestart = errors.New("restart was asked for")
 func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
 	a := &Agent{cfg: cfg, src: src, ring: &verb.Ring{}, level: &slog.LevelVar{}, started: time.Now(), boot: agent.BootID(),
 		reportDue: make(chan struct{}, 1), resendDue: make(chan struct{}, 1), birthDue: make(chan struct{}, 1)}
+	a.runtimes = a.ownRuntimes
 	if err := a.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}

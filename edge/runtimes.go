@@ -15,9 +15,9 @@ import (
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
-// runtimes makes the runtimes of containers that a node's configuration names, in its order. One that is not built in, or
+// ownRuntimes makes the runtimes of containers that a node's configuration names, in its order. One that is not built in, or
 // cannot work on this machine, is left out; the log says why.
-func (a *Agent) runtimes(cfg configs.Workloads) ([]workload.Runtime, error) {
+func (a *Agent) ownRuntimes(cfg configs.Workloads) ([]workload.Runtime, error) {
 	if !cfg.Enabled {
 		return nil, nil
 	}

@@ -24,6 +24,12 @@ import (
 // built returns an agent that is enrolled and built, but does not run: its link never comes up.
 func built(t *testing.T, service *enrolment.Service) *Agent {
 	t.Helper()
+	return builtWith(t, service, func(*Agent) {})
+}
+
+// builtWith changes the agent before it is built.
+func builtWith(t *testing.T, service *enrolment.Service, change func(*Agent)) *Agent {
+	t.Helper()
 	dir := t.TempDir()
 	src := configs.Source{Flags: map[string]string{"node": "pump-3", "dir": filepath.Join(dir, "state"), "runtime_dir": filepath.Join(dir, "run")}}
 	cfg, err := configs.LoadEdge(src)
@@ -34,6 +40,7 @@ func built(t *testing.T, service *enrolment.Service) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(a)
 	a.clock = agent.NewClock(time.Time{}, agent.ClockSource{})
 	if a.store, err = store.Open(cfg.Dir, a.clock.Now()); err != nil {
 		t.Fatal(err)

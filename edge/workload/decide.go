@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"slices"
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
@@ -95,7 +94,7 @@ func Decide(in Input) Verdict {
 	case in.Refuse != nil:
 		d.clear()
 		d.out.Status = &api.WorkloadStatus{Name: in.Want.Name, State: api.WorkloadRejected, Reason: in.Refuse.Reason, Message: in.Refuse.Message, Hash: in.Hash}
-	case d.mem.Hash != "" && d.mem.Hash != in.Hash && !in.Want.Draining:
+	case in.Busy[""] != 0, d.mem.Hash != "" && d.mem.Hash != in.Hash && !in.Want.Draining: // files that are being removed are not to be used
 		d.clear()
 		d.out.Gone = false
 		d.out.Status = &api.WorkloadStatus{Name: in.Want.Name, State: api.WorkloadPending, Hash: in.Hash, Runtime: d.mem.Runtime,
@@ -277,31 +276,4 @@ func (d *decision) keep(c *api.Container, first bool, seen map[string]Seen) {
 	}
 	p.Run = max(p.Run, 1)
 	d.act(Action{Deed: Begin, Runtime: d.mem.Runtime, ID: ContainerID(d.Want.Name, c.Name, p.Run), Container: c.Name, Run: p.Run})
-}
-
-// again tells whether a container that has ended is started again.
-func again(policy api.RestartPolicy, first bool, end *api.Termination) bool {
-	switch policy {
-	case api.RestartNever:
-		return false
-	case api.RestartOnFailure:
-		return end.Exit != 0
-	}
-	return !first || end.Exit != 0
-}
-
-// done tells whether nothing of the workload is ever started again.
-func (d *decision) done() bool {
-	ended := func(first bool) func(c api.Container) bool {
-		return func(c api.Container) bool {
-			p := d.mem.Containers[c.Name]
-			return p.End != nil && !again(d.Want.Restart, first, p.End)
-		}
-	}
-	for i := range d.Want.Init {
-		if p := d.mem.Containers[d.Want.Init[i].Name]; p.End != nil && p.End.Exit != 0 && !again(d.Want.Restart, true, p.End) {
-			return true
-		}
-	}
-	return !slices.ContainsFunc(d.Want.Containers, func(c api.Container) bool { return !ended(false)(c) })
 }

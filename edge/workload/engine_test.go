@@ -256,7 +256,7 @@ func TestAContainerThatIsLostIsToldAndRunsAgain(t *testing.T) {
 
 func TestContainersThatNobodyRemembersAreStopped(t *testing.T) {
 	bubble(t, func(r *rig) {
-		if err := r.fake.Start(t.Context(), workload.Container{ID: "old_c0_7", Workload: "old", Name: "c0"}); err != nil {
+		if err := r.fake.Start(r.t.Context(), workload.Container{ID: "old_c0_7", Workload: "old", Name: "c0"}); err != nil {
 			t.Fatal(err)
 		}
 		r.want(pod("web", "serve"))

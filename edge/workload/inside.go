@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -86,39 +87,34 @@ func (e *Engine) Stats(ctx context.Context) (list []Usage, failed int) {
 	e.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, statsWithin)
 	defer cancel()
-	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for workload, at := range places {
-		for container, l := range at.runs {
-			if !l.running {
-				continue
+	var asked []*Usage
+	for _, workload := range slices.Sorted(maps.Keys(places)) {
+		at := places[workload]
+		for _, container := range slices.Sorted(maps.Keys(at.runs)) {
+			if l := at.runs[container]; l.running {
+				u := &Usage{Workload: workload, Container: container}
+				asked = append(asked, u)
+				wg.Go(func() { u.ask(ctx, e.sources[at.runtime].rt, ContainerID(workload, container, l.run)) })
 			}
-			wg.Go(func() {
-				s, err := e.sources[at.runtime].rt.Stats(ctx, ContainerID(workload, container, l.run))
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil {
-					failed++
-					return
-				}
-				list = append(list, Usage{Workload: workload, Container: container, At: s.At.UnixMilli(), CPU: s.CPU, Memory: s.MemoryBytes, RSS: s.RSSBytes,
-					Processes: s.Processes, Disk: s.DiskBytes, Throttled: s.ThrottledTime})
-			})
 		}
 	}
 	wg.Wait()
-	slices.SortFunc(list, func(a, b Usage) int { return cmpNames(a.Workload, a.Container, b.Workload, b.Container) })
+	for _, u := range asked {
+		if u.At == 0 {
+			failed++
+			continue
+		}
+		list = append(list, *u)
+	}
 	return list, failed
 }
 
-func cmpNames(a, b, c, d string) int {
-	switch {
-	case a < c || a == c && b < d:
-		return -1
-	case a == c && b == d:
-		return 0
+func (u *Usage) ask(ctx context.Context, rt Runtime, id string) {
+	if s, err := rt.Stats(ctx, id); err == nil {
+		u.At, u.CPU, u.Memory, u.RSS = s.At.UnixMilli(), s.CPU, s.MemoryBytes, s.RSSBytes
+		u.Processes, u.Disk, u.Throttled = s.Processes, s.DiskBytes, s.ThrottledTime
 	}
-	return 1
 }
 
 const (

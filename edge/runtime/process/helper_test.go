@@ -167,7 +167,7 @@ func (r *rig) container(name string, args ...string) workload.Container {
 func (r *rig) start(c workload.Container) {
 	r.t.Helper()
 	if err := r.Start(r.t.Context(), c); err != nil {
-		r.t.Fatalf("start %v: %v", c.Args, err)
+		r.t.Fatalf("start %s: %v", c.ID, err)
 	}
 }
 
@@ -284,4 +284,13 @@ func agentThatStarts(dir string) error {
 		}
 		fmt.Println("started", i)
 	}
+}
+
+func (r *rig) begun(id string) *bundle.Begun {
+	r.t.Helper()
+	st, err := r.inspect(r.t.Context(), filepath.Join(r.cfg.Dir, id))
+	if err != nil || st.Begun == nil {
+		r.t.Fatalf("bundle of %s: %+v, %v", id, st, err)
+	}
+	return st.Begun
 }

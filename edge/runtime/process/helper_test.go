@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -294,3 +295,5 @@ func (r *rig) begun(id string) *bundle.Begun {
 	}
 	return st.Begun
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

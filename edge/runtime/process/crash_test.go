@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestAContainerOutlivesItsAgentAndIsFoundAgain(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(r.dir, "witness"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for round := range 6 {
+	for round := range 3 {
 		started := r.agentIsKilled(time.Duration(rand.IntN(400)) * time.Millisecond)
 		fresh := &rig{t: t, dir: r.dir, images: r.images, Runtime: newRuntime(t, r.dir, r.images)}
 		all, err := fresh.List(t.Context())
@@ -139,7 +140,7 @@ func TestAnotherAgentIsToldOfTheEnd(t *testing.T) {
 
 func TestAKilledSupervisorTakesAllWithItAndTheEndIsUnknown(t *testing.T) {
 	r := newRig(t)
-	for round := range 12 {
+	for round := range 6 {
 		c := r.container("a"+string(rune('a'+round)), "serve")
 		r.start(c)
 		if round%2 == 0 {
@@ -217,9 +218,9 @@ func TestWhatAnAgentBeganAndNeverStartedCanBeStarted(t *testing.T) {
 
 func TestManyEndsLeaveNothing(t *testing.T) {
 	r := newRig(t)
-	rounds := 60
-	if testing.Short() {
-		rounds = 10
+	rounds := 15
+	if n, err := strconv.Atoi(os.Getenv("PROCESS_ROUNDS")); err == nil {
+		rounds = n // thousands, for once
 	}
 	before := descriptors(t)
 	for i := range rounds {
@@ -242,10 +243,10 @@ func TestManyEndsLeaveNothing(t *testing.T) {
 	var there []os.DirEntry
 	r.until("the supervisor to hold but its own", func() bool {
 		var err error
-		there, err = os.ReadDir("/proc/" + itoa(pid) + "/fd")
+		there, err = os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
 		return err == nil && len(there) < 40
 	})
-	if threads, err := os.ReadDir("/proc/" + itoa(pid) + "/task"); err != nil || len(threads) > 20 {
+	if threads, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task"); err != nil || len(threads) > 20 {
 		t.Errorf("the supervisor has %d threads, %v", len(threads), err)
 	}
 	if err := r.Stop(t.Context(), c.ID, 0); err != nil {

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -265,8 +263,6 @@ func (r *rig) exec(id string, argv ...string) (int, string) {
 	return exit, out.String()
 }
 
-var _ io.Writer = (*bytes.Buffer)(nil)
-
 // agentThatStarts is an agent that starts one container after the other until it is killed.
 func agentThatStarts(dir string) error {
 	r, err := New(context.Background(), testConfig(dir, &testImages{lower: []string{filepath.Join(dir, "image")},
@@ -295,5 +291,3 @@ func (r *rig) begun(id string) *bundle.Begun {
 	}
 	return st.Begun
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

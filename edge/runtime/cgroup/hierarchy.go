@@ -95,19 +95,33 @@ func (h *hierarchy) dir(parent, name string) string {
 // limiting are the controllers that a container is bounded by or counted with.
 var limiting = []string{"memory", "cpu", "cpuacct", "pids"}
 
-// Create makes the group name below parent in every hierarchy that bounds or counts, and returns the folders.
-func (t Tree) Create(parent, name string) ([]string, error) {
+// Dirs are the folders of the group name below parent in every hierarchy that bounds or counts.
+func (t Tree) Dirs(parent, name string) []string {
 	var dirs []string
+	for _, h := range t.counting() {
+		dirs = append(dirs, h.dir(parent, name))
+	}
+	return dirs
+}
+
+// counting are the hierarchies that bound or count.
+func (t Tree) counting() []*hierarchy {
+	var out []*hierarchy
 	for i := range t.hierarchies {
 		h := &t.hierarchies[i]
-		if !h.unified && !slices.ContainsFunc(limiting, h.has) {
-			continue
+		if h.unified && slices.ContainsFunc(limiting, h.offers) || !h.unified && slices.ContainsFunc(limiting, h.has) {
+			out = append(out, h)
 		}
+	}
+	return out
+}
+
+// Create makes the folders that Dirs names.
+func (t Tree) Create(parent, name string) ([]string, error) {
+	var dirs []string
+	for _, h := range t.counting() {
 		dir := h.dir(parent, name)
 		if h.unified {
-			if !slices.ContainsFunc(limiting, h.offers) {
-				continue
-			}
 			if err := h.delegate(filepath.Dir(dir)); err != nil {
 				return dirs, err
 			}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -167,7 +166,7 @@ func (r *rig) container(name string, args ...string) workload.Container {
 func (r *rig) start(c workload.Container) {
 	r.t.Helper()
 	if err := r.Start(r.t.Context(), c); err != nil {
-		r.t.Fatalf("start %v: %v", c.Args, err)
+		r.t.Fatalf("start %s: %v", c.ID, err)
 	}
 }
 
@@ -264,8 +263,6 @@ func (r *rig) exec(id string, argv ...string) (int, string) {
 	return exit, out.String()
 }
 
-var _ io.Writer = (*bytes.Buffer)(nil)
-
 // agentThatStarts is an agent that starts one container after the other until it is killed.
 func agentThatStarts(dir string) error {
 	r, err := New(context.Background(), testConfig(dir, &testImages{lower: []string{filepath.Join(dir, "image")},
@@ -284,4 +281,13 @@ func agentThatStarts(dir string) error {
 		}
 		fmt.Println("started", i)
 	}
+}
+
+func (r *rig) begun(id string) *bundle.Begun {
+	r.t.Helper()
+	st, err := r.inspect(r.t.Context(), filepath.Join(r.cfg.Dir, id))
+	if err != nil || st.Begun == nil {
+		r.t.Fatalf("bundle of %s: %+v, %v", id, st, err)
+	}
+	return st.Begun
 }

@@ -106,7 +106,7 @@ func (r *Runtime) launch(ctx context.Context, dir string, spec *bundle.Spec) err
 	if err := errors.Join(err, said.Close(), errFile.Close()); err != nil {
 		return errors.Join(fmt.Errorf("start supervisor: %w", err), theirs.Close())
 	}
-	r.watchChild(cmd, spec.ID)
+	gone := r.watchChild(cmd, spec.ID)
 	answer := make(chan error, 1)
 	go func() { answer <- hear(theirs) }()
 	select {
@@ -114,6 +114,9 @@ func (r *Runtime) launch(ctx context.Context, dir string, spec *bundle.Spec) err
 	case <-ctx.Done():
 		err = errors.Join(fmt.Errorf("start container %s: %w", spec.ID, ctx.Err()), cmd.Process.Kill())
 		<-answer
+	}
+	if err != nil {
+		<-gone // what it holds is free then
 	}
 	return errors.Join(err, theirs.Close())
 }
@@ -144,7 +147,8 @@ func shimEnvironment(kind string) []string {
 }
 
 // watchChild collects a supervisor that this process started, and tells of its end.
-func (r *Runtime) watchChild(cmd *exec.Cmd, id string) {
+func (r *Runtime) watchChild(cmd *exec.Cmd, id string) (gone <-chan struct{}) {
+	done := make(chan struct{})
 	r.mu.Lock()
 	r.watched[id] = true
 	r.mu.Unlock()
@@ -153,8 +157,10 @@ func (r *Runtime) watchChild(cmd *exec.Cmd, id string) {
 		r.mu.Lock()
 		delete(r.watched, id)
 		r.mu.Unlock()
+		close(done)
 		r.changed()
 	}()
+	return done
 }
 
 // specOf joins what is wanted with what the image says.

@@ -104,7 +104,7 @@ func (r *Runtime) settle(ctx context.Context, b *bundle.Bundle) (bundle.State, e
 	if st, err = b.State(); err != nil || st.End != nil { // what it wrote before it let go
 		return st, err
 	}
-	end := &bundle.End{Exit: 255, Unknown: true, Finished: time.Now()}
+	end := &bundle.End{Exit: 255, Unknown: true, Finished: time.Now().Round(0)}
 	switch {
 	case st.Begun == nil:
 		end.Message = "it was never started: the agent ended before"

@@ -134,9 +134,10 @@ func (r *Runtime) discard(dir string) error {
 	}
 	err = os.RemoveAll(gone)
 	if st.Begun != nil {
-		err = errors.Join(err, cgroup.Remove(st.Begun.Cgroups))
+		return errors.Join(err, cgroup.Remove(st.Begun.Cgroups))
 	}
-	return err
+	tree, terr := cgroup.Find() // it may have got as far as to make them
+	return errors.Join(err, terr, cgroup.Remove(tree.Dirs(r.cfg.Cgroup, filepath.Base(dir))))
 }
 
 // leave waits a little for a supervisor to end, which has nothing to do any more, and ends it.

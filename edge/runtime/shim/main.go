@@ -122,8 +122,7 @@ func prepare(args []string, module Module) (*supervisor, error) {
 
 // readSpec reads what to run, to the end: half of it runs nothing.
 func readSpec() (*bundle.Spec, error) {
-	in := os.NewFile(specFD, "spec")
-	raw, err := io.ReadAll(io.LimitReader(in, maxSpec+1))
+	raw, err := io.ReadAll(io.LimitReader(descriptor(specFD), maxSpec+1))
 	if err == nil && len(raw) > maxSpec {
 		err = fmt.Errorf("wanted at most %d bytes", maxSpec)
 	}
@@ -138,7 +137,25 @@ func readSpec() (*bundle.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spec, errors.Join(unix.Dup3(int(null.Fd()), specFD, 0), null.Close())
+	return &spec, errors.Join(unix.Dup3(int(null.Fd()), specFD, unix.O_CLOEXEC), null.Close())
+}
+
+// descriptor reads from one that is not given back: its number stays taken. An os.File would close it when it is collected.
+type descriptor int
+
+func (d descriptor) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(int(d), p)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, err
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
 }
 
 // self is this process as the node counts, which the node's /proc tells even to the first process of a namespace.

@@ -49,6 +49,8 @@ func (a *App) kinds() []kind {
 			resource[api.Operator]{"/v1/operators", false, operatorName, a.operatorColumns(), nil}),
 		kindOf(a, kind{plural: "access", singular: "access-token", also: "access-tokens"},
 			resource[api.AccessToken]{"/v1/access-tokens", false, accessName, a.accessColumns(), nil}),
+		kindOf(a, kind{plural: "images", singular: "image"},
+			resource[api.Image]{"/v1/images", false, imageName, a.imageColumns(), nil}),
 		kindOf(a, kind{plural: "audit", singular: "audit-entry", also: "audit-entries", filters: []string{"limit"}},
 			resource[api.AuditEntry]{"/v1/audit", false, auditName, a.auditColumns(), nil}),
 	}

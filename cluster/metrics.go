@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/skerry-edge/skerry/cluster/image"
 )
 
 // metrics serves /metrics: the agent's own, the telemetry store's, and those of the Go runtime.
@@ -60,6 +62,9 @@ func (m *meter) Collect(out chan<- prometheus.Metric) {
 		gauge(desc("disk_reserve_bytes", "Free space below which telemetry is put off."), float64(d.Reserve))
 	}
 	m.expiries(gauge)
+	if a.images != nil {
+		m.images(a.images.Stats(), gauge, count)
+	}
 	if e, ok := a.wire.(*embedded); ok {
 		m.broker(e, gauge, count)
 	}
@@ -79,6 +84,24 @@ func (m *meter) expiries(gauge func(*prometheus.Desc, float64, ...string)) {
 			gauge(d, time.Until(e.NotAfter).Seconds(), e.Kind)
 		}
 	}
+}
+
+func (m *meter) images(s image.Stats, gauge, count func(*prometheus.Desc, float64, ...string)) {
+	gauge(desc("images_bytes", "Bytes of images that are kept, and set aside for what is being fetched."), float64(s.Bytes))
+	gauge(desc("images_max_bytes", "As many as may be (images.max_bytes)."), float64(s.MaxBytes))
+	gauge(desc("images_names", "Names with a tag that are known."), float64(s.Names))
+	gauge(desc("images_fetching", "Blobs that are being fetched."), float64(s.Flights))
+	asked := desc("images_requests_total", "Manifests and blobs that were asked for, by where they came from.", "from")
+	count(asked, float64(s.Hits), "store")
+	count(asked, float64(s.Misses), "registry")
+	count(desc("images_refused_total", "Blobs that were not handed out, as too many others were (images.pulls)."), float64(s.Refused))
+	count(desc("images_failed_total", "Blobs that could not be fetched."), float64(s.Failures))
+	count(desc("images_registry_requests_total", "Requests for blobs to registries, those that went on after a break included."), float64(s.Tries))
+	count(desc("images_fetched_bytes_total", "Bytes of blobs from registries."), float64(s.FetchedBytes))
+	count(desc("images_served_bytes_total", "Bytes of manifests and blobs handed out."), float64(s.ServedBytes))
+	count(desc("images_evicted_total", "Manifests that made way for others."), float64(s.Evicted))
+	count(desc("images_repacked_total", "Layers packed anew, from zstd to gzip."), float64(s.Repacked))
+	count(desc("images_imports_total", "Archives that were imported."), float64(s.Imports))
 }
 
 func (m *meter) broker(e *embedded, gauge, count func(*prometheus.Desc, float64, ...string)) {

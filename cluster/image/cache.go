@@ -48,7 +48,7 @@ type Cache struct {
 	work    sync.WaitGroup
 	fetches chan struct{}
 	pulls   chan struct{}
-	remote  *remote
+	remote  *registries
 	stats   stats
 
 	mu        sync.Mutex

@@ -193,7 +193,11 @@ func (d *transfer) once(ctx context.Context) error {
 	defer watch.Stop()
 	header := http.Header{}
 	if d.have > 0 {
-		header.Set("Range", "bytes="+strconv.FormatInt(d.have, 10)+"-")
+		span := "bytes=" + strconv.FormatInt(d.have, 10) + "-"
+		if d.flight.size > d.have { // not every registry knows ranges without an end
+			span += strconv.FormatInt(d.flight.size-1, 10)
+		}
+		header.Set("Range", span)
 	}
 	d.stats.upstreamTries.Add(1)
 	resp, err := d.remote.get(ctx, http.MethodGet, d.repository, "blobs/"+d.digest, header)

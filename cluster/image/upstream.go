@@ -37,18 +37,18 @@ const maxSessions = 256
 // dockerHost is where docker.io is.
 const dockerHost = "index.docker.io"
 
-// remote asks registries.
-type remote struct {
+// registries asks them.
+type registries struct {
 	cfg       Config
-	upstreams map[string]*upstream // by registry
+	upstreams map[string]*origin // by registry
 	common    *http.Transport
 
 	mu       sync.Mutex
 	sessions map[string]http.RoundTripper // by host and repository: authenticated
 }
 
-// upstream is a registry with what its places share.
-type upstream struct {
+// origin is a registry with what its places share.
+type origin struct {
 	places []place // the registry itself comes last
 	base   *http.Transport
 }
@@ -60,10 +60,10 @@ type place struct {
 	insecure bool
 }
 
-func newRemote(cfg Config) (*remote, error) {
-	r := &remote{cfg: cfg, upstreams: map[string]*upstream{}, common: newTransport(nil), sessions: map[string]http.RoundTripper{}}
+func newRemote(cfg Config) (*registries, error) {
+	r := &registries{cfg: cfg, upstreams: map[string]*origin{}, common: newTransport(nil), sessions: map[string]http.RoundTripper{}}
 	for _, u := range cfg.Upstreams {
-		up := &upstream{base: r.common}
+		up := &origin{base: r.common}
 		if u.CAFile != "" {
 			pool, err := poolOf(u.CAFile)
 			if err != nil {
@@ -126,7 +126,7 @@ func (p plainOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // client is one authenticated for reading a repository at a place.
-func (r *remote) client(ctx context.Context, up *upstream, at place, repository string) (*http.Client, error) {
+func (r *registries) client(ctx context.Context, up *origin, at place, repository string) (*http.Client, error) {
 	key := at.host + "|" + repository
 	r.mu.Lock()
 	session := r.sessions[key]
@@ -160,14 +160,14 @@ func (r *remote) client(ctx context.Context, up *upstream, at place, repository 
 }
 
 // get asks the places of a registry in turn; what is the part of the path behind the repository. The answer has code 200 or 206.
-func (r *remote) get(ctx context.Context, method, repository, what string, header http.Header) (*http.Response, error) {
+func (r *registries) get(ctx context.Context, method, repository, what string, header http.Header) (*http.Response, error) {
 	registry, rest, _ := strings.Cut(repository, "/")
 	up := r.upstreams[registry]
 	if up == nil {
 		if r.cfg.OnlyListed {
 			return nil, &Refusal{http.StatusForbidden, "DENIED", "registry " + registry + " is not listed in images.registries of the cluster agent"}
 		}
-		up = &upstream{base: r.common, places: []place{{hostOf(registry), "", false}}}
+		up = &origin{base: r.common, places: []place{{hostOf(registry), "", false}}}
 	}
 	var failed []error
 	for _, at := range up.places {
@@ -205,7 +205,7 @@ func statusOf(err error) int {
 	return 0
 }
 
-func (r *remote) ask(ctx context.Context, up *upstream, at place, q *request) (*http.Response, error) {
+func (r *registries) ask(ctx context.Context, up *origin, at place, q *request) (*http.Response, error) {
 	client, err := r.client(ctx, up, at, q.repository)
 	if err != nil {
 		return nil, err

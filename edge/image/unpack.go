@@ -129,7 +129,9 @@ func (u *unpacker) put(at string, h *tar.Header, content io.Reader) error {
 	if h.Typeflag == tar.TypeLink && at == u.linked(h) {
 		return nil // a link to itself
 	}
-	u.mine[hashed(at)] = struct{}{}
+	for made := at; made != "."; made = path.Dir(made) { // and its folders, though a layer below may have made them
+		u.mine[hashed(made)] = struct{}{}
+	}
 	if err := u.makeWay(at, h.Typeflag == tar.TypeDir); err != nil {
 		return err
 	}

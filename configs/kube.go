@@ -35,5 +35,5 @@ func (k Kube) validate(bad *faults, mode, cluster string) {
 	bad.need(slices.Contains([]string{string(api.RoleViewer), string(api.RoleOperator), string(api.RoleAdmin)}, k.CommandRole), "kube.command_role", k.CommandRole,
 		"viewer (NodeCommands are refused), operator or admin")
 	bad.need(k.Refresh >= time.Minute, "kube.refresh", k.Refresh, "at least 1m")
-	bad.need(mode == ModeStandalone || api.ValidDNSName(cluster), "cluster", cluster, "a DNS name in the modes kube and k3s: no part of it empty, or with '-' first or last")
+	bad.need(mode != ModeKube && mode != ModeK3s || api.ValidID("cluster", cluster) != nil || api.ValidDNSName(cluster), "cluster", cluster, "a DNS name in the modes kube and k3s: no part of it empty, or with '-' first or last")
 }

@@ -8,7 +8,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/skerry-edge/skerry/api"
-	v1 "github.com/skerry-edge/skerry/api/v1"
 	"github.com/skerry-edge/skerry/cluster/access"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/kube"
@@ -33,7 +32,7 @@ func (a *Agent) newKube() *kube.Bridge {
 	if file == "" && a.cfg.Mode == configs.ModeK3s {
 		file = k3sKubeconfig
 	}
-	return kube.New(kube.Config{Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Kubeconfig: file, Namespace: k.Namespace, Layer: v1.Layer(k.Layer),
+	return kube.New(kube.Config{Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Kubeconfig: file, Namespace: k.Namespace, Layer: k.Layer,
 		Refresh: k.Refresh, Grace: a.cfg.Commands.Grace, InstallCRD: k.InstallCRDs, Registry: a.registry, Fleet: kubeFleet{a}, Door: kubeDoor{a},
 		Journal: a.journal, Log: a.log, Now: a.clock.Now})
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
-	v1 "github.com/skerry-edge/skerry/api/v1"
 )
 
 // buffer is a log that a test reads while it is written.
@@ -39,7 +38,7 @@ func (b *buffer) String() string {
 func begin(t *testing.T, kubeconfig string) (*Bridge, *buffer, func() error) {
 	t.Helper()
 	out := &buffer{}
-	b := New(Config{Cluster: "c1", Kubeconfig: kubeconfig, Namespace: "mlsysops", Layer: v1.LayerFarEdge, Refresh: time.Minute, Grace: time.Second,
+	b := New(Config{Cluster: "c1", Kubeconfig: kubeconfig, Namespace: "mlsysops", Layer: "far_edge", Refresh: time.Minute, Grace: time.Second,
 		InstallCRD: true, Log: slog.New(slog.NewTextHandler(out, nil)), Now: time.Now})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -127,7 +127,7 @@ func (a *App) examine(ctx context.Context) ([]check, error) {
 // One that is not known is taken to stop work.
 func troubleLevel(line string) level {
 	soon := []string{"clock is not synchronised", "disk is nearly full", "CA certificate ends", "server certificate ends",
-		"certificate of the external broker ends", "replica "}
+		"certificate of the external broker ends", "replica ", "kubernetes is out of reach", "node "}
 	begins := func(with string) bool { return strings.HasPrefix(line, with) }
 	over := strings.Contains(line, ", in -") // days: a certificate that has ended
 	if slices.ContainsFunc(soon, begins) && !over {

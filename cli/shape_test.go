@@ -263,6 +263,7 @@ func TestTheDoctorTellsTheAgentsTrouble(t *testing.T) {
 		"nodes":       {`"broker":"up","nodes":{"online":1,"lost":1}`, "FAIL  nodes        1 of 2 online", ExitError},
 		"put off":     {`"broker":"up","trouble":["telemetry is put off"]`, "FAIL  trouble      telemetry is put off", ExitError},
 		"disk":        {`"broker":"up","trouble":["disk is nearly full: free some"]`, "WARN  trouble      disk is nearly full: free some", ExitOK},
+		"kubernetes":  {`"broker":"up","trouble":["kubernetes is out of reach since x: y"]`, "WARN  trouble      kubernetes is out", ExitOK},
 		"clock":       {`"broker":"up","trouble":["clock is not synchronised: run one"]`, "WARN  trouble      clock", ExitOK},
 		"certificate": {`"broker":"up","trouble":["CA certificate ends at 2027-01-01, in 9 days: x"]`, "WARN  trouble      CA", ExitOK},
 		"ended":       {`"broker":"up","trouble":["CA certificate ends at 2020-01-01, in -9 days: x"]`, "FAIL  trouble      CA", ExitError},

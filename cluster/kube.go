@@ -3,14 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
-	"strconv"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/skerry-edge/skerry/api"
-	v1 "github.com/skerry-edge/skerry/api/v1"
 	"github.com/skerry-edge/skerry/cluster/access"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/kube"
@@ -35,19 +32,7 @@ func (a *Agent) newKube() *kube.Bridge {
 	if file == "" && a.cfg.Mode == configs.ModeK3s {
 		file = k3sKubeconfig
 	}
-	var virtual *kube.Virtual
-	if k.VirtualNodes {
-		host, port, _ := net.SplitHostPort(k.KubeletListen) // validated before
-		first, _ := strconv.Atoi(port)
-		address := k.Address
-		if names, err := a.advertised(); address == "" && err == nil && len(names) > 0 {
-			address = names[0]
-		}
-		reach := inside{a.streams}
-		virtual = &kube.Virtual{Devices: devices{a, &pressures{agent: a}}, Documents: a, Inside: reach, Gauges: reach, Address: address, Host: host, FirstPort: first,
-			Ports: k.KubeletPorts}
-	}
-	return kube.New(kube.Config{Virtual: virtual, Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Kubeconfig: file, Namespace: k.Namespace, Layer: v1.Layer(k.Layer),
+	return kube.New(kube.Config{Virtual: a.virtual(), Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Kubeconfig: file, Namespace: k.Namespace, Layer: k.Layer,
 		Refresh: k.Refresh, Grace: a.cfg.Commands.Grace, InstallCRD: k.InstallCRDs, Registry: a.registry, Fleet: kubeFleet{a}, Door: kubeDoor{a},
 		Journal: a.journal, Log: a.log, Now: a.clock.Now})
 }

@@ -258,3 +258,22 @@ func TestAReplicaHasToBeOneOfThoseNamedAndHasABrokerElsewhere(t *testing.T) {
 		}
 	}
 }
+
+func TestTheBridgeToKubernetesIsCheckedWhole(t *testing.T) {
+	cfg, err := LoadCluster(Source{File: write(t, "mode: k3s\nkube: {namespace: barn, refresh: 10m}\n")})
+	if err != nil || cfg.Kube.Namespace != "barn" || cfg.Kube.Refresh != 10*time.Minute || cfg.Kube.Layer != "far_edge" || !cfg.Kube.InstallCRDs {
+		t.Errorf("%+v, %v", cfg.Kube, err)
+	}
+	_, err = LoadCluster(Source{Flags: map[string]string{"mode": "k8s", "kube.kubeconfig": "admin.conf", "kube.namespace": "a.b", "kube.layer": "fog",
+		"kube.command_role": "root", "kube.refresh": "1s"}})
+	for _, want := range []string{"mode \"k8s\"", "kube.kubeconfig \"admin.conf\"", "kube.namespace \"a.b\"", "kube.layer \"fog\"", "kube.command_role \"root\"", "kube.refresh \"1s\""} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not mention %s:\n%v", want, err)
+		}
+	}
+	for _, flags := range []map[string]string{{"kube.kubeconfig": "/etc/admin.conf"}, {"mode": "kube", "cluster": "barn-"}} {
+		if _, err := LoadCluster(Source{Flags: flags}); err == nil {
+			t.Errorf("%v is no fault", flags)
+		}
+	}
+}

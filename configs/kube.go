@@ -47,5 +47,5 @@ func (k Kube) validate(bad *faults, mode, cluster string) {
 	bad.need(err == nil && n > 0 && n+k.KubeletPorts <= 65536 && (host == "" || net.ParseIP(host) != nil), "kube.kubelet_listen", k.KubeletListen,
 		"an address and the first of kube.kubelet_ports ports, as in :10300")
 	bad.need(k.KubeletPorts >= 1 && k.KubeletPorts <= 50000, "kube.kubelet_ports", k.KubeletPorts, "1 to 50000, one for each device that runs workloads")
-	bad.need(mode == ModeStandalone || api.ValidDNSName(cluster), "cluster", cluster, "a DNS name in the modes kube and k3s: no part of it empty, or with '-' first or last")
+	bad.need(mode != ModeKube && mode != ModeK3s || api.ValidID("cluster", cluster) != nil || api.ValidDNSName(cluster), "cluster", cluster, "a DNS name in the modes kube and k3s: no part of it empty, or with '-' first or last")
 }

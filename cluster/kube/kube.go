@@ -22,7 +22,6 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
-	v1 "github.com/skerry-edge/skerry/api/v1"
 	"github.com/skerry-edge/skerry/cluster/kube/inventory"
 	"github.com/skerry-edge/skerry/cluster/kube/order"
 )
@@ -33,7 +32,7 @@ type Config struct {
 	Replica    string // this one of several cluster agents; empty: there is one alone
 	Kubeconfig string // a file; empty: the service account of the pod that this runs in
 	Namespace  string
-	Layer      v1.Layer
+	Layer      string // of the continuum, for devices that nobody has said one for
 	Refresh    time.Duration
 	Grace      time.Duration // of commands after their deadline
 	InstallCRD bool

@@ -135,14 +135,14 @@ func (l *life) leads() bool {
 
 // addNodes has the inventory kept. leaderOnly: by who holds the lease; else each replica keeps that of its own nodes.
 func (l *life) addNodes(live client.Reader, leaderOnly bool) error {
-	c := inventory.New(inventory.Config{Cluster: l.cfg.Cluster, Namespace: l.cfg.Namespace, Layer: l.cfg.Layer, Refresh: l.cfg.Refresh,
+	c := inventory.New(inventory.Config{Cluster: l.cfg.Cluster, Namespace: l.cfg.Namespace, Layer: v1.Layer(l.cfg.Layer), Refresh: l.cfg.Refresh,
 		Registry: l.cfg.Registry, Fleet: l.cfg.Fleet, Client: l.inventory, Live: live, Leads: l.leads, Log: l.cfg.Log, Now: l.cfg.Now})
 	l.mu.Lock()
 	l.nodes = c
 	l.mu.Unlock()
 	listing := inventory.NewListing(inventory.ListingConfig{Cluster: l.cfg.Cluster, Namespace: l.cfg.Namespace, Registry: l.cfg.Registry,
 		Client: l.inventory, Log: l.cfg.Log, Now: l.cfg.Now})
-	return errors.Join(l.addController("inventory", 4, c, &v1.MLSysOpsNode{}, c.Feed, leaderOnly),
+	return errors.Join(l.addController(work{name: "inventory", workers: 4, reconciler: c, kind: &v1.MLSysOpsNode{}, feed: c.Feed, leaderOnly: leaderOnly}),
 		l.manager.Add(elected(listing.Run)))
 }
 
@@ -157,7 +157,7 @@ func (l *life) addOrders(ctx context.Context, live client.Reader, leaderOnly boo
 	}
 	c := order.New(order.Config{Agent: name, Namespace: l.cfg.Namespace, Grace: l.cfg.Grace, Door: l.cfg.Door, Journal: l.cfg.Journal, Owns: l.owns,
 		Client: l.manager.GetClient(), Live: live, Leads: l.leads, Now: l.cfg.Now})
-	return l.addController("orders", 8, c, &v1alpha1.NodeCommand{}, c.Feed, leaderOnly)
+	return l.addController(work{name: "orders", workers: 8, reconciler: c, kind: &v1alpha1.NodeCommand{}, feed: c.Feed, leaderOnly: leaderOnly})
 }
 
 // owns says who acts for a node.
@@ -172,40 +172,49 @@ func (l *life) owns(node string) order.Ownership {
 	return order.Elsewhere
 }
 
-type feeder func(context.Context, workqueue.TypedRateLimitingInterface[reconcile.Request]) error
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// work is what workers do: bring objects of a kind up to date, as they change there, and as feed tells of changes here.
+type work struct {
+	name       string
+	workers    int
+	reconciler reconcile.Reconciler
+	kind       client.Object
+	feed       func(context.Context, queue) error
+	leaderOnly bool // only while this cluster agent holds the lease
+}
 
 // reconcileWithin bounds the work on one object.
 const reconcileWithin = 30 * time.Second
 
-// addController has workers reconcile objects of a kind as they change there, and as feed tells of changes here.
-func (l *life) addController(name string, workers int, r reconcile.Reconciler, kind client.Object, feed feeder, leaderOnly bool) error {
+func (l *life) addController(w work) error {
 	anew := true // names are free again in the next life
-	c, err := controller.New(name, l.manager, controller.Options{Reconciler: r, MaxConcurrentReconciles: workers, SkipNameValidation: &anew,
-		NeedLeaderElection: &leaderOnly, ReconciliationTimeout: reconcileWithin,
+	c, err := controller.New(w.name, l.manager, controller.Options{Reconciler: w.reconciler, MaxConcurrentReconciles: w.workers, SkipNameValidation: &anew,
+		NeedLeaderElection: &w.leaderOnly, ReconciliationTimeout: reconcileWithin,
 		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, 30*time.Second)})
 	if err != nil {
 		return err
 	}
-	queues := make(chan workqueue.TypedRateLimitingInterface[reconcile.Request], 1)
-	err = c.Watch(source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	queues := make(chan queue, 1)
+	err = c.Watch(source.Func(func(_ context.Context, q queue) error {
 		queues <- q
 		return nil
 	}))
 	if err != nil {
 		return err
 	}
-	if err := c.Watch(source.Kind(l.manager.GetCache(), kind, &handler.EnqueueRequestForObject{})); err != nil {
+	if err := c.Watch(source.Kind(l.manager.GetCache(), w.kind, &handler.EnqueueRequestForObject{})); err != nil {
 		return err
 	}
 	pump := func(ctx context.Context) error {
 		select {
 		case q := <-queues:
-			return feed(ctx, q)
+			return w.feed(ctx, q)
 		case <-ctx.Done():
 			return nil
 		}
 	}
-	if leaderOnly {
+	if w.leaderOnly {
 		return l.manager.Add(elected(pump))
 	}
 	return l.manager.Add(unelected(pump))

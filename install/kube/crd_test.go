@@ -2,6 +2,8 @@ package kube
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,5 +29,22 @@ func TestEveryFileIsEmbeddedAsItStands(t *testing.T) {
 		if embedded[i].File != filepath.Base(path) || !bytes.Equal(embedded[i].YAML, text) {
 			t.Errorf("CRD %d is %s; wanted %s, byte for byte", i, embedded[i].File, path)
 		}
+	}
+}
+
+// TestEveryChangeOfTheCRDsHasARevision fails when a file has changed: raise Revision by one, and put the new digest here.
+func TestEveryChangeOfTheCRDsHasARevision(t *testing.T) {
+	const revision, digest = 1, "3c61c9daa96e9eb39724a27057fc54a7"
+	all, err := CRDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.New()
+	for _, c := range all {
+		sum.Write([]byte(c.File))
+		sum.Write(c.YAML)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)[:16]); got != digest || Revision != revision {
+		t.Errorf("revision %d has digest %s; wanted %d with %s. After a change of the CRDs, raise Revision, and note both here", Revision, got, revision, digest)
 	}
 }

@@ -1,0 +1,85 @@
+package cluster
+
+import (
+	"errors"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/kube/order"
+	"github.com/skerry-edge/skerry/configs"
+)
+
+func TestWithoutItsAPIServerTheClusterAgentIsComplete(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	r := newRig(t, map[string]string{"mode": configs.ModeKube, "kube.kubeconfig": file})
+	r.enrol("n1")
+	st := must[api.ClusterStatus](r, "GET", "/v1/status", nil)
+	if st.Kube == nil || st.Kube.State != "down" || !strings.Contains(strings.Join(st.Trouble, "\n"), "kubernetes is out of reach") {
+		t.Errorf("%+v, %q; wanted that Kubernetes is down, with the cure", st.Kube, st.Trouble)
+	}
+	if n := must[api.List[api.Node]](r, "GET", "/v1/nodes", nil).Items; len(n) != 1 {
+		t.Errorf("%d nodes; wanted the one that enrolled", len(n))
+	}
+	r.stop()
+	if strings.Contains(r.log.String(), "level=ERROR") {
+		t.Errorf("errors in the log:\n%s", r.log)
+	}
+}
+
+func TestACommandFromKubernetesTakesTheConfiguredRole(t *testing.T) {
+	r := newRig(t, map[string]string{"mode": configs.ModeKube, "kube.kubeconfig": "/does/not/exist", "kube.command_role": "viewer"})
+	r.enrol("n1")
+	req := order.Request{ID: "kube-1", Node: "n1", Verb: "ping", By: "kube:mlsysops/x", Deadline: time.Now().Add(time.Minute)}
+	_, err := kubeDoor{r.Agent}.Order(t.Context(), req)
+	if p, ok := errors.AsType[*api.Problem](err); !ok || p.Status != http.StatusForbidden {
+		t.Errorf("a viewer's command: %v; wanted it refused", err)
+	}
+	r.cfg.Kube.CommandRole = "operator"
+	rec, err := kubeDoor{r.Agent}.Order(t.Context(), req)
+	again, err2 := kubeDoor{r.Agent}.Order(t.Context(), req)
+	if err != nil || err2 != nil || again.ID != rec.ID || rec.Phase != api.PhaseQueued {
+		t.Errorf("%+v, %v, %v; wanted one command, queued", rec, err, err2)
+	}
+	for range 2 {
+		if err := (kubeDoor{r.Agent}).Cancel(t.Context(), rec.ID, req.By); err != nil {
+			t.Errorf("cancel: %v", err)
+		}
+	}
+	if rec = must[api.CommandRecord](r, "GET", "/v1/commands/kube-1", nil); rec.Phase != api.PhaseCancelled {
+		t.Errorf("%s; wanted cancelled", rec.Phase)
+	}
+	var seen []string
+	for _, e := range r.audited() {
+		if e.Via == viaKube {
+			seen = append(seen, e.Action+" "+string(e.Role)+" "+e.Result[:min(len(e.Result), 2)])
+		}
+	}
+	want := []string{"command.cancel operator ok", "command.create operator ok", "command.create viewer no"}
+	if got := strings.Join(seen, ", "); !strings.HasPrefix(got, want[0]) || !strings.HasSuffix(got, want[1]+", "+want[2]) && !strings.Contains(got, want[1]) {
+		t.Errorf("audited %s; wanted %q", got, want)
+	}
+}
+
+func TestADeletedObjectDecommissionsTheDeviceOnce(t *testing.T) {
+	r := newRig(t, map[string]string{"mode": configs.ModeKube, "kube.kubeconfig": "/does/not/exist"})
+	r.enrol("n1")
+	for range 2 {
+		if err := (kubeFleet{r.Agent}).Decommission(t.Context(), "n1", "kube:mlsysops/n1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := (kubeFleet{r.Agent}).Decommission(t.Context(), "never-was", "kube:mlsysops/never-was"); err != nil {
+		t.Errorf("of a node that nobody knows: %v; wanted nil", err)
+	}
+	if _, known := r.registry.Get("n1"); known {
+		t.Error("the node is still there")
+	}
+	stone, found, err := r.registry.Tombstone("n1")
+	if err != nil || !found || stone.By != "kube:mlsysops/n1" {
+		t.Errorf("%+v, %v, %v; wanted a tombstone that says by whom", stone, found, err)
+	}
+}

@@ -1,0 +1,25 @@
+package cluster
+
+import (
+	"net"
+	"strconv"
+
+	"github.com/skerry-edge/skerry/cluster/kube"
+)
+
+// virtual is what makes devices nodes, nil when the configuration wants none.
+func (a *Agent) virtual() *kube.Virtual {
+	k := a.cfg.Kube
+	if !k.VirtualNodes {
+		return nil
+	}
+	host, port, _ := net.SplitHostPort(k.KubeletListen) // validated, as is the port
+	first, _ := strconv.Atoi(port)
+	address := k.Address
+	if names, err := a.advertised(); address == "" && err == nil && len(names) > 0 {
+		address = names[0]
+	}
+	reach := inside{a.streams}
+	return &kube.Virtual{Devices: devices{a, &pressures{agent: a}}, Documents: a, Inside: reach, Gauges: reach, Address: address, Host: host, FirstPort: first,
+		Ports: k.KubeletPorts}
+}

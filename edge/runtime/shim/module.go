@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"syscall"
 
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
@@ -44,6 +45,7 @@ func (s *supervisor) startModule(ctx context.Context) (<-chan *bundle.End, error
 	}
 	ended := make(chan *bundle.End, 1)
 	go func() {
+		runtime.LockOSThread() // for good: Ready confines this thread
 		exit, err := s.module(ctx, p)
 		end := &bundle.End{Exit: exit}
 		var by *stopped

@@ -187,11 +187,21 @@ func (g *Group) Kill(ctx context.Context) error {
 	}
 }
 
-// Remove removes the folders; those that are gone are no error.
+// removeTime is how long a group may stay busy whose processes have all ended: the kernel takes them out of it a little after
+// their parent has collected them.
+const removeTime = 5 * time.Second
+
+// Remove removes the folders, whose processes have ended; those that are gone are no error.
 func Remove(dirs []string) error {
 	var errs []error
+	late := time.Now().Add(removeTime)
 	for _, dir := range dirs {
-		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+		err := unix.Rmdir(dir)
+		for errors.Is(err, unix.EBUSY) && time.Now().Before(late) {
+			<-time.After(5 * time.Millisecond)
+			err = unix.Rmdir(dir)
+		}
+		if err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("remove control group %s: %w", dir, err))
 		}
 	}

@@ -3,7 +3,6 @@ package confine
 import (
 	"errors"
 	"fmt"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -57,25 +56,23 @@ func (p *Profile) Thread() error {
 	return nil
 }
 
-// Process confines all threads of this process, for good: no capability is left, and no new privileges are got. For what runs
-// inside the supervisor itself.
+// Process confines the calling thread, which must be locked to its goroutine for good: no capability is left to what runs on it,
+// a module with all that it asks for. New privileges and system calls are denied to all threads of the process.
 func (p *Profile) Process() error {
-	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
-		return fmt.Errorf("forbid new privileges: %w", e)
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbid new privileges: %w", err)
+	}
+	if p.filter != nil {
+		prog := unix.SockFprog{Len: uint16(len(p.filter)), Filter: &p.filter[0]}
+		_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+		if e != 0 && e != unix.ENOSYS {
+			return fmt.Errorf("filter system calls: %w", e)
+		}
 	}
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
-	_, _, e := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&none[0])), 0)
-	if e != 0 {
-		return fmt.Errorf("give up capabilities: %w", e)
-	}
-	if p.filter == nil {
-		return nil
-	}
-	prog := unix.SockFprog{Len: uint16(len(p.filter)), Filter: &p.filter[0]}
-	_, _, e = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
-	if e != 0 && e != unix.ENOSYS {
-		return fmt.Errorf("filter system calls: %w", e)
+	if err := unix.Capset(&head, &none[0]); err != nil {
+		return fmt.Errorf("give up capabilities: %w", err)
 	}
 	return nil
 }

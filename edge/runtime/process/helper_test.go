@@ -106,7 +106,7 @@ func newRuntime(t *testing.T, dir string, images Images) *Runtime {
 }
 
 func testConfig(dir string, images Images) Config {
-	return Config{Kind: bundle.KindProcess, Dir: filepath.Join(dir, "containers"), Images: images, Cgroup: "./skerry-test", Processes: 64,
+	return Config{Kind: bundle.KindProcess, Dir: filepath.Join(dir, "containers"), Images: images, Cgroup: "./skerry-test-process", Processes: 64,
 		Shim: []string{"/proc/self/exe", "shim"}}
 }
 

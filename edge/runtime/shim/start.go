@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"runtime"
@@ -49,18 +48,18 @@ func (s *supervisor) start(ctx context.Context) (<-chan *bundle.End, error) {
 	if s.spec.Kind == bundle.KindWasm {
 		return s.startModule(ctx)
 	}
-	io, err := s.plumb(s.spec.TTY, s.spec.Stdin)
+	p, err := s.plumb(s.spec.TTY, s.spec.Stdin)
 	if err != nil {
 		return nil, err
 	}
-	pid, status, err := s.spawn(s.spec.Argv, s.env, io)
+	pid, status, err := s.spawn(s.spec.Argv, s.env, p)
 	if err != nil {
-		return nil, errors.Join(err, io.close())
+		return nil, errors.Join(err, p.close())
 	}
 	s.mu.Lock()
-	s.program, s.stdin, s.term = pid, io.stdin, io.term
+	s.program, s.stdin, s.term = pid, p.stdin, p.term
 	s.mu.Unlock()
-	for stream, r := range io.outputs() {
+	for stream, r := range p.outputs() {
 		s.output.Go(func() { copyLog(r, stream, s.log, s.publish) })
 	}
 	ended := make(chan *bundle.End, 1)
@@ -240,72 +239,4 @@ func lookUp(name, dir string, env []string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("start %s: no such program in PATH %q: %w", name, search, os.ErrNotExist)
-}
-
-// stopped is why a module ends before its time.
-type stopped struct{ signal syscall.Signal }
-
-func (s *stopped) Error() string { return s.signal.String() }
-
-// startModule runs the container's module in this process.
-func (s *supervisor) startModule(ctx context.Context) (<-chan *bundle.End, error) {
-	if err := s.group.Add(0); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	s.mu.Lock()
-	s.cancel = cancel
-	s.mu.Unlock()
-	p := &Program{Spec: s.spec, Stdout: &moduleOutput{s, "stdout"}, Stderr: &moduleOutput{s, "stderr"}}
-	if s.spec.Stdin {
-		ours, theirs, err := pipe(false)
-		if err != nil {
-			return nil, err
-		}
-		p.Stdin = theirs
-		s.mu.Lock()
-		s.stdin = ours
-		s.mu.Unlock()
-	}
-	running := make(chan error, 1)
-	p.Ready = func() error {
-		err := s.profile.Process()
-		if err == nil {
-			running <- nil
-		}
-		return err
-	}
-	ended := make(chan *bundle.End, 1)
-	go func() {
-		exit, err := s.module(ctx, p)
-		end := &bundle.End{Exit: exit}
-		var by *stopped
-		if errors.As(context.Cause(ctx), &by) {
-			end = &bundle.End{Exit: 128 + int(by.signal), Signal: int(by.signal)}
-		} else if err != nil {
-			end.Message = oneLine(err)
-		}
-		select {
-		case running <- err: // it did not come to its first instruction
-		default:
-		}
-		s.log.end("stdout")
-		s.log.end("stderr")
-		ended <- end
-	}()
-	return ended, <-running
-}
-
-// moduleOutput is where a module prints.
-type moduleOutput struct {
-	s      *supervisor
-	stream string
-}
-
-var _ io.Writer = (*moduleOutput)(nil)
-
-func (o *moduleOutput) Write(p []byte) (int, error) {
-	o.s.log.write(o.stream, p)
-	o.s.publish(o.stream, p)
-	return len(p), nil
 }

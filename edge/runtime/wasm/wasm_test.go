@@ -82,7 +82,7 @@ func newRig(t *testing.T, wall time.Duration) *rig {
 		}
 	}
 	r.Runtime, err = New(t.Context(), process.Config{Dir: filepath.Join(r.dir, "containers"), Images: images{image}, Wall: wall,
-		Cgroup: "./skerry-test", Shim: []string{"/proc/self/exe", "shim"}})
+		Cgroup: "./skerry-test-wasm", Shim: []string{"/proc/self/exe", "shim"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func TestRolesAreKept(t *testing.T) {
 	_, err = eve.Kubectl(t.Context(), "get", "nodes")
 	_, label := own.Kubectl(t.Context(), "label", "node", "other", "a=b")
 	_, taint := own.Kubectl(t.Context(), "label", "node", "own", "node-restriction.kubernetes.io/a=b")
-	if err := errors.Join(refusedWith(err, `User "eve" cannot list resource "nodes"`), refusedWith(label, "is not allowed to modify node"),
+	if err := errors.Join(refusedWith(err, `User "eve" cannot list resource "nodes"`), refusedWith(label, "cannot read 'other', only its own Node object"),
 		refusedWith(taint, "is not allowed to modify labels")); err != nil {
 		t.Error(err)
 	}

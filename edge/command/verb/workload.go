@@ -10,6 +10,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
 	"github.com/skerry-edge/skerry/edge/workload"
+	"github.com/skerry-edge/skerry/mqtt"
 )
 
 // Workloads is what the verbs about workloads need of them.
@@ -121,7 +122,7 @@ func (v *workloadLogs) show(ctx context.Context, q workload.LogQuery, sid string
 		_, err := t.stream.Write(t.ctx, channel, line)
 		return err
 	})
-	if err != nil && t.left() {
+	if t.left() || errors.Is(err, mqtt.ErrStreamClosed) {
 		return out, nil // which is how following is meant to end
 	}
 	return out, err

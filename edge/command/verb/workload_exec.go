@@ -13,6 +13,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
 	"github.com/skerry-edge/skerry/edge/workload"
+	"github.com/skerry-edge/skerry/mqtt"
 )
 
 type workloadExec struct {
@@ -116,6 +117,9 @@ func (t *talk) with(stdin, tty bool, f func(workload.Streams) error) error {
 	}
 	if err == nil && t.ctx.Err() == nil {
 		err = errors.Join(t.stream.EndWrite(t.ctx, api.ChannelStdout), t.stream.EndWrite(t.ctx, api.ChannelStderr))
+	}
+	if errors.Is(err, mqtt.ErrStreamClosed) { // seen here before the watch has seen it
+		err = errLeft
 	}
 	err = t.end(err)
 	sizing.Wait()
@@ -264,7 +268,7 @@ func (t *talk) forward(port int) error {
 	_ = conn.Close() // what ends here is told by err
 	t.cancel(nil)    // nothing more is read from the other side
 	sending.Wait()
-	if t.parent.Err() == nil && errors.Is(context.Cause(t.ctx), errLeft) {
+	if t.left() || errors.Is(err, mqtt.ErrStreamClosed) {
 		return errLeft
 	}
 	return err

@@ -199,10 +199,10 @@ func TestANodeThatWasRemovedAndAStrangerGetNothing(t *testing.T) {
 	}
 }
 
-// TestManyNodesThatPullOneImageCauseOneDownloadAndLittleMemory is 20 nodes and an image of 24 MiB: what is in use meanwhile has to be far
+// TestManyNodesThatPullOneImageCauseOneDownloadAndLittleMemory is 20 nodes and an image of 12 MiB: what is in use meanwhile has to be far
 // below a copy for each of them.
 func TestManyNodesThatPullOneImageCauseOneDownloadAndLittleMemory(t *testing.T) {
-	const nodes, size = 20, 24 << 20
+	const nodes, size = 20, 12 << 20
 	u := newUpstream(t)
 	s := newSite(t, insecure(u))
 	img := sample(t, size, 1)
@@ -475,7 +475,7 @@ func TestAStoreHealsWhenItsProcessIsKilledAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	kills := 0
-	for wait := 50 * time.Millisecond; ; wait += 50 * time.Millisecond {
+	for wait := 100 * time.Millisecond; ; wait = wait * 3 / 2 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAStoreHealsWhenItsProcessIsKilledAnywhere$", "-test.count=1")
 		cmd.Env = append(os.Environ(), "SKERRY_TEST_PULL_DIR="+dir, "SKERRY_TEST_PULL_REF="+u.host+"/app:1")
 		var out bytes.Buffer

@@ -173,6 +173,9 @@ func TestNobodyRegistersInInit(t *testing.T) {
 var large = map[string]int{"edge/settings.go": 400, "cli/demo_site.go": 360,
 	"test/swarm/door.go": 330, "cli/await.go": 330}
 
+// imposed are functions whose parameters an interface of a library lays down.
+var imposed = []string{"ExecInContainer", "AttachContainer"}
+
 func TestFilesAndFunctionsStayReadable(t *testing.T) {
 	const maxLines, maxFunc, maxParams = 300, 60, 5
 	for _, s := range sources(t) {
@@ -195,7 +198,7 @@ func TestFilesAndFunctionsStayReadable(t *testing.T) {
 			if lines > maxFunc {
 				t.Errorf("%s: %s has %d lines; wanted at most %d", s.path, f.Name.Name, lines, maxFunc)
 			}
-			if n := f.Type.Params.NumFields(); n > maxParams && !strings.HasPrefix(s.path, "test/") {
+			if n := f.Type.Params.NumFields(); n > maxParams && !strings.HasPrefix(s.path, "test/") && !slices.Contains(imposed, f.Name.Name) {
 				t.Errorf("%s: %s takes %d parameters; wanted at most %d", s.path, f.Name.Name, n, maxParams)
 			}
 		}

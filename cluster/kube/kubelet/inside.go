@@ -135,23 +135,28 @@ type inside struct {
 }
 
 func (i inside) ExecInContainer(ctx context.Context, _, _, _ string, argv []string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
-	return i.converse(ctx, argv, in, out, errs, tty, resize)
+	return i.converse(ctx, argv, ends(in, out, errs, tty), resize)
 }
 
 func (i inside) AttachContainer(ctx context.Context, _, _, _ string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
-	return i.converse(ctx, nil, in, out, errs, tty, resize)
+	return i.converse(ctx, nil, ends(in, out, errs, tty), resize)
 }
 
-func (i inside) converse(ctx context.Context, argv []string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// ends makes streams of what there is: an interface that holds a nil is not nil.
+func ends(in io.Reader, out, errs io.WriteCloser, tty bool) Streams {
 	s := Streams{Stdin: in, TTY: tty}
-	if out != nil { // an interface that holds nil is not nil
+	if out != nil {
 		s.Stdout = out
 	}
 	if errs != nil {
 		s.Stderr = errs
 	}
+	return s
+}
+
+func (i inside) converse(ctx context.Context, argv []string, s Streams, resize <-chan remotecommand.TerminalSize) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if resize != nil {
 		s.Resize = sizes(ctx, resize)
 	}

@@ -53,8 +53,7 @@ type Agent struct {
 
 	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error) // tests set it
 	workloads *workload.Engine
-	closers   []io.Closer     // runtimes
-	life      context.Context // of the work, for what watches containers
+	closers   []io.Closer // runtimes
 
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
@@ -183,7 +182,6 @@ func (a *Agent) work(ctx context.Context) error {
 		return err
 	}
 	a.topics.Store(&topics)
-	a.life = ctx
 	defer func() {
 		for _, c := range a.closers {
 			_ = c.Close() // it stops watching; containers go on

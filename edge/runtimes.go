@@ -40,7 +40,7 @@ func (a *Agent) ownRuntimes(cfg configs.Workloads) ([]workload.Runtime, error) {
 		if kind != bundle.KindProcess && (kind != bundle.KindWasm || module == nil) {
 			continue // not built in
 		}
-		rt, err := process.New(a.life, process.Config{Kind: kind, Dir: filepath.Join(cfg.Dir, kind), Images: shared, Cgroup: "/skerry", Log: a.log})
+		rt, err := process.New(context.Background(), process.Config{Kind: kind, Dir: filepath.Join(cfg.Dir, kind), Images: shared, Cgroup: "/skerry", Log: a.log})
 		if err != nil {
 			return nil, fmt.Errorf("runtime %s: %w", kind, err)
 		}

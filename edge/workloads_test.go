@@ -18,7 +18,7 @@ import (
 	"github.com/skerry-edge/skerry/test/enrolment"
 )
 
-const image = "docker.io/library/busybox:1.36"
+const busybox = "docker.io/library/busybox:1.36"
 
 // worker is an agent that runs workloads, without a link.
 type worker struct {
@@ -37,7 +37,7 @@ func working(t *testing.T) *worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &worker{t: t, key: key, fake: conformance.NewFake("process", image)}
+	w := &worker{t: t, key: key, fake: conformance.NewFake("process", busybox)}
 	w.Agent = builtWith(t, (&enrolment.Service{Order: pub}).Start(t), func(a *Agent) {
 		a.runtimes = func(configs.Workloads) ([]workload.Runtime, error) { return []workload.Runtime{w.fake}, nil }
 	})
@@ -105,7 +105,7 @@ func running(r *api.Reported) bool {
 }
 
 func pod(name string, words ...string) api.Workload {
-	return api.Workload{Name: name, GraceSeconds: 1, Containers: []api.Container{{Name: "main", Image: image, Args: words}}}
+	return api.Workload{Name: name, GraceSeconds: 1, Containers: []api.Container{{Name: "main", Image: busybox, Args: words}}}
 }
 
 func TestWhatIsDesiredRunsAndIsReported(t *testing.T) {

@@ -77,7 +77,7 @@ func FromDevice(n *api.Node, under Pressure, was *corev1.NodeStatus, p Place, no
 		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: p.Port}},
 		NodeInfo: corev1.NodeSystemInfo{MachineID: n.KeySHA256, SystemUUID: n.KeySHA256, BootID: n.Boot, KernelVersion: n.Birth.Host.Kernel,
 			OSImage: n.Birth.Host.OS, ContainerRuntimeVersion: n.Birth.Runtimes[0] + "://" + n.Birth.Version, KubeletVersion: p.Version,
-			KubeProxyVersion: "", OperatingSystem: "linux", Architecture: arch(n.Birth.Host.Arch)}}
+			OperatingSystem: "linux", Architecture: arch(n.Birth.Host.Arch)}}
 	if was != nil {
 		out.Status.Conditions = slices.Clone(was.Conditions)
 	}

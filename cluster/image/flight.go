@@ -51,14 +51,14 @@ func (f *flight) update(set func()) {
 }
 
 // state is what a reader may read up to, and what to wait for.
-func (f *flight) state() (visible, size int64, err error, changed <-chan struct{}) {
+func (f *flight) state() (visible, size int64, changed <-chan struct{}, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	visible = f.have
 	if !f.done {
 		visible = max(0, f.have-heldBack)
 	}
-	return visible, f.size, f.err, f.changed
+	return visible, f.size, f.changed, f.err
 }
 
 // join makes the flight of a blob, or finds the one that is under way. make fills its file; it runs once.

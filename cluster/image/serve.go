@@ -213,7 +213,7 @@ func (c *Cache) follow(ctx context.Context, key string, produce func(context.Con
 		return nil, err
 	}
 	for {
-		_, size, err, changed := f.state()
+		_, size, changed, err := f.state()
 		if err != nil {
 			return nil, err
 		}
@@ -231,7 +231,7 @@ func (c *Cache) follow(ctx context.Context, key string, produce func(context.Con
 	}
 	file, err := os.Open(f.path)
 	if errors.Is(err, os.ErrNotExist) { // it has moved this moment, or failed
-		if _, _, err, _ := f.state(); err != nil {
+		if _, _, _, err := f.state(); err != nil {
 			return nil, err
 		}
 		file, err = os.Open(c.blobPath(key))
@@ -252,7 +252,7 @@ type follower struct {
 
 func (f *follower) Read(p []byte) (int, error) {
 	for {
-		visible, size, err, changed := f.flight.state()
+		visible, size, changed, err := f.flight.state()
 		if f.at < visible {
 			n, err := f.file.ReadAt(p[:min(int64(len(p)), visible-f.at)], f.at)
 			f.at += int64(n)

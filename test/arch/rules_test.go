@@ -84,6 +84,7 @@ var ownLife = map[string]string{
 	"edge/probe/collector.go":   "the probes of a configuration that is being replaced",
 	"edge/probe/host.go":        "a few files of /proc, read once",
 	"edge/probe/set.go":         "the slow probes of one configuration",
+	"edge/runtimes.go":          "what watches containers: it ends when the runtime is closed",
 }
 
 func TestNobodyMakesAForbiddenCall(t *testing.T) {

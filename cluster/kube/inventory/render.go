@@ -115,7 +115,7 @@ func theirs(fields []metav1.ManagedFieldsEntry, path []string) bool {
 			continue
 		}
 		var owned map[string]any
-		if json.Unmarshal(f.FieldsV1.Raw, &owned) != nil {
+		if json.Unmarshal(f.FieldsV1.GetRawBytes(), &owned) != nil {
 			continue
 		}
 		if reaches(owned, path) {

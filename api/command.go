@@ -51,8 +51,9 @@ func (p Phase) CanBecome(next Phase) bool {
 }
 
 // Command is an order to one node, signed. Epoch is the session it was signed for; the cluster agent signs it anew for
-// a later one. Deadline is mandatory: both sides close the command when it has passed. Args are read by the verb as its
-// schema says and never by a shell.
+// a later one, at Issued. Created is when it was ordered, the same in each delivery; 0 from a cluster agent that does not tell.
+// Deadline is mandatory: both sides close the command when it has passed. Args are read by the verb as its schema says and
+// never by a shell.
 type Command struct {
 	ID       string         `json:"id"`
 	Node     string         `json:"node"`
@@ -61,6 +62,7 @@ type Command struct {
 	Args     map[string]any `json:"args,omitempty"`
 	By       string         `json:"by"` // who asked, for the node's own log
 	Issued   Millis         `json:"issued"`
+	Created  Millis         `json:"created,omitempty"`
 	Deadline Millis         `json:"deadline"`
 	Claim    *Claim         `json:"claim,omitempty"` // of the replica that signed it; absent when there is only one cluster agent
 }

@@ -71,7 +71,7 @@ func (j *Journal) sendAhead(ctx context.Context, o *Order, now time.Time) (a *ea
 	limit, cancel := context.WithTimeout(ctx, deliverWithin)
 	defer cancel()
 	err := j.cfg.Deliverer.Deliver(limit, o.Node, epoch, &api.Command{ID: o.ID, Node: o.Node, Epoch: epoch, Verb: o.Verb,
-		Args: o.Args, By: o.By, Issued: api.At(now), Deadline: api.At(o.Deadline)})
+		Args: o.Args, By: o.By, Issued: api.At(now), Created: api.At(now), Deadline: api.At(o.Deadline)})
 	if err != nil { // it goes the usual way, once it is journalled
 		j.mu.Lock()
 		j.stats.DeliveryErrors++

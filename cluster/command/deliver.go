@@ -176,7 +176,7 @@ func (j *Journal) deliver(ctx context.Context, epoch uint64, id string) {
 	limit, cancel := context.WithTimeout(ctx, deliverWithin)
 	defer cancel()
 	err := j.cfg.Deliverer.Deliver(limit, e.Node, epoch, &api.Command{ID: e.ID, Node: e.Node, Epoch: epoch, Verb: e.Verb,
-		Args: e.Args, By: e.By, Issued: api.At(now), Deadline: e.Deadline})
+		Args: e.Args, By: e.By, Issued: api.At(now), Created: e.Created, Deadline: e.Deadline})
 	if err != nil && ctx.Err() == nil {
 		j.mu.Lock()
 		j.stats.DeliveryErrors++

@@ -21,9 +21,9 @@ type Config struct {
 	DB   *bbolt.DB // two buckets of it are the engine's
 	// OnDamage is told how many records of the journal could not be read and are removed. Nil when nobody cares.
 	OnDamage func(records int)
-	// Forgot reports whether a command that was issued then may be one of a journal that was lost. Such a one is not done unless
+	// Forgot reports whether a command that was ordered then may be one of a journal that was lost. Such a one is not done unless
 	// it may be done twice. Nil: none was lost.
-	Forgot func(issued time.Time) bool
+	Forgot func(ordered time.Time) bool
 	// Bucket begins the names of the two: engines of different nodes may share a DB. Empty: command
 	Bucket string
 	Clock  *agent.Clock

@@ -120,7 +120,11 @@ func (e *Engine) judge(j *job) (api.Phase, string) {
 	if _, err := j.verb.verb.Prepare(j.cmd.Args); err != nil {
 		return api.PhaseRejected, err.Error()
 	}
-	if j.verb.Restart != Retry && e.cfg.Forgot(j.cmd.Issued.Time()) {
+	ordered := j.cmd.Created
+	if ordered == 0 {
+		ordered = j.cmd.Issued
+	}
+	if j.verb.Restart != Retry && e.cfg.Forgot(ordered.Time()) {
 		return api.PhaseFailed, "the journal of commands was damaged after this one was ordered; whether it was done is unknown"
 	}
 	e.mu.Lock()

@@ -57,7 +57,7 @@ func decodeRecord(raw []byte) (*record, error) {
 // agent signs an undelivered command anew for each session.
 func digest(cmd *api.Command) (string, error) {
 	c := *cmd
-	c.Epoch, c.Issued, c.Claim = 0, 0, nil
+	c.Epoch, c.Issued, c.Created, c.Claim = 0, 0, 0, nil
 	raw, err := json.Marshal(c) // keys of maps are sorted
 	if err != nil {
 		return "", fmt.Errorf("digest command %s: %w", cmd.ID, err)

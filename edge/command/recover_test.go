@@ -89,6 +89,10 @@ func TestACommandThatALostJournalMayHaveKnownIsNotDoneAgain(t *testing.T) {
 		old := []*api.Command{b.order("c1", "careful", nil), b.order("c2", "restart", nil), b.order("c3", "again", nil)}
 		pass(t, time.Second)
 		began = b.cfg.Clock.Now()
+		again := api.At(began.Add(time.Second)) // each delivery is signed anew
+		for _, cmd := range old {
+			cmd.Created, cmd.Issued = cmd.Issued, again
+		}
 		b.handle(append(old, b.order("c4", "careful", nil))...)
 		for _, id := range []string{"c1", "c2"} {
 			if s := b.want(id, api.PhaseFailed); !strings.Contains(s.Reason, "whether it was done is unknown") || done[id] > 0 {

@@ -74,8 +74,8 @@ func (s *Store) beginAt(ms int64) error {
 	return s.put(keyForgot, binary.BigEndian.AppendUint64(nil, uint64(ms)))
 }
 
-// Forgot reports whether a command that was issued then may be one that a lost journal knew.
-func (s *Store) Forgot(issued time.Time) bool {
+// Forgot reports whether a command that was ordered then may be one that a lost journal knew.
+func (s *Store) Forgot(ordered time.Time) bool {
 	at := s.forgot.Load()
-	return at != 0 && issued.UnixMilli() < at
+	return at != 0 && ordered.UnixMilli() < at
 }

@@ -79,9 +79,9 @@ func open(path string) (*bbolt.DB, error) {
 	if err := examine(path); err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	db, err := openWriting(path)
 	if err != nil {
-		return nil, openError(path, err)
+		return nil, err
 	}
 	err = db.View(func(tx *bbolt.Tx) error {
 		for range tx.Check() { // one is enough; the channel must be drained

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -89,6 +90,7 @@ func TestADamagedStateIsSetAsideAndTheNodeGoesOn(t *testing.T) {
 		"numbers of pages":      pages(func(p []byte) { p[0] ^= 0x40 }),
 		"kinds of pages":        pages(func(p []byte) { p[8] ^= 0x55 }),
 		"numbers of entries":    pages(func(p []byte) { p[10], p[11] = 0xff, 0x7f }),
+		"order of keys":         func(raw []byte) []byte { return bytes.ReplaceAll(raw, keyFloor, []byte("zlock-floor")) },
 		"places of entries":     pages(func(p []byte) { p[16+7], p[16+16+7] = 0x7f, 0x7f }),
 	} {
 		t.Run(name, func(t *testing.T) { setsAside(t, harm) })

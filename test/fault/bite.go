@@ -59,8 +59,16 @@ func (r *Rig) biteOnce(ctx context.Context, k Kind, e Event) error {
 	if e.Params["share"] > 0 {
 		e.Params["share"] = 0.3 // a small share may be missed
 	}
-	if k.Bites(ctx, r, e) == nil {
-		return errors.New("it is felt before it is there")
+	quiet, end := context.WithTimeout(ctx, 30*time.Second)
+	defer end()
+	err := until(quiet, "it is not felt before it is there", func() error { // a busy machine is slow too, at times
+		if k.Bites(ctx, r, e) == nil {
+			return errors.New("it is felt")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	heal, err := k.Inject(ctx, r, e)
 	if err != nil {

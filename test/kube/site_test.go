@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,13 +43,26 @@ func newSite(t *testing.T, p *ControlPlane, name string, settings ...string) *si
 	}
 	args := []string{"run"}
 	for _, set := range append([]string{"cluster=" + name, "dir=" + filepath.Join(s.dir, "cluster"), "advertise=127.0.0.1", "mode=kube",
-		"kube.kubeconfig=" + s.serviceAccount(), "mqtt.listen=127.0.0.1:0", "http.listen=127.0.0.1:0"}, settings...) {
+		"kube.kubeconfig=" + s.serviceAccount(), "mqtt.listen=" + freeAddress(t), "http.listen=" + freeAddress(t)}, settings...) {
 		args = append(args, "--set", set)
 	}
 	s.cluster = &system.Process{Name: "cluster", Program: program, Args: args, Log: filepath.Join(s.dir, "cluster.log")}
 	s.start(s.cluster)
 	s.learn()
 	return s
+}
+
+// freeAddress is one that the cluster agent keeps over restarts: devices come back to where it was.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
 }
 
 // serviceAccount writes a kubeconfig with a token of the service account.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -62,6 +63,12 @@ func types() (*runtime.Scheme, meta.RESTMapper, error) {
 		return nil, nil, err
 	}
 	m := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range []string{"MLSysOpsNode", "MLSysOpsCluster"} { // a list asks for its own kind
+		m.AddSpecific(v1.GroupVersion().WithKind(kind+"List"), v1.GroupVersion().WithResource(strings.ToLower(kind)+"s"),
+			v1.GroupVersion().WithResource(strings.ToLower(kind)), meta.RESTScopeNamespace)
+	}
+	m.AddSpecific(v1alpha1.GroupVersion().WithKind("NodeCommandList"), v1alpha1.GroupVersion().WithResource("nodecommands"),
+		v1alpha1.GroupVersion().WithResource("nodecommand"), meta.RESTScopeNamespace)
 	for _, kind := range []string{"MLSysOpsNode", "MLSysOpsCluster"} {
 		m.Add(v1.GroupVersion().WithKind(kind), meta.RESTScopeNamespace)
 	}

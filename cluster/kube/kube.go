@@ -112,6 +112,9 @@ func (d debugging) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (d debugging) Handle(ctx context.Context, r slog.Record) error {
+	if !d.Handler.Enabled(ctx, slog.LevelDebug) { // errors come without a question
+		return nil
+	}
 	r.Level = slog.LevelDebug
 	return d.Handler.Handle(ctx, r)
 }

@@ -173,6 +173,41 @@ func TestAttachTiesStreamsUntilTheEnd(t *testing.T) {
 	}
 }
 
+// paced sends no more than 64 KiB ahead of what comes back, so that its own reader, however slow, is never taken for a stuck one.
+type paced struct {
+	ctx   context.Context
+	from  io.Reader
+	ahead int // sent and not back yet; of Read and Write
+	mu    sync.Mutex
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for p.over(0) > 64<<10 {
+		select {
+		case <-tick.C:
+		case <-p.ctx.Done():
+			return 0, p.ctx.Err()
+		}
+	}
+	n, err := p.from.Read(b[:min(len(b), 32<<10)])
+	p.over(n)
+	return n, err
+}
+
+func (p *paced) Write(b []byte) (int, error) {
+	p.over(-len(b))
+	return len(b), nil
+}
+
+func (p *paced) over(n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ahead += n
+	return p.ahead
+}
+
 func TestOneWhoIsAttachedAndReadsNothingDoesNotStopTheContainer(t *testing.T) {
 	r := newRig(t)
 	c := r.container("a", "cat")
@@ -183,7 +218,8 @@ func TestOneWhoIsAttachedAndReadsNothingDoesNotStopTheContainer(t *testing.T) {
 	reached := make(chan struct{}, 1)
 	go func() { slow <- r.Attach(stuck, c.ID, workload.Streams{Stdout: stuckWriter{stuck, reached}}) }()
 	sent := strings.Repeat(strings.Repeat("x", 1023)+"\n", 4<<10)
-	if err := r.Attach(t.Context(), c.ID, workload.Streams{Stdin: io.MultiReader(strings.NewReader("first\n"), &after{reached, strings.NewReader(sent)})}); err != nil {
+	echo := &paced{ctx: t.Context(), from: strings.NewReader(sent), ahead: len("first\n")}
+	if err := r.Attach(t.Context(), c.ID, workload.Streams{Stdin: io.MultiReader(strings.NewReader("first\n"), &after{reached, echo}), Stdout: echo}); err != nil {
 		t.Error(err)
 	}
 	o := r.ended(c.ID)

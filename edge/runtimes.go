@@ -37,7 +37,7 @@ func (a *Agent) ownRuntimes(cfg configs.Workloads) ([]workload.Runtime, error) {
 	var list []workload.Runtime
 	shared := &images{Store: kept}
 	for _, kind := range slices.Compact(slices.Clone(cfg.Runtimes)) {
-		if kind != bundle.KindProcess && (kind != bundle.KindWasm || module == nil) {
+		if kind != bundle.KindProcess {
 			continue // not built in
 		}
 		rt, err := process.New(context.Background(), process.Config{Kind: kind, Dir: filepath.Join(cfg.Dir, kind), Images: shared, Cgroup: "/skerry", Log: a.log})

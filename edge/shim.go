@@ -10,4 +10,4 @@ import (
 const ShimCommand = "shim"
 
 // Shim is a supervisor from its beginning to its end; it returns the exit code.
-func Shim(ctx context.Context, args []string) int { return shim.Main(ctx, args, module) }
+func Shim(ctx context.Context, args []string) int { return shim.Main(ctx, args, nil) }

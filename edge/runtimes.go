@@ -27,10 +27,7 @@ func (a *Agent) ownRuntimes(cfg configs.Workloads) ([]workload.Runtime, error) {
 	}
 	kept, err := image.Open(image.Settings{Dir: cfg.Dir, Log: a.log, Site: image.Site{
 		Endpoints: func() []string { return a.keeper.Current().Endpoints },
-		TLS: func(host string) *tls.Config {
-			id := a.keeper.Current()
-			return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: id.Pool(), ServerName: host, Time: a.clock.Now, Certificates: []tls.Certificate{id.TLSCertificate()}}
-		}}})
+		TLS:       func(host string) *tls.Config { return a.keeper.Current().SiteTLS(host, a.clock) }}})
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package bridge
 import (
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -219,12 +218,4 @@ func Tolerations(pod *corev1.Pod, autonomy time.Duration) (out []corev1.Tolerati
 		}
 	}
 	return out, ok
-}
-
-// Generation is the annotation of a Node that tells which desired document its device holds.
-func Generation(n *api.Node) string {
-	if n.Reported == nil {
-		return ""
-	}
-	return strconv.FormatUint(n.Reported.Generation, 10)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -251,16 +250,15 @@ func (e *Engine) decide(j *job, phase api.Phase) bool {
 // tell logs the end of a command; those that only read are no news. Its reason may quote what somebody typed, and is for
 // whoever asked: it is in the status, not in the log.
 func (e *Engine) tell(j *job, st *api.Status, err error) {
-	level, message := slog.LevelInfo, "command closed"
-	if j.verb != nil && j.verb.Role == api.RoleViewer {
-		level = slog.LevelDebug
-	}
 	what := []any{agent.KeyCommand, st.ID, agent.KeyVerb, j.cmd.Verb, agent.KeyBy, j.cmd.By, agent.KeyState, st.Phase}
-	if err != nil {
-		level, message = slog.LevelError, "command closed, but not journalled"
-		what = append(what, agent.KeyErr, err)
+	switch {
+	case err != nil:
+		e.cfg.Log.Error("command closed, but not journalled", append(what, agent.KeyErr, err)...)
+	case j.verb != nil && j.verb.Role == api.RoleViewer:
+		e.cfg.Log.Debug("command closed", what...)
+	default:
+		e.cfg.Log.Info("command closed", what...)
 	}
-	e.cfg.Log.Log(context.Background(), level, message, what...)
 }
 
 // interrupt leaves j to the next life of the agent. What ends by a restart stays running in the journal.

@@ -78,15 +78,22 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) error {
 	if err := mgr.Add(r.leases); err != nil {
 		return fmt.Errorf("add keeper of leases: %w", err)
 	}
-	devices := source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		go func() {
-			err := cfg.Devices.Watch(ctx, func(id string) { queue.Add(requestOf(id)) })
-			if err != nil && ctx.Err() == nil {
-				cfg.Log.Error("devices are not watched any more", agent.KeyErr, err)
-			}
-		}()
+	queues := make(chan workqueue.TypedRateLimitingInterface[reconcile.Request], 1) // the controller hands over its own as it starts
+	devices := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		queues <- queue
 		return nil
 	})
+	err = mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // the manager joins it
+		select {
+		case queue := <-queues:
+			return cfg.Devices.Watch(ctx, func(id string) { queue.Add(requestOf(id)) })
+		case <-ctx.Done():
+			return nil
+		}
+	}))
+	if err != nil {
+		return fmt.Errorf("add watch of devices: %w", err)
+	}
 	anew := true // the name is free again in the next life of the manager
 	err = builder.ControllerManagedBy(mgr).Named("virtual-node").WatchesRawSource(devices).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfPod)).

@@ -158,6 +158,7 @@ func TestAGroupIsKilledToTheLast(t *testing.T) {
 func FuzzHierarchies(f *testing.F) {
 	f.Add([]byte(hybridMounts), []byte(hybridOwn))
 	f.Add([]byte(" - "), []byte("::"))
+	f.Add([]byte("1 2 0:3 / ./ rw - cgroup2 cgroup rw"), []byte("0::/"))
 	f.Fuzz(func(t *testing.T, mounts, own []byte) {
 		tree := parse(mounts, own)
 		for i := range tree.hierarchies {

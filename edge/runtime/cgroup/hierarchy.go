@@ -38,13 +38,14 @@ func Find() (Tree, error) {
 	return parse(mounts, own), nil
 }
 
-// parse reads /proc/self/mountinfo and /proc/self/cgroup. Lines that it does not understand are of no hierarchy.
+// parse reads /proc/self/mountinfo and /proc/self/cgroup. Lines that it does not understand are of no hierarchy; a mount
+// point that is not absolute is not the kernel's.
 func parse(mounts, own []byte) Tree {
 	var t Tree
 	for line := range bytes.Lines(mounts) {
 		before, after, ok := strings.Cut(strings.TrimSpace(string(line)), " - ")
 		head, tail := strings.Fields(before), strings.Fields(after)
-		if !ok || len(head) < 5 || len(tail) < 3 {
+		if !ok || len(head) < 5 || len(tail) < 3 || !filepath.IsAbs(unescape(head[4])) {
 			continue
 		}
 		h := hierarchy{mount: unescape(head[4]), root: unescape(head[3]), unified: tail[0] == "cgroup2"}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/kube/vnode"
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
@@ -65,13 +66,19 @@ func (a *Agent) Seal(node, workload string, secrets *api.Secrets) (*api.Sealed, 
 	return mqtt.SealSecrets(pub, mqtt.Place{Node: node, Workload: workload}, secrets, seed[:])
 }
 
-// Device returns a node that this cluster agent acts for, nil when there is none of that name.
-func (a *Agent) Device(id string) *api.Node {
+// Device tells how a node stands. One that no replica acts for at the moment is elsewhere.
+func (a *Agent) Device(id string) (*api.Node, vnode.Standing) {
 	n, ok := a.registry.Get(id)
-	if !ok || n.Owner != nil && !n.Owner.Here {
-		return nil
+	switch {
+	case ok && (n.Owner == nil || n.Owner.Here):
+		return &n, vnode.Here
+	case ok:
+		return nil, vnode.Elsewhere
 	}
-	return &n
+	if _, removed, err := a.registry.Tombstone(id); err != nil || !removed {
+		return nil, vnode.Unknown
+	}
+	return nil, vnode.Removed
 }
 
 // Watch calls changed with every node, and then with each that changes, until ctx ends.

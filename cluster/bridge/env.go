@@ -39,6 +39,8 @@ func (t *translation) env(c *corev1.Container, out *api.Container) {
 	}
 	for _, v := range vars {
 		if !v.sealed {
+			// The node expands once more, for what it alone can know: to it every dollar here is one that is meant.
+			v.Value = strings.ReplaceAll(v.Value, "$", "$$")
 			out.Env = append(out.Env, v.EnvVar)
 			continue
 		}

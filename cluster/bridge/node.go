@@ -19,6 +19,7 @@ const (
 	TaintDisconnected  = "mlsysops.eu/disconnected" // NoSchedule, while the device is not there
 	TaintDraining      = "mlsysops.eu/draining"     // NoSchedule, while it is on its way out
 	LabelLayer         = "mlsysops.eu/layer"
+	LabelCluster       = "mlsysops.eu/cluster"  // whose cluster agent acts for it
 	LabelRuntimePrefix = "runtime.mlsysops.eu/" // process, wasm, containerd: "true"
 	SensorPrefix       = "sensor.mlsysops.eu/"  // label kind=model, and an extended resource that counts them
 	LayerNode          = "node"
@@ -32,6 +33,10 @@ const maxPods = 110
 // Virtual reports whether a device becomes a node: one that offers a runtime.
 func Virtual(n *api.Node) bool { return n.Birth != nil && len(n.Birth.Runtimes) > 0 }
 
+// Ceased reports whether a device says that it offers no runtime, so that it is a node no more. One that has not said anything yet may
+// have been one.
+func Ceased(n *api.Node) bool { return n.Birth != nil && len(n.Birth.Runtimes) == 0 }
+
 // Node is what a device is to Kubernetes. Address is the one host name that all virtual nodes share, see the package
 // cluster/kube; with an IP in its place there is no tunnel.
 type Node struct {
@@ -42,8 +47,9 @@ type Node struct {
 	Autonomy time.Duration
 }
 
-// Place is where the kubelet API of virtual nodes is reached.
+// Place is where a virtual node is, and where its kubelet API is reached.
 type Place struct {
+	Cluster   string
 	Addresses []corev1.NodeAddress
 	Port      int32
 	Version   string
@@ -63,7 +69,7 @@ func Short(short bool) corev1.ConditionStatus {
 // FromDevice translates a device. was is the status that the Node has; conditions keep the time of their last transition.
 func FromDevice(n *api.Node, under Pressure, was *corev1.NodeStatus, p Place, now time.Time) Node {
 	here, reason, message := Connected(n)
-	out := Node{Labels: nodeLabels(n), Here: here, Autonomy: time.Duration(n.Birth.AutonomyMillis) * time.Millisecond,
+	out := Node{Labels: nodeLabels(n, p.Cluster), Here: here, Autonomy: time.Duration(n.Birth.AutonomyMillis) * time.Millisecond,
 		Taints: []corev1.Taint{{Key: TaintFarEdge, Effect: corev1.TaintEffectNoSchedule}}}
 	if !here {
 		out.Taints = append(out.Taints, corev1.Taint{Key: TaintDisconnected, Value: string(n.Presence), Effect: corev1.TaintEffectNoSchedule})
@@ -94,7 +100,7 @@ func arch(s string) string {
 	return s
 }
 
-func nodeLabels(n *api.Node) map[string]string {
+func nodeLabels(n *api.Node, cluster string) map[string]string {
 	out := maps.Clone(n.Labels)
 	if out == nil {
 		out = map[string]string{}
@@ -108,7 +114,7 @@ func nodeLabels(n *api.Node) map[string]string {
 		out[LabelRuntimePrefix+r] = "true"
 	}
 	maps.Copy(out, map[string]string{corev1.LabelArchStable: arch(n.Birth.Host.Arch), corev1.LabelOSStable: "linux", corev1.LabelHostname: n.ID,
-		LabelLayer: LayerNode, ManagedBy: Manager, corev1.LabelNodeExcludeBalancers: ""})
+		LabelLayer: LayerNode, LabelCluster: cluster, ManagedBy: Manager, corev1.LabelNodeExcludeBalancers: ""})
 	return out
 }
 

@@ -74,10 +74,13 @@ func types() (*runtime.Scheme, meta.RESTMapper, error) {
 	}
 	m.Add(v1alpha1.GroupVersion().WithKind("NodeCommand"), meta.RESTScopeNamespace)
 	m.Add(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, meta.RESTScopeRoot)
-	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	core := corev1.SchemeGroupVersion
+	m.Add(core.WithKind("Node"), meta.RESTScopeRoot)
 	for _, kind := range []string{"Pod", "Secret", "ConfigMap"} {
-		m.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+		m.Add(core.WithKind(kind), meta.RESTScopeNamespace)
 	}
+	m.AddSpecific(core.WithKind("PodList"), core.WithResource("pods"), core.WithResource("pod"), meta.RESTScopeNamespace)
+	m.AddSpecific(core.WithKind("NodeList"), core.WithResource("nodes"), core.WithResource("node"), meta.RESTScopeRoot)
 	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	m.Add(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}, meta.RESTScopeRoot)
 	return s, m, nil

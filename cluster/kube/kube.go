@@ -24,6 +24,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/kube/inventory"
 	"github.com/skerry-edge/skerry/cluster/kube/order"
+	"github.com/skerry-edge/skerry/cluster/kube/vnode"
 )
 
 // Config of a Bridge. All fields but Kubeconfig and Replica are set.
@@ -56,6 +57,9 @@ type Bridge struct {
 	stage string                // of the life, for people
 	nodes *inventory.Controller // nil between lives
 	held  string                // who leads
+	lacks []string              // rights, for devices to be nodes
+	// faults of virtual nodes; nil between lives, and while there are none.
+	faults *vnode.Faults
 }
 
 // New returns a bridge.
@@ -81,6 +85,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 		err := b.live(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errAnew) {
+			continue
 		}
 		if err == nil {
 			err = errors.New("it ended by itself")
@@ -132,7 +139,7 @@ func (b *Bridge) fail(err error) {
 	if b.since.IsZero() {
 		b.since = b.cfg.Now()
 	}
-	b.why, b.stage, b.nodes = err, "down", nil
+	b.why, b.stage, b.nodes, b.faults = err, "down", nil, nil
 	b.mu.Unlock()
 	if first {
 		b.cfg.Log.Warn("Kubernetes is out of reach", agent.KeyErr, err)
@@ -163,7 +170,7 @@ func (b *Bridge) sick(err error) {
 // Trouble says in one line each what the bridge cannot do, and the cure.
 func (b *Bridge) Trouble() (out []string) {
 	b.mu.Lock()
-	since, why, nodes := b.since, b.why, b.nodes
+	since, why, nodes, lacks, faults := b.since, b.why, b.nodes, b.lacks, b.faults
 	b.mu.Unlock()
 	if !since.IsZero() {
 		where := "kube.kubeconfig " + b.cfg.Kubeconfig
@@ -172,6 +179,13 @@ func (b *Bridge) Trouble() (out []string) {
 		}
 		out = append(out, fmt.Sprintf("kubernetes is out of reach since %s: %.300s; devices, telemetry, REST and MQTT go on without it, and it is tried again; see %s",
 			since.UTC().Format(time.RFC3339), oneLine(why), where))
+	}
+	if len(lacks) > 0 {
+		out = append(out, fmt.Sprintf("devices do not become nodes: not allowed to %.300s; kubectl apply -f install/kube/rbac.yaml, or set kube.virtual_nodes: false",
+			strings.Join(lacks, ", ")))
+	}
+	if faults != nil {
+		out = append(out, faults.Trouble()...)
 	}
 	if nodes != nil {
 		out = append(out, nodes.Trouble()...)

@@ -97,7 +97,7 @@ func (b *Bridge) live(ctx context.Context) error {
 	if err := l.manager.Add(unelected(l.watchHealth)); err != nil {
 		return err
 	}
-	if err := l.addVirtual(ctx, cfg); err != nil {
+	if err := l.addVirtual(ctx, cfg, leaderOnly); err != nil {
 		return err
 	}
 	return l.manager.Start(ctx)
@@ -131,6 +131,14 @@ func (l *life) leads() bool {
 	default:
 		return false
 	}
+}
+
+// add has a runnable run while this cluster agent holds the lease, or always.
+func (l *life) add(leaderOnly bool, run func(context.Context) error) error {
+	if leaderOnly {
+		return l.manager.Add(elected(run))
+	}
+	return l.manager.Add(unelected(run))
 }
 
 // addNodes has the inventory kept. leaderOnly: by who holds the lease; else each replica keeps that of its own nodes.
@@ -214,10 +222,7 @@ func (l *life) addController(w work) error {
 			return nil
 		}
 	}
-	if w.leaderOnly {
-		return l.manager.Add(elected(pump))
-	}
-	return l.manager.Add(unelected(pump))
+	return l.add(w.leaderOnly, pump)
 }
 
 // elected runs while this cluster agent holds the lease, unelected always.

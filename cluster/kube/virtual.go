@@ -51,8 +51,8 @@ func (b *Bridge) cached() map[client.Object]cache.ByObject {
 	return by
 }
 
-// addVirtual has devices be nodes: by who holds the lease.
-func (l *life) addVirtual(ctx context.Context, cfg *rest.Config) error {
+// addVirtual has devices be nodes. leaderOnly: by who holds the lease; else each replica does it for its own.
+func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool) error {
 	v := l.cfg.Virtual
 	if v == nil {
 		return nil
@@ -60,6 +60,14 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config) error {
 	clients, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
+	}
+	lacks, err := missing(ctx, clients, nodeRights)
+	l.lack(lacks)
+	if err != nil {
+		return err
+	}
+	if len(lacks) > 0 {
+		return l.manager.Add(unelected(func(ctx context.Context) error { return awaitRights(ctx, clients) }))
 	}
 	version, err := clients.Discovery().ServerVersion()
 	if err != nil {
@@ -71,7 +79,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config) error {
 		kind = corev1.NodeInternalIP
 	}
 	place := func(node string, was int32) bridge.Place {
-		return bridge.Place{Addresses: []corev1.NodeAddress{{Type: kind, Address: v.Address}}, Port: int32(ports.Take(node, int(was))), Version: version.GitVersion}
+		return bridge.Place{Cluster: l.cfg.Cluster, Addresses: []corev1.NodeAddress{{Type: kind, Address: v.Address}}, Port: int32(ports.Take(node, int(was))), Version: version.GitVersion}
 	}
 	serving := certs.New(certs.Want{Name: v.Address, Signer: certificatesv1.KubeletServingSignerName, Hosts: []string{v.Address}, Usage: certificatesv1.UsageServerAuth},
 		clients.CertificatesV1().CertificateSigningRequests(), l.cfg.Now)
@@ -85,8 +93,14 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config) error {
 		return ports.Serve(ctx, server.Handler(), &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, GetCertificate: serving.Serving,
 			NextProtos: []string{"http/1.1"}}, func(err error) { l.cfg.Log.Warn("kubelet API does not answer", agent.KeyErr, err) })
 	}
-	return errors.Join(vnode.Add(ctx, l.manager, vnode.Config{Devices: v.Devices, Documents: v.Documents, Place: place, Released: ports.Give, Log: l.cfg.Log, Now: l.cfg.Now}),
-		l.manager.Add(elected(serving.Start)), l.manager.Add(elected(serve)))
+	faults, err := vnode.Add(ctx, l.manager, vnode.Config{Cluster: l.cfg.Cluster, Elected: leaderOnly, Devices: v.Devices, Documents: v.Documents, Place: place, Released: ports.Give, Log: l.cfg.Log, Now: l.cfg.Now})
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.faults = faults
+	l.mu.Unlock()
+	return errors.Join(l.add(leaderOnly, serving.Start), l.add(leaderOnly, serve))
 }
 
 // clientRoots are the CAs of client certificates that the API server tells everybody who may read it; nil when it tells none.

@@ -26,7 +26,7 @@ func withCRDs(t *testing.T) *ControlPlane {
 	crds.Do(func() {
 		kubectl(t, p, "apply", "-f", root("install", "kube", "crd"))
 		kubectl(t, p, "wait", "--for=condition=Established", "--timeout=60s", "-f", root("install", "kube", "crd"))
-		kubectl(t, p, "create", "namespace", "mlsysops")
+		apply(t, p, "{apiVersion: v1, kind: Namespace, metadata: {name: mlsysops}}", "apply", "-f", "-") // rbac.yaml has it too
 	})
 	return p
 }

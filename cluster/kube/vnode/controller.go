@@ -27,6 +27,8 @@ import (
 
 // Config is what virtual nodes need.
 type Config struct {
+	Cluster   string // whose Nodes they are
+	Elected   bool   // only who holds the manager's lease works; else each replica does for its own devices
 	Devices   Devices
 	Documents Documents
 	Place     func(node string, was int32) bridge.Place // was: the port that its Node says; 0 for none
@@ -54,11 +56,12 @@ type reconciler struct {
 	client client.Client
 	reader client.Reader // past the cache: Secrets and ConfigMaps are got one by one
 	leases *leases
+	faults *Faults
 }
 
 // Add gives mgr the controller of virtual nodes and the keeper of their Leases. The cache of mgr should hold the pods of all
-// namespaces, and Nodes.
-func Add(ctx context.Context, mgr manager.Manager, cfg Config) error {
+// namespaces, and Nodes. What it returns tells what does not succeed.
+func Add(ctx context.Context, mgr manager.Manager, cfg Config) (*Faults, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = workers
 	}
@@ -72,63 +75,88 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("index pods by node: %w", err)
+		return nil, fmt.Errorf("index pods by node: %w", err)
 	}
-	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(mgr.GetClient(), cfg.Now, cfg.Log)}
+	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(mgr.GetClient(), &cfg), faults: &Faults{log: cfg.Log}}
 	if err := mgr.Add(r.leases); err != nil {
-		return fmt.Errorf("add keeper of leases: %w", err)
+		return nil, fmt.Errorf("add keeper of leases: %w", err)
 	}
 	queues := make(chan workqueue.TypedRateLimitingInterface[reconcile.Request], 1) // the controller hands over its own as it starts
 	devices := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		queues <- queue
 		return nil
 	})
-	err = mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // the manager joins it
+	err = mgr.Add(runnable{cfg.Elected, func(ctx context.Context) error { // the manager joins it
 		select {
 		case queue := <-queues:
 			return cfg.Devices.Watch(ctx, func(id string) { queue.Add(requestOf(id)) })
 		case <-ctx.Done():
 			return nil
 		}
-	}))
+	}})
 	if err != nil {
-		return fmt.Errorf("add watch of devices: %w", err)
+		return nil, fmt.Errorf("add watch of devices: %w", err)
 	}
 	anew := true // the name is free again in the next life of the manager
 	err = builder.ControllerManagedBy(mgr).Named("virtual-node").WatchesRawSource(devices).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfPod)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfNode)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers, SkipNameValidation: &anew}).Complete(r)
+		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers, SkipNameValidation: &anew, NeedLeaderElection: &cfg.Elected}).Complete(r)
 	if err != nil {
-		return fmt.Errorf("add controller of virtual nodes: %w", err)
+		return nil, fmt.Errorf("add controller of virtual nodes: %w", err)
 	}
-	return nil
+	return r.faults, nil
 }
+
+// runnable is one of a manager's.
+type runnable struct {
+	elected bool
+	run     func(context.Context) error
+}
+
+func (r runnable) Start(ctx context.Context) error { return r.run(ctx) }
+func (r runnable) NeedLeaderElection() bool        { return r.elected }
 
 func requestOf(id string) reconcile.Request {
 	return reconcile.Request{NamespacedName: types.NamespacedName{Name: id}}
 }
 
 func (r *reconciler) deviceOfPod(_ context.Context, o client.Object) []reconcile.Request {
-	if p, ok := o.(*corev1.Pod); ok && p.Spec.NodeName != "" && r.Devices.Device(p.Spec.NodeName) != nil {
-		return []reconcile.Request{requestOf(p.Spec.NodeName)}
+	p, ok := o.(*corev1.Pod)
+	if !ok || p.Spec.NodeName == "" {
+		return nil
 	}
-	return nil
+	if _, standing := r.Devices.Device(p.Spec.NodeName); standing != Here {
+		return nil
+	}
+	return []reconcile.Request{requestOf(p.Spec.NodeName)}
 }
 
 func (r *reconciler) deviceOfNode(_ context.Context, o client.Object) []reconcile.Request {
-	if o.GetLabels()[bridge.ManagedBy] == bridge.Manager {
+	if r.ours(o) {
 		return []reconcile.Request{requestOf(o.GetName())}
 	}
 	return nil
 }
 
-// Reconcile makes one device and its Node agree.
+// Reconcile makes one device and its Node agree. An error is tried again by the controller, and told.
 func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	device := r.Devices.Device(req.Name)
-	if device == nil || !bridge.Virtual(device) {
+	result, err := r.agree(ctx, req)
+	if ctx.Err() == nil {
+		r.faults.note(req.Name, err)
+	}
+	return result, err
+}
+
+func (r *reconciler) agree(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	device, standing := r.Devices.Device(req.Name)
+	switch {
+	case standing == Removed, standing == Here && bridge.Ceased(device):
 		r.leases.keep(req.Name, nil)
 		return reconcile.Result{}, r.remove(ctx, req.Name)
+	case standing != Here, !bridge.Virtual(device):
+		r.leases.keep(req.Name, nil)
+		return reconcile.Result{}, nil
 	}
 	node, want, err := r.node(ctx, device)
 	if err != nil {
@@ -159,7 +187,7 @@ func again(err error) (reconcile.Result, error) {
 func (r *reconciler) remove(ctx context.Context, id string) error {
 	node := &corev1.Node{}
 	err := r.client.Get(ctx, types.NamespacedName{Name: id}, node)
-	if apierrors.IsNotFound(err) || err == nil && node.Labels[bridge.ManagedBy] != bridge.Manager {
+	if apierrors.IsNotFound(err) || err == nil && !r.ours(node) {
 		return nil
 	}
 	if err != nil {

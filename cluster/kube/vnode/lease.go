@@ -28,9 +28,10 @@ const (
 // leases renews those of the devices that are there. It keeps what it wrote last, so that a renewal is one write and no read, and no
 // cache holds the leases of other nodes.
 type leases struct {
-	client client.Client
-	now    func() time.Time
-	log    *slog.Logger
+	client  client.Client
+	now     func() time.Time
+	log     *slog.Logger
+	elected bool
 
 	mu   sync.Mutex
 	kept map[string]*kept
@@ -43,9 +44,12 @@ type kept struct {
 	busy  bool
 }
 
-func newLeases(c client.Client, now func() time.Time, log *slog.Logger) *leases {
-	return &leases{client: c, now: now, log: log, kept: map[string]*kept{}}
+func newLeases(c client.Client, cfg *Config) *leases {
+	return &leases{client: c, now: cfg.Now, log: cfg.Log, elected: cfg.Elected, kept: map[string]*kept{}}
 }
+
+// NeedLeaderElection is asked by the manager.
+func (l *leases) NeedLeaderElection() bool { return l.elected }
 
 // keep has the Lease of a device renewed from now on; node nil: no more.
 func (l *leases) keep(id string, node *corev1.Node) {

@@ -34,7 +34,7 @@ func (r *reconciler) node(ctx context.Context, device *api.Node) (*corev1.Node, 
 	switch {
 	case apierrors.IsNotFound(err):
 		node, err = r.create(ctx, device)
-	case err == nil && node.Labels[bridge.ManagedBy] != bridge.Manager:
+	case err == nil && !r.ours(node):
 		err = errForeign
 	}
 	if err != nil {
@@ -50,6 +50,12 @@ func (r *reconciler) node(ctx context.Context, device *api.Node) (*corev1.Node, 
 	return node, want, r.status(ctx, node, want)
 }
 
+// ours reports whether a Node is one of this cluster agent's, or of its replicas.
+func (r *reconciler) ours(node client.Object) bool {
+	l := node.GetLabels()
+	return l[bridge.ManagedBy] == bridge.Manager && l[bridge.LabelCluster] == r.Cluster
+}
+
 func (r *reconciler) create(ctx context.Context, device *api.Node) (*corev1.Node, error) {
 	want := bridge.FromDevice(device, bridge.Pressure{}, nil, r.Place(device.ID, 0), r.Now())
 	node := object(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: device.ID}}, want)
@@ -57,7 +63,7 @@ func (r *reconciler) create(ctx context.Context, device *api.Node) (*corev1.Node
 	err := r.client.Create(ctx, node)
 	if apierrors.IsAlreadyExists(err) { // the cache holds our own alone
 		foreign := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}}
-		if r.reader.Get(ctx, types.NamespacedName{Name: device.ID}, foreign) == nil && foreign.Labels[bridge.ManagedBy] != bridge.Manager {
+		if r.reader.Get(ctx, types.NamespacedName{Name: device.ID}, foreign) == nil && !r.ours(foreign) {
 			return nil, errForeign
 		}
 	}

@@ -44,7 +44,10 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 	if err != nil {
 		return 0, err
 	}
-	device = r.Devices.Device(device.ID) // its word may be newer than the document now
+	device, standing := r.Devices.Device(device.ID) // its word may be newer than the document now
+	if standing != Here {
+		return far, nil
+	}
 	var faults []error
 	for i := range bounds {
 		faults = append(faults, r.pod(ctx, device, &bounds[i], have))

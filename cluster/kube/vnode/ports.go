@@ -7,10 +7,20 @@ import (
 	"github.com/skerry-edge/skerry/cluster/bridge"
 )
 
+// Standing is what a device is to this cluster agent.
+type Standing int
+
+const (
+	Unknown   Standing = iota // never heard of here, or restored from before: no reason to delete anything
+	Here                      // this cluster agent acts for it
+	Elsewhere                 // another replica does, or may
+	Removed                   // an administrator removed it
+)
+
 // Devices are those that this cluster agent acts for.
 type Devices interface {
-	// Device returns nil for one that is not enrolled. What it returns is not to be changed.
-	Device(id string) *api.Node
+	// Device tells how a device stands to this cluster agent, and returns it when it is Here. What it returns is not to be changed.
+	Device(id string) (*api.Node, Standing)
 	// Watch calls changed with every id at first and then whenever one changes or goes, until ctx ends. Changes of one device may be
 	// joined; changed does not block.
 	Watch(ctx context.Context, changed func(id string)) error

@@ -1,0 +1,103 @@
+package kube
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/skerry-edge/skerry/test/system"
+)
+
+// appImage is the image that the tests' pods run, by that name.
+const appImage = "registry.test/app:1"
+
+// app is the archive of appImage, built once.
+var app struct {
+	once sync.Once
+	raw  []byte
+	err  error
+}
+
+func buildApp(dir string) ([]byte, error) {
+	program := filepath.Join(dir, "app")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./app")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	var packed bytes.Buffer
+	w := tar.NewWriter(&packed)
+	if err := w.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(raw)), Typeflag: tar.TypeReg}); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(raw); err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{"tmp/", "proc/", "dev/", "etc/"} {
+		if err := w.WriteHeader(&tar.Header{Name: folder, Mode: 0o1777, Typeflag: tar.TypeDir}); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil })
+	if err != nil {
+		return nil, err
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture, cfg.Config = "linux", runtime.GOARCH, v1.Config{Entrypoint: []string{"/app"}, Cmd: []string{"count"}, User: "1000:1000"}
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		return nil, err
+	}
+	tag, err := name.NewTag(appImage)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = tarball.Write(tag, img, &out)
+	return out.Bytes(), err
+}
+
+// importApp brings appImage to a site with the shipped CLI, as for one without a registry.
+func (s *site) importApp() {
+	s.t.Helper()
+	app.once.Do(func() { app.raw, app.err = buildApp(s.t.TempDir()) })
+	if app.err != nil {
+		s.t.Fatal(app.err)
+	}
+	program, err := system.Program("skerry")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(s.t.Context(), program, "image", "import", "-")
+	cmd.Env = append(os.Environ(), "SKERRY_CONFIG="+filepath.Join(s.dir, "cluster", "admin.yaml"))
+	cmd.Stdin = bytes.NewReader(app.raw)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("import %s: %v: %s", appImage, err, out)
+	}
+}

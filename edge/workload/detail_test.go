@@ -345,6 +345,27 @@ func TestLogsAreShownByRunTailTimeAndStream(t *testing.T) {
 	})
 }
 
+func TestATailHasNoMoreLinesThanItsNumberWhateverIsWrittenMeanwhile(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want(pod("web", "echo a echo b echo c"))
+		path := filepath.Join(r.dir, "disk/web/logs/c0/1.log")
+		var got []string
+		err := r.engine.Log(r.t.Context(), workload.LogQuery{Workload: "web", Tail: 2}, func(_ uint8, line []byte) error {
+			got = append(got, strings.TrimSpace(string(line)))
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o600)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = fmt.Fprintf(f, "%s stdout F later\n", time.Now().UTC().Format(time.RFC3339Nano))
+			return err
+		})
+		if err != nil || !slices.Equal(got, []string{"b", "c"}) {
+			t.Errorf("%q, %v; wanted the two that were last", got, err)
+		}
+	})
+}
+
 func TestFollowingALogSurvivesItsRotationAndEndsWithItsContainer(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.want(pod("web", "echo 0"))

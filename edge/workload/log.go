@@ -85,6 +85,7 @@ type logReader struct {
 	query LogQuery
 	out   func(channel uint8, line []byte) error
 	left  int64   // of the limit
+	lines int     // that have been read, from the first of the tail on
 	open  [2]bool // a line of stdout, stderr goes on
 }
 
@@ -244,8 +245,16 @@ func (r *logReader) drain(f *os.File, rest *lineReader) error {
 // maxLogLine bounds one line of a log: runtimes cut lines at 16 KiB.
 const maxLogLine = 64 << 10
 
-// give passes one line on.
+// give passes one line on. Of a log that is not followed, no more lines than were asked for are given, whatever is written meanwhile.
 func (r *logReader) give(l logLine) error {
+	if bounded := r.query.Tail >= 0 && !r.query.Follow; bounded {
+		if r.lines == r.query.Tail {
+			return errEnough
+		}
+		if !l.partial {
+			r.lines++
+		}
+	}
 	if !r.query.Since.IsZero() {
 		if at, err := time.Parse(time.RFC3339Nano, string(l.stamp)); err == nil && at.Before(r.query.Since) {
 			return nil

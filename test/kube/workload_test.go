@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -55,17 +56,10 @@ func TestADeploymentRunsOnADeviceAsOnAKubelet(t *testing.T) {
 	t.Run("logs", func(t *testing.T) { logsOf(t, p, pod) })
 	t.Run("exec", func(t *testing.T) { execIn(t, p, pod) })
 	t.Run("port-forward", func(t *testing.T) { forwardTo(t, p, pod, address) })
-	t.Run("top", func(t *testing.T) {
-		text := kubectl(t, p, "get", "--raw", "/api/v1/nodes/dev-a/proxy/metrics/resource")
-		for _, want := range []string{"node_memory_working_set_bytes", `container_memory_working_set_bytes{container="main",namespace="default",pod="` + pod} {
-			if !strings.Contains(text, want) {
-				t.Errorf("no %s in\n%s", want, text)
-			}
-		}
-	})
+	t.Run("top", func(t *testing.T) { metricsAsAMetricsServer(t, p, "dev-a", pod) })
 	t.Run("describe", func(t *testing.T) {
 		text := kubectl(t, p, "describe", "pod", pod)
-		for _, want := range []string{"Running", "Started", "dev-a", "Restart Count:  0"} {
+		for _, want := range []string{"Running", "Started container main", "dev-a", "Restart Count:  0"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %q in\n%s", want, text)
 			}
@@ -161,6 +155,45 @@ func forwardTo(t *testing.T, p *ControlPlane, pod, address string) {
 	}
 	cancel()
 	_ = cmd.Wait() // killed
+}
+
+// metricsAsAMetricsServer asks as metrics-server does: with a token of a service account, at the address that the Node says.
+func metricsAsAMetricsServer(t *testing.T, p *ControlPlane, node, pod string) {
+	apply(t, p, `{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: ServiceAccount, metadata: {name: metrics, namespace: kube-system}},
+ {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: metrics}, rules: [{apiGroups: [""], resources: [nodes/metrics], verbs: [get]}]},
+ {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: metrics}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: metrics},
+  subjects: [{kind: ServiceAccount, name: metrics, namespace: kube-system}]}]}`, "apply", "-f", "-")
+	port := kubectl(t, p, "get", "node", node, "-o", "jsonpath={.status.daemonEndpoints.kubeletEndpoint.Port}")
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.papers.servers.pool()}, DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	ask := func(token, path string) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+port+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(resp.Body)
+		if err = closing(resp.Body, err); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(raw)
+	}
+	allowed := kubectl(t, p, "-n", "kube-system", "create", "token", "metrics")
+	status, text := ask(strings.TrimSpace(allowed), "/metrics/resource")
+	for _, want := range []string{"node_memory_working_set_bytes", "node_cpu_usage_seconds_total", `container_memory_working_set_bytes{container="main",namespace="default",pod="` + pod} {
+		if status != http.StatusOK || !strings.Contains(text, want) {
+			t.Errorf("%d, and no %s in\n%s", status, want, text)
+		}
+	}
+	if status, text = ask(strings.TrimSpace(allowed), "/pods"); status != http.StatusForbidden {
+		t.Errorf("one who may see metrics sees pods: %d %s", status, text)
+	}
+	if status, text = ask("nobody", "/metrics/resource"); status != http.StatusUnauthorized {
+		t.Errorf("nobody sees metrics: %d %s", status, text)
+	}
 }
 
 func closing(c io.Closer, err error) error {

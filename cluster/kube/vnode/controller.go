@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -57,6 +58,12 @@ type reconciler struct {
 	reader client.Reader // past the cache: Secrets and ConfigMaps are got one by one
 	leases *leases
 	faults *Faults
+	events recorder
+}
+
+// recorder writes events, which people read with kubectl describe. It does not wait, and may fail.
+type recorder interface {
+	Eventf(regarding, related runtime.Object, kind, reason, action, note string, args ...any)
 }
 
 // Add gives mgr the controller of virtual nodes and the keeper of their Leases. The cache of mgr should hold the pods of all
@@ -77,7 +84,7 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) (*Faults, error) 
 	if err != nil {
 		return nil, fmt.Errorf("index pods by node: %w", err)
 	}
-	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(mgr.GetClient(), &cfg), faults: &Faults{log: cfg.Log}}
+	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(mgr.GetClient(), &cfg), faults: &Faults{log: cfg.Log}, events: mgr.GetEventRecorder("skerry")}
 	if err := mgr.Add(r.leases); err != nil {
 		return nil, fmt.Errorf("add keeper of leases: %w", err)
 	}

@@ -118,6 +118,9 @@ func (r *reconciler) pod(ctx context.Context, device *api.Node, b *bound, have [
 	if err := r.client.Status().Patch(ctx, next, client.StrategicMergeFrom(pod)); err != nil {
 		return fmt.Errorf("patch status of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
+	for _, e := range bridge.Happened(&pod.Status, &status) {
+		r.events.Eventf(pod, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,7 +133,15 @@ func (s *site) stand(state string) {
 }
 
 // node starts a shipped node agent that joins.
-func (s *site) node(name string) *system.Process {
+func (s *site) node(name string, settings ...string) *system.Process {
+	s.t.Helper()
+	p := s.prepare(name, settings...)
+	s.start(p)
+	return p
+}
+
+// prepare makes a node agent that is to be started. Settings are key=value. Its containers end with the test.
+func (s *site) prepare(name string, settings ...string) *system.Process {
 	s.t.Helper()
 	var token api.Token
 	if err := s.client.Post(s.t.Context(), "/v1/tokens", api.TokenRequest{TTL: "1h", MaxUses: 1}, &token); err != nil {
@@ -148,9 +157,18 @@ func (s *site) node(name string) *system.Process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p := &system.Process{Name: name, Program: program, Args: []string{"run", "--config", config}, Log: filepath.Join(s.dir, name+".log")}
-	s.start(p)
-	return p
+	s.t.Cleanup(func() {
+		for _, pid := range shims(s.t, dir) { // with their process namespace
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				s.t.Error(err)
+			}
+		}
+	})
+	args := []string{"run", "--config", config}
+	for _, set := range settings {
+		args = append(args, "--set", set)
+	}
+	return &system.Process{Name: name, Program: program, Args: args, Log: filepath.Join(s.dir, name+".log")}
 }
 
 // field reads one field of an object by JSONPath; a missing object is an error.

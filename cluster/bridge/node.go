@@ -206,21 +206,23 @@ func withCondition(list []corev1.NodeCondition, c corev1.NodeCondition, now time
 	return list
 }
 
-// Tolerations are those of a pod that must outlive the silence of its device: the API server's defaults evict after five minutes,
-// a device's workloads stay for as long as it said that it may be away. Only the time of those that tolerate a silence changes, which
-// the API server permits (ValidatePodUpdate); ok is false when nothing has to change. A time that somebody set to another value than
-// the default stays.
+// EvictEarly is the annotation of a pod that may be evicted before its device's autonomy is over: "true" has its own tolerations count.
+const EvictEarly = "mlsysops.eu/evict-early"
+
+// Tolerations are those of a pod that must outlive the silence of its device: the API server's defaults, 300 s or what its flags say, evict
+// it while it may well run. Only the time of those that tolerate a silence grows, to what the device said that it may be away; the API
+// server permits that (ValidatePodUpdate). ok is false when nothing has to change.
 func Tolerations(pod *corev1.Pod, autonomy time.Duration) (out []corev1.Toleration, ok bool) {
-	const byDefault = 300 // seconds: DefaultTolerationSeconds
+	if pod.Annotations[EvictEarly] == "true" {
+		return pod.Spec.Tolerations, false
+	}
+	seconds := int64(autonomy / time.Second)
 	out = slices.Clone(pod.Spec.Tolerations)
 	for i := range out {
 		t := &out[i]
 		silence := t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable
-		if silence && t.Effect == corev1.TaintEffectNoExecute && t.TolerationSeconds != nil && *t.TolerationSeconds == byDefault {
-			seconds := int64(autonomy / time.Second)
-			if seconds != byDefault {
-				t.TolerationSeconds, ok = &seconds, true
-			}
+		if silence && t.Effect == corev1.TaintEffectNoExecute && t.TolerationSeconds != nil && *t.TolerationSeconds < seconds {
+			t.TolerationSeconds, ok = &seconds, true
 		}
 	}
 	return out, ok

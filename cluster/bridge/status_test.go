@@ -115,11 +115,15 @@ func TestEvictionWaitsForTheAutonomyOfTheDevice(t *testing.T) {
 			{Key: "other", Operator: corev1.TolerationOpExists}}
 	})
 	out, ok := Tolerations(p, time.Hour)
-	if !ok || *out[0].TolerationSeconds != 3600 || *out[1].TolerationSeconds != 60 || out[2].TolerationSeconds != nil || byDefault != 300 {
+	if !ok || *out[0].TolerationSeconds != 3600 || *out[1].TolerationSeconds != 3600 || out[2].TolerationSeconds != nil || byDefault != 300 {
 		t.Errorf("%v %v", out, ok)
 	}
 	p.Spec.Tolerations = out
 	if _, ok := Tolerations(p, time.Hour); ok {
 		t.Error("nothing has to change any more")
+	}
+	p.Spec.Tolerations[0].TolerationSeconds, p.Annotations = &own, map[string]string{EvictEarly: "true"}
+	if _, ok := Tolerations(p, time.Hour); ok {
+		t.Error("a pod that asked to be evicted early is not")
 	}
 }

@@ -19,13 +19,13 @@ import (
 
 // cable joins a network namespace, where a device is, to this machine.
 type cable struct {
-	t         *testing.T
+	t         testing.TB
 	space     string
 	here      string // the end on this machine
 	Site, End string // addresses
 }
 
-func newCable(t *testing.T, name, net string) *cable {
+func newCable(t testing.TB, name, net string) *cable {
 	t.Helper()
 	c := &cable{t: t, space: "sk-" + name, here: "sk-" + name, Site: net + ".1", End: net + ".2"}
 	_ = exec.Command("ip", "netns", "del", c.space).Run() // of a run that was killed; its cable goes with it
@@ -68,7 +68,7 @@ func (c *cable) within(p *system.Process) {
 }
 
 // shims are the supervisors of a node's containers.
-func shims(t *testing.T, state string) (pids []int) {
+func shims(t testing.TB, state string) (pids []int) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -87,7 +87,7 @@ func shims(t *testing.T, state string) (pids []int) {
 }
 
 // condition reads one of an object.
-func condition(t *testing.T, p *ControlPlane, object, kind string) (status, reason string, err error) {
+func condition(t testing.TB, p *ControlPlane, object, kind string) (status, reason string, err error) {
 	t.Helper()
 	out, err := p.Admin.Kubectl(t.Context(), "get", object, "-o", fmt.Sprintf(`jsonpath={.status.conditions[?(@.type==%q)].status} {.status.conditions[?(@.type==%[1]q)].reason}`, kind))
 	status, reason, _ = strings.Cut(out, " ")

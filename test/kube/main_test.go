@@ -53,13 +53,13 @@ func cluster(t *testing.T) *ControlPlane {
 }
 
 // kubectl runs it as the administrator and fails the test when it fails.
-func kubectl(t *testing.T, p *ControlPlane, args ...string) string {
+func kubectl(t testing.TB, p *ControlPlane, args ...string) string {
 	t.Helper()
 	return apply(t, p, "", args...)
 }
 
 // apply is kubectl with an input.
-func apply(t *testing.T, p *ControlPlane, input string, args ...string) string {
+func apply(t testing.TB, p *ControlPlane, input string, args ...string) string {
 	t.Helper()
 	out, err := p.Admin.KubectlWith(t.Context(), input, args...)
 	if err != nil {
@@ -79,7 +79,7 @@ func object(t *testing.T, text string) map[string]any {
 }
 
 // eventually polls for at most limit.
-func eventually(t *testing.T, limit time.Duration, what string, f func() error) {
+func eventually(t testing.TB, limit time.Duration, what string, f func() error) {
 	t.Helper()
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()

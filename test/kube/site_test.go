@@ -24,7 +24,7 @@ const agentNamespace = "mlsysops"
 
 // site is a shipped cluster agent in mode kube, with the rights of install/kube/rbac.yaml and no others.
 type site struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	plane   *ControlPlane
 	cluster *system.Process
@@ -32,7 +32,7 @@ type site struct {
 }
 
 // newSite starts a cluster agent of that name.
-func newSite(t *testing.T, p *ControlPlane, name string, settings ...string) *site {
+func newSite(t testing.TB, p *ControlPlane, name string, settings ...string) *site {
 	t.Helper()
 	kubectl(t, p, "apply", "-f", root("install", "kube", "rbac.yaml"))
 	s := &site{t: t, dir: t.TempDir(), plane: p}
@@ -52,7 +52,7 @@ func newSite(t *testing.T, p *ControlPlane, name string, settings ...string) *si
 }
 
 // freeAddress is one that the cluster agent keeps over restarts: devices come back to where it was.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -80,10 +80,26 @@ type ClusterStatus struct {
 // KubeStatus is how the cluster agent stands to its Kubernetes API server. State is starting, leading, standing by or down;
 // Leader who holds the lease; Since and Reason are set while it is down.
 type KubeStatus struct {
-	State  string `json:"state"`
-	Leader string `json:"leader,omitempty"`
-	Since  Millis `json:"since,omitempty"`
-	Reason string `json:"reason,omitempty"`
+	State   string         `json:"state"`
+	Leader  string         `json:"leader,omitempty"`
+	Since   Millis         `json:"since,omitempty"`
+	Reason  string         `json:"reason,omitempty"`
+	Kubelet *KubeletStatus `json:"kubelet,omitempty"` // with kube.virtual_nodes, while this cluster agent leads
+}
+
+// KubeletStatus is how the API server reaches the kubelet API of the devices: by Via, k3s (tunnel sessions) or direct, at Address.
+type KubeletStatus struct {
+	Via     string         `json:"via"`
+	Address string         `json:"address"`
+	Tunnel  []TunnelStatus `json:"tunnel,omitempty"`
+}
+
+// TunnelStatus is the tunnel session with one k3s server. Without one, that server answers 502 for every device.
+type TunnelStatus struct {
+	Server    string `json:"server"`
+	Connected bool   `json:"connected"`
+	Since     Millis `json:"since"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // ReplicaStatus is one of several cluster agents on one broker, as the one that answers sees it. Nodes is how many it acts

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/kube/order"
 	"github.com/skerry-edge/skerry/configs"
 )
@@ -81,5 +82,31 @@ func TestADeletedObjectDecommissionsTheDeviceOnce(t *testing.T) {
 	stone, found, err := r.registry.Tombstone("n1")
 	if err != nil || !found || stone.By != "kube:mlsysops/n1" {
 		t.Errorf("%+v, %v, %v; wanted a tombstone that says by whom", stone, found, err)
+	}
+}
+
+// TestOnlyTheClusterAgentMakesTokensForK3s: a token of the caller's own would be in the journal and its record.
+func TestOnlyTheClusterAgentMakesTokensForK3s(t *testing.T) {
+	r := newRig(t, nil)
+	r.online("n1", r.enrol("n1"), 1, false)
+	join := func(verb string, args map[string]any) error {
+		_, err := r.order(t.Context(), command.Order{Node: "n1", Verb: verb, Args: args, By: "test", Deadline: time.Now().Add(time.Minute)}, restPrincipal("x", api.RoleAdmin))
+		return err
+	}
+	if err := join(api.VerbK3sJoin, nil); err == nil || !strings.Contains(err.Error(), "no Kubernetes") {
+		t.Errorf("standalone: %v; wanted that there is no Kubernetes", err)
+	}
+	for _, o := range []command.Order{
+		{Verb: api.VerbK3sJoin, Args: map[string]any{"token": "mine"}},
+		{Verb: api.VerbK3sJoin, Args: map[string]any{"sealed": map[string]any{}}},
+		{Verb: api.VerbK3sJoin, Args: map[string]any{"server": 1}},
+		{Verb: api.VerbK3sLeave, Args: map[string]any{"server": "https://x:6443"}},
+	} {
+		if _, err := joinArgs(o); err == nil {
+			t.Errorf("%s with %v is taken", o.Verb, o.Args)
+		}
+	}
+	if got, err := joinArgs(command.Order{Verb: api.VerbK3sJoin, Args: map[string]any{"server": "https://x:6443"}}); err != nil || got != "https://x:6443" {
+		t.Errorf("server %q, %v", got, err)
 	}
 }

@@ -80,6 +80,10 @@ func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) 
 		return api.CommandRecord{}, &api.Problem{Status: http.StatusForbidden, Title: "not permitted", Code: "role",
 			Detail: fmt.Sprintf("%s has role %s; %s takes %s", who.Name, who.Role, o.Verb, least), Cure: "ask an administrator"}
 	}
+	o, err := a.prepared(ctx, o)
+	if err != nil {
+		return api.CommandRecord{}, err
+	}
 	rec, err := a.journal.Submit(ctx, o)
 	return rec, orderProblem(err)
 }

@@ -9,7 +9,7 @@ import "github.com/skerry-edge/skerry/api"
 func roleFor(verb string, announced []api.Verb) api.Role {
 	least, said := api.RoleOperator, false
 	switch verb {
-	case "config.set", "agent.restart", "reboot":
+	case "config.set", "agent.restart", "reboot", api.VerbK3sJoin, api.VerbK3sLeave:
 		return api.RoleAdmin
 	case "ping", "info", "telemetry.now", "exec", "log.tail", "file.get", "file.put", "cancel":
 		said = true

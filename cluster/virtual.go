@@ -15,11 +15,11 @@ func (a *Agent) virtual() *kube.Virtual {
 	}
 	host, port, _ := net.SplitHostPort(k.KubeletListen) // validated, as is the port
 	first, _ := strconv.Atoi(port)
-	address := k.Address
-	if names, err := a.advertised(); address == "" && err == nil && len(names) > 0 {
-		address = names[0]
+	advertised := ""
+	if names, err := a.advertised(); err == nil && len(names) > 0 {
+		advertised = names[0]
 	}
 	reach := inside{a.streams}
-	return &kube.Virtual{Devices: devices{a, &pressures{agent: a}}, Documents: a, Inside: reach, Gauges: reach, Address: address, Host: host, FirstPort: first,
-		Ports: k.KubeletPorts}
+	return &kube.Virtual{Devices: devices{a, &pressures{agent: a}}, Documents: a, Inside: reach, Gauges: reach, Via: k.KubeletVia, Address: k.Address,
+		Advertised: advertised, Host: host, FirstPort: first, Ports: k.KubeletPorts}
 }

@@ -271,9 +271,17 @@ func TestTheBridgeToKubernetesIsCheckedWhole(t *testing.T) {
 			t.Errorf("error does not mention %s:\n%v", want, err)
 		}
 	}
-	for _, flags := range []map[string]string{{"kube.kubeconfig": "/etc/admin.conf"}, {"mode": "kube", "cluster": "barn-"}} {
+	for _, flags := range []map[string]string{{"kube.kubeconfig": "/etc/admin.conf"}, {"mode": "kube", "cluster": "barn-"},
+		{"kube.kubelet_via": "vpn"}, {"kube.kubelet_via": "k3s", "kube.address": "10.0.0.1"}, {"kube.address": "a b"},
+		{"kube.kubelet_listen": ":10250", "kube.kubelet_ports": "1"}, {"kube.kubelet_listen": ":10200", "kube.kubelet_ports": "51"}} {
 		if _, err := LoadCluster(Source{Flags: flags}); err == nil {
 			t.Errorf("%v is no fault", flags)
+		}
+	}
+	for _, flags := range []map[string]string{{"kube.kubelet_via": "direct", "kube.address": "10.0.0.1"}, {"kube.kubelet_via": "k3s", "kube.address": "skerry.example"},
+		{"kube.kubelet_listen": ":10200", "kube.kubelet_ports": "50"}, {"kube.kubelet_listen": ":10251"}} {
+		if _, err := LoadCluster(Source{Flags: flags}); err != nil {
+			t.Errorf("%v: %v", flags, err)
 		}
 	}
 }

@@ -26,6 +26,7 @@ type Edge struct {
 	Outbox     Outbox        `mapstructure:"outbox"`
 	Command    Command       `mapstructure:"command"`
 	Workloads  Workloads     `mapstructure:"workloads"`
+	K3s        K3s           `mapstructure:"k3s"`
 }
 
 // Log says how to log.
@@ -98,6 +99,14 @@ type Workloads struct {
 	MaxLogBytes Bytes    `mapstructure:"max_log_bytes"`
 }
 
+// K3s is whether and how a node becomes a k3s agent. None of it can be set remotely.
+type K3s struct {
+	Allow   bool     `mapstructure:"allow"`
+	Program string   `mapstructure:"program"`
+	Args    []string `mapstructure:"args"`
+	DataDir string   `mapstructure:"data_dir"`
+}
+
 // Exec is one entry of the allow-list of the verb exec.
 type Exec struct {
 	Name    string            `mapstructure:"name"`
@@ -138,7 +147,7 @@ func WhyNotRemote(key string) string {
 		return "who a node is was settled when it enrolled; join it again to change that"
 	case key == "dir" || key == "runtime_dir":
 		return "identity, journal and backlog lie there and are open while the agent runs; stop it, move them, and change the file"
-	case section == "command" || section == "workloads" || key == "telemetry.user":
+	case section == "command" || section == "workloads" || section == "k3s" || key == "telemetry.user":
 		return "what this device runs, reads and writes for others is decided on the device"
 	case key == "telemetry.proc" || key == "telemetry.sys" || key == "log.format":
 		return "it describes the machine around the agent; change the file, then run agent.restart"
@@ -170,6 +179,8 @@ func (c *Edge) validate(bad *faults) {
 	c.Outbox.validate(bad)
 	c.Command.validate(bad)
 	c.Workloads.validate(bad)
+	bad.need(filepath.IsAbs(c.K3s.Program), "k3s.program", c.K3s.Program, "an absolute path")
+	bad.need(filepath.IsAbs(c.K3s.DataDir), "k3s.data_dir", c.K3s.DataDir, "an absolute path")
 }
 
 func (l Log) validate(bad *faults) {

@@ -29,8 +29,19 @@ type Kube struct {
 	VirtualNodes  bool   `mapstructure:"virtual_nodes"`
 	KubeletListen string `mapstructure:"kubelet_listen"`
 	KubeletPorts  int    `mapstructure:"kubelet_ports"`
+	KubeletVia    string `mapstructure:"kubelet_via"`
 	Address       string `mapstructure:"address"`
 }
+
+// How the API server reaches the kubelet API.
+const (
+	ViaAuto   = "auto"
+	ViaK3s    = "k3s"
+	ViaDirect = "direct"
+)
+
+// kubeletPort is a real kubelet's. k3s dials it on its own loopback when a tunnel session breaks off in the middle of a request.
+const kubeletPort = 10250
 
 func (k Kube) validate(bad *faults, mode, cluster string) {
 	bad.need(slices.Contains([]string{ModeStandalone, ModeKube, ModeK3s}, mode), "mode", mode, "standalone, kube or k3s")
@@ -47,5 +58,11 @@ func (k Kube) validate(bad *faults, mode, cluster string) {
 	bad.need(err == nil && n > 0 && n+k.KubeletPorts <= 65536 && (host == "" || net.ParseIP(host) != nil), "kube.kubelet_listen", k.KubeletListen,
 		"an address and the first of kube.kubelet_ports ports, as in :10300")
 	bad.need(k.KubeletPorts >= 1 && k.KubeletPorts <= 50000, "kube.kubelet_ports", k.KubeletPorts, "1 to 50000, one for each device that runs workloads")
+	bad.need(n > kubeletPort || n+k.KubeletPorts <= kubeletPort, "kube.kubelet_listen", k.KubeletListen,
+		"ports other than 10250, which is that of the machine's own kubelet")
+	bad.need(slices.Contains([]string{ViaAuto, ViaK3s, ViaDirect}, k.KubeletVia), "kube.kubelet_via", k.KubeletVia, "auto, k3s or direct")
+	bad.need(k.Address == "" || net.ParseIP(k.Address) != nil || api.ValidDNSName(k.Address), "kube.address", k.Address, "an IP address or a DNS name")
+	bad.need(k.KubeletVia != ViaK3s || net.ParseIP(k.Address) == nil, "kube.address", k.Address,
+		"a DNS name or nothing with kube.kubelet_via: k3s, which looks for a node's tunnel by the node's IP address")
 	bad.need(mode != ModeKube && mode != ModeK3s || api.ValidID("cluster", cluster) != nil || api.ValidDNSName(cluster), "cluster", cluster, "a DNS name in the modes kube and k3s: no part of it empty, or with '-' first or last")
 }

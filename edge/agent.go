@@ -19,6 +19,7 @@ import (
 	"github.com/skerry-edge/skerry/edge/command"
 	"github.com/skerry-edge/skerry/edge/command/verb"
 	"github.com/skerry-edge/skerry/edge/identity"
+	"github.com/skerry-edge/skerry/edge/k3s"
 	"github.com/skerry-edge/skerry/edge/outbox"
 	"github.com/skerry-edge/skerry/edge/probe"
 	"github.com/skerry-edge/skerry/edge/store"
@@ -54,6 +55,7 @@ type Agent struct {
 	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error) // tests set it
 	workloads *workload.Engine
 	closers   []io.Closer // runtimes
+	k3s       *k3s.Agent  // nil: not allowed
 
 	topics    atomic.Pointer[mqtt.Topics]
 	epoch     atomic.Uint64
@@ -194,7 +196,7 @@ func (a *Agent) work(ctx context.Context) error {
 	a.built.Store(true)
 	a.renewed(id, a.keeper.Current()) // meanwhile: an expired certificate is renewed at once
 	g.Stage("outbox", agent.RunFunc(a.keepOutbox))
-	g.Stage("workloads", a.workloads) // needs no link, and outlives it
+	g.Stage("workloads", a.workloads, agent.RunFunc(a.keepK3s)) // need no link, and outlive it
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
 	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),
@@ -221,6 +223,9 @@ func (a *Agent) build(id *identity.Identity) error {
 		return err
 	}
 	if err := a.buildWorkloads(); err != nil {
+		return err
+	}
+	if err := a.buildK3s(); err != nil {
 		return err
 	}
 	if a.verbs, err = newVerbs(a); err != nil {

@@ -50,6 +50,7 @@ func newVerbs(a *Agent) (*verbs, error) {
 	}
 	more, err := verb.NewWorkloads(a.workloads, streams)
 	v.list = append(v.list, more...)
+	v.list = append(v.list, verb.NewK3s(a.k3s != nil, member{a})...)
 	return v, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/sirupsen/logrus"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -56,6 +57,7 @@ type Bridge struct {
 	why   error
 	stage string                // of the life, for people
 	nodes *inventory.Controller // nil between lives
+	reach *reach                // likewise, and nil without virtual nodes
 	held  string                // who leads
 	lacks []string              // rights, for devices to be nodes
 	// faults of virtual nodes; nil between lives, and while there are none.
@@ -109,6 +111,7 @@ func (b *Bridge) quietLibraries() {
 	log := logr.FromSlogHandler(debugging{b.cfg.Log.Handler()})
 	klog.SetLogger(log)
 	ctrllog.SetLogger(log)
+	logrus.SetOutput(slog.NewLogLogger(b.cfg.Log.Handler(), slog.LevelDebug).Writer()) // remotedialer's
 }
 
 // debugging is a handler that takes everything for debugging.
@@ -139,7 +142,7 @@ func (b *Bridge) fail(err error) {
 	if b.since.IsZero() {
 		b.since = b.cfg.Now()
 	}
-	b.why, b.stage, b.nodes, b.faults = err, "down", nil, nil
+	b.why, b.stage, b.nodes, b.reach, b.faults = err, "down", nil, nil, nil
 	b.mu.Unlock()
 	if first {
 		b.cfg.Log.Warn("Kubernetes is out of reach", agent.KeyErr, err)
@@ -170,7 +173,7 @@ func (b *Bridge) sick(err error) {
 // Trouble says in one line each what the bridge cannot do, and the cure.
 func (b *Bridge) Trouble() (out []string) {
 	b.mu.Lock()
-	since, why, nodes, lacks, faults := b.since, b.why, b.nodes, b.lacks, b.faults
+	since, why, nodes, lacks, faults, at := b.since, b.why, b.nodes, b.lacks, b.faults, b.reach
 	b.mu.Unlock()
 	if !since.IsZero() {
 		where := "kube.kubeconfig " + b.cfg.Kubeconfig
@@ -190,6 +193,9 @@ func (b *Bridge) Trouble() (out []string) {
 	if nodes != nil {
 		out = append(out, nodes.Trouble()...)
 	}
+	if at != nil {
+		out = append(out, at.trouble()...)
+	}
 	return out
 }
 
@@ -198,6 +204,9 @@ func (b *Bridge) Status() *api.KubeStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	st := &api.KubeStatus{State: b.stage, Leader: b.held}
+	if b.reach != nil && b.stage == "leading" {
+		st.Kubelet = b.reach.status()
+	}
 	if !b.since.IsZero() {
 		st.State, st.Since, st.Reason = "down", api.At(b.since), oneLine(b.why)
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -28,16 +27,19 @@ import (
 	"github.com/skerry-edge/skerry/cluster/kube/vnode"
 )
 
-// Virtual is what it takes to make devices nodes. All fields are set.
+// Virtual is what it takes to make devices nodes. All fields but Address and Host are set.
 type Virtual struct {
 	Devices   vnode.Devices
 	Documents vnode.Documents
 	Inside    kubelet.Inside
 	Gauges    kubelet.Gauges
-	Address   string // of this machine, as the API server reaches it
-	Host      string // to listen on; empty: all addresses
-	FirstPort int
-	Ports     int
+	// Via is how the API server reaches the kubelet API: auto, k3s or direct.
+	Via        string
+	Address    string // of this machine, as the API server reaches it; empty: Advertised, or by the tunnel a name of the cluster's
+	Advertised string
+	Host       string // to listen on; empty: all addresses
+	FirstPort  int
+	Ports      int
 }
 
 // cached are the objects that are kept in memory, and what of them.
@@ -74,14 +76,14 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 		return fmt.Errorf("ask for the version: %w", err)
 	}
 	ports := kubelet.NewPorts(v.Host, v.FirstPort, v.Ports)
-	kind := corev1.NodeHostName
-	if net.ParseIP(v.Address) != nil {
-		kind = corev1.NodeInternalIP
+	at, err := l.reachable(ctx, clients, version.GitVersion)
+	if err != nil {
+		return err
 	}
 	place := func(node string, was int32) bridge.Place {
-		return bridge.Place{Cluster: l.cfg.Cluster, Addresses: []corev1.NodeAddress{{Type: kind, Address: v.Address}}, Port: int32(ports.Take(node, int(was))), Version: version.GitVersion}
+		return bridge.Place{Cluster: l.cfg.Cluster, Addresses: []corev1.NodeAddress{at.address}, Port: int32(ports.Take(node, int(was))), Version: version.GitVersion}
 	}
-	serving := certs.New(certs.Want{Name: v.Address, Signer: certificatesv1.KubeletServingSignerName, Hosts: []string{v.Address}, Usage: certificatesv1.UsageServerAuth},
+	serving := certs.New(certs.Want{Name: at.address.Address, Signer: certificatesv1.KubeletServingSignerName, Hosts: []string{at.address.Address}, Usage: certificatesv1.UsageServerAuth},
 		clients.CertificatesV1().CertificateSigningRequests(), l.cfg.Now)
 	roots, err := clientRoots(ctx, clients)
 	if err != nil {
@@ -93,12 +95,18 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 		return ports.Serve(ctx, server.Handler(), &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, GetCertificate: serving.Serving,
 			NextProtos: []string{"http/1.1"}}, func(err error) { l.cfg.Log.Warn("kubelet API does not answer", agent.KeyErr, err) })
 	}
-	faults, err := vnode.Add(ctx, l.manager, vnode.Config{Cluster: l.cfg.Cluster, Elected: leaderOnly, Devices: v.Devices, Documents: v.Documents, Place: place, Released: ports.Give, Log: l.cfg.Log, Now: l.cfg.Now})
+	if at.via == viaK3s {
+		if err := l.addTunnel(cfg, clients, ports, at, leaderOnly); err != nil {
+			return err
+		}
+	}
+	faults, err := vnode.Add(ctx, l.manager, vnode.Config{Cluster: l.cfg.Cluster, Elected: leaderOnly, Devices: v.Devices, Documents: v.Documents, Place: place,
+		Released: ports.Give, Log: l.cfg.Log, Now: l.cfg.Now})
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
-	l.faults = faults
+	l.reach, l.faults = at, faults
 	l.mu.Unlock()
 	return errors.Join(l.add(leaderOnly, serving.Start), l.add(leaderOnly, serve))
 }

@@ -39,12 +39,16 @@ type Keeper struct {
 	client  certificatesclient.CertificateSigningRequestInterface
 	now     func() time.Time
 	current atomic.Pointer[tls.Certificate]
+	first   chan struct{}
 }
 
 // New returns a keeper.
 func New(want Want, client certificatesclient.CertificateSigningRequestInterface, now func() time.Time) *Keeper {
-	return &Keeper{want: want, client: client, now: now}
+	return &Keeper{want: want, client: client, now: now, first: make(chan struct{})}
 }
+
+// First is closed when the first certificate is there.
+func (k *Keeper) First() <-chan struct{} { return k.first }
 
 const (
 	issueWithin = 30 * time.Second
@@ -53,6 +57,9 @@ const (
 
 // errNone is for a handshake before there is a certificate.
 var errNone = errors.New("no certificate of the cluster is here yet")
+
+// Has tells whether there is a certificate.
+func (k *Keeper) Has() bool { return k.current.Load() != nil }
 
 // Serving is for tls.Config.GetCertificate.
 func (k *Keeper) Serving(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -123,7 +130,9 @@ func (k *Keeper) renew(ctx context.Context) (*x509.Certificate, error) {
 	if !key.PublicKey.Equal(cert.Leaf.PublicKey) {
 		return nil, errors.New("the signer's certificate is for another key")
 	}
-	k.current.Store(&cert)
+	if k.current.Swap(&cert) == nil {
+		close(k.first)
+	}
 	return cert.Leaf, nil
 }
 

@@ -184,16 +184,20 @@ func (d *Dir) hold(name string, wait bool) (*os.File, error) {
 	}
 }
 
-// holdRun takes the lock of the agent that runs, for which it waits a while: the one before may still be ending.
-func (d *Dir) holdRun(ctx context.Context, limit time.Duration) (*os.File, error) {
-	const look = 200 * time.Millisecond
+// holdRun takes the lock of the agent that runs. It waits as long as that takes: whose supervisor was killed goes on, and is
+// followed at once when it ends. late is called once when the wait is long.
+func (d *Dir) holdRun(ctx context.Context, late func()) (*os.File, error) {
+	const look, long = 200 * time.Millisecond, 15 * time.Second
 	for waited := time.Duration(0); ; waited += look {
 		f, err := d.hold(runLock, false)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return f, err
 		}
-		if waited >= limit || !agent.Wait(ctx, look) {
-			return nil, fmt.Errorf("another agent runs on %s", d.path)
+		if waited == long {
+			late()
+		}
+		if !agent.Wait(ctx, look) {
+			return nil, ctx.Err()
 		}
 	}
 }

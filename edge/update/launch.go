@@ -47,7 +47,6 @@ type Launcher struct {
 
 const (
 	defaultMargin = 30 * time.Second
-	lockWait      = 20 * time.Second
 	stopWait      = 20 * time.Second // of a trial that is told to end
 	retryWait     = time.Second      // between two starts of a trial
 )
@@ -56,8 +55,11 @@ const (
 // itself it returns what that is of the slots, for the agent to go on. After a signal that ends a trial, Self is nil and so is the error.
 func (l *Launcher) Run(ctx context.Context) (*Self, error) {
 	reap()
-	lock, err := l.Dir.holdRun(ctx, lockWait)
+	lock, err := l.Dir.holdRun(ctx, func() { l.say("another agent runs on %s; waiting for its end", l.Dir.path) })
 	if err != nil {
+		if ctx.Err() != nil {
+			err = nil
+		}
 		return nil, err
 	}
 	unfit := map[Slot]error{}

@@ -1,0 +1,317 @@
+// Package mirror keeps releases for the nodes of a cluster, which have no way out to anywhere else: a directory for each version, as a
+// release server has it. What a node believes is the signature of a manifest, which it checks itself.
+package mirror
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/skerry-edge/skerry/agent/release"
+	"github.com/skerry-edge/skerry/api"
+)
+
+// What a caller may want to tell apart.
+var (
+	ErrUnknown = errors.New("no such release")
+	ErrInvalid = errors.New("not a release")
+)
+
+// maxImportBytes bounds what one archive may hold.
+const maxImportBytes = 16 << 30
+
+// Mirror is a directory of releases. Safe for concurrent use.
+type Mirror struct {
+	dir  string
+	keys []release.Key
+
+	one sync.Mutex // one change at a time
+}
+
+// New keeps releases below dir, which is made when it is needed. With keys, only what one of them signed is taken in.
+func New(dir string, keys []release.Key) *Mirror { return &Mirror{dir: dir, keys: keys} }
+
+const importing = ".importing"
+
+// Import takes the release in an archive: tar, plain or packed with gzip or zstd. Files are known by their names, whatever the directory
+// that they are in; those that the manifest does not name are left out, those that it names may be missing.
+func (m *Mirror) Import(ctx context.Context, in io.Reader) (api.Release, error) {
+	m.one.Lock()
+	defer m.one.Unlock()
+	tmp := filepath.Join(m.dir, importing)
+	if err := os.RemoveAll(tmp); err != nil { // of an import that was cut off
+		return api.Release{}, err
+	}
+	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		return api.Release{}, err
+	}
+	defer os.RemoveAll(tmp) //nolint:errcheck // the next import tries again
+	if err := extract(ctx, in, tmp); err != nil {
+		return api.Release{}, err
+	}
+	man, err := m.check(tmp)
+	if err != nil {
+		return api.Release{}, err
+	}
+	to := filepath.Join(m.dir, man.Version)
+	if err := os.RemoveAll(to); err != nil {
+		return api.Release{}, err
+	}
+	if err := errors.Join(os.Rename(tmp, to), syncDir(m.dir)); err != nil {
+		return api.Release{}, err
+	}
+	return m.read(man.Version)
+}
+
+// extract writes the files of an archive into dir, all by their last name.
+func extract(ctx context.Context, in io.Reader, dir string) error {
+	plain, end, err := unpacked(in)
+	if err != nil {
+		return err
+	}
+	defer end()
+	tr := tar.NewReader(plain)
+	left := int64(maxImportBytes)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("%w: read archive: %w", ErrInvalid, err)
+		}
+		name := path.Base(h.Name)
+		if h.Typeflag != tar.TypeReg || release.ValidName(name) != nil {
+			continue
+		}
+		if left -= h.Size; left < 0 {
+			return fmt.Errorf("%w: the archive holds more than %d bytes", ErrInvalid, int64(maxImportBytes))
+		}
+		if err := write(filepath.Join(dir, name), tr); err != nil {
+			return err
+		}
+	}
+}
+
+func write(path string, in io.Reader) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, in)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// unpacked undoes the compression that the first bytes tell of.
+func unpacked(in io.Reader) (plain io.Reader, end func(), err error) {
+	b := bufio.NewReaderSize(in, 64<<10)
+	head, err := b.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	switch {
+	case strings.HasPrefix(string(head), "\x1f\x8b"):
+		zr, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		return zr, func() { _ = zr.Close() }, nil
+	case string(head) == "\x28\xb5\x2f\xfd":
+		zr, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		return zr, zr.Close, nil
+	}
+	return b, func() {}, nil
+}
+
+// check reads the manifest in dir, and drops or refuses what is not as it says.
+func (m *Mirror) check(dir string) (release.Manifest, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, release.ManifestName))
+	if err != nil {
+		return release.Manifest{}, fmt.Errorf("%w: it has no %s", ErrInvalid, release.ManifestName)
+	}
+	sig, err := os.ReadFile(filepath.Join(dir, release.SignatureName))
+	if err != nil {
+		return release.Manifest{}, fmt.Errorf("%w: it has no %s", ErrInvalid, release.SignatureName)
+	}
+	var man release.Manifest
+	if len(m.keys) > 0 {
+		man, err = release.Verify(raw, sig, m.keys)
+	} else {
+		man, err = release.Decode(raw)
+	}
+	if err != nil {
+		return man, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return man, err
+	}
+	kept := 0
+	for _, e := range list {
+		name := e.Name()
+		if name == release.ManifestName || name == release.SignatureName {
+			continue
+		}
+		f, err := man.FileNamed(name)
+		if err != nil {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return man, err
+			}
+			continue
+		}
+		if err := checkFile(f, filepath.Join(dir, name)); err != nil {
+			return man, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		kept++
+	}
+	if kept == 0 {
+		return man, fmt.Errorf("%w: of what its manifest names there is nothing", ErrInvalid)
+	}
+	return man, nil
+}
+
+func checkFile(f release.File, path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return f.Check(in)
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// List tells which releases are kept, the newest first.
+func (m *Mirror) List() ([]api.Release, error) {
+	list, err := os.ReadDir(m.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	out := []api.Release{}
+	for _, e := range list {
+		if _, err := release.ParseVersion(e.Name()); err != nil {
+			continue
+		}
+		r, err := m.read(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b api.Release) int {
+		if release.Newer(a.Version, b.Version) == nil {
+			return 1
+		}
+		return -1
+	})
+	return out, nil
+}
+
+// read describes a release.
+func (m *Mirror) read(version string) (api.Release, error) {
+	raw, err := os.ReadFile(filepath.Join(m.dir, version, release.ManifestName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return api.Release{}, fmt.Errorf("release %.80q: %w", version, ErrUnknown)
+	}
+	if err != nil {
+		return api.Release{}, err
+	}
+	man, err := release.Decode(raw)
+	if err != nil {
+		return api.Release{}, fmt.Errorf("release %s: %w", version, err)
+	}
+	r := api.Release{Version: man.Version, Commit: man.Commit, Built: api.At(man.Built), Targets: []string{}}
+	for _, f := range man.Files {
+		info, err := os.Stat(filepath.Join(m.dir, version, f.Name))
+		if err != nil {
+			continue // was not imported
+		}
+		r.Files++
+		r.Bytes += info.Size()
+		if f.Kind == release.KindArchive && f.Program == "skerry-edge" {
+			r.Targets = append(r.Targets, strings.Trim(f.Target+"/"+f.Variant, "/"))
+		}
+	}
+	return r, nil
+}
+
+// Has reports whether a version is kept.
+func (m *Mirror) Has(version string) bool {
+	_, err := m.read(version)
+	return err == nil
+}
+
+// Remove forgets a release. Nodes that have it keep it.
+func (m *Mirror) Remove(version string) error {
+	m.one.Lock()
+	defer m.one.Unlock()
+	if _, err := release.ParseVersion(version); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	if !m.Has(version) {
+		return fmt.Errorf("release %.80q: %w", version, ErrUnknown)
+	}
+	return os.RemoveAll(filepath.Join(m.dir, version))
+}
+
+// Serve answers GET and HEAD for one file of a release, ranges too. Who may ask is for the caller to decide.
+func (m *Mirror) Serve(w http.ResponseWriter, r *http.Request, version, name string) {
+	if _, err := release.ParseVersion(version); err != nil || release.ValidName(name) != nil {
+		http.NotFound(w, r)
+		return
+	}
+	f, err := os.Open(filepath.Join(m.dir, version, name))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.IsDir() {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(&steady{w, http.NewResponseController(w)}, r, name, info.ModTime(), f)
+}
+
+// stalled is how long a reader may stand still.
+const stalled = time.Minute
+
+// steady gives each write its own deadline: the server's is for answers that take no time.
+type steady struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func (s *steady) Write(b []byte) (int, error) {
+	_ = s.rc.SetWriteDeadline(time.Now().Add(stalled))
+	return s.ResponseWriter.Write(b)
+}

@@ -87,26 +87,8 @@ func proceed(r *api.Rollout, now time.Time) (orders []string, changed bool) {
 	if r.Current == 0 {
 		r.Current, changed = 1, true
 	}
-	for {
-		total, failed, open := tally(r, r.Current)
-		if open > 0 {
-			break
-		}
-		if r.BatchDone == 0 {
-			r.BatchDone, changed = api.At(now), true
-		}
-		if ok := total - failed; total > 0 && ok*100 < r.SuccessPercent*total && r.Accepted < r.Current {
-			r.State, r.Reason = api.RolloutPaused, fmt.Sprintf("batch %d: %d of %d succeeded; wanted %d %%", r.Current, ok, total, r.SuccessPercent)
-			return nil, true
-		}
-		if r.Current >= r.Batches {
-			r.State, r.Reason = verdict(r)
-			return nil, true
-		}
-		if now.Sub(r.BatchDone.Time()) < time.Duration(r.PauseSeconds)*time.Second {
-			return nil, changed
-		}
-		r.Current, r.BatchDone, changed = r.Current+1, 0, true
+	if total, failed, open := tally(r, r.Current); open == 0 {
+		return nil, leave(r, total, failed, now) || changed
 	}
 	if open, err := r.Opens(now); err != nil || !open {
 		return nil, changed
@@ -118,6 +100,25 @@ func proceed(r *api.Rollout, now time.Time) (orders []string, changed bool) {
 		}
 	}
 	return orders, changed || len(orders) > 0
+}
+
+// leave goes on from a batch that has ended. Of the next one the facts are looked at before anybody is ordered.
+func leave(r *api.Rollout, total, failed int, now time.Time) (changed bool) {
+	if r.BatchDone == 0 {
+		r.BatchDone, changed = api.At(now), true
+	}
+	ok := total - failed
+	switch {
+	case total > 0 && ok*100 < r.SuccessPercent*total && r.Accepted < r.Current:
+		r.State, r.Reason = api.RolloutPaused, fmt.Sprintf("batch %d: %d of %d succeeded; wanted %d %%", r.Current, ok, total, r.SuccessPercent)
+	case r.Current >= r.Batches:
+		r.State, r.Reason = verdict(r)
+	case now.Sub(r.BatchDone.Time()) < time.Duration(r.PauseSeconds)*time.Second:
+		return changed
+	default:
+		r.Current, r.BatchDone = r.Current+1, 0
+	}
+	return true
 }
 
 // tally counts a batch, without the nodes that are gone.

@@ -97,6 +97,7 @@ func TestTheNextBatchWaitsForThisOneAndForThePause(t *testing.T) {
 	f.want(api.RolloutRunning, 1, api.RolloutCounts{Waiting: 2, Succeeded: 2})
 	f.now = f.now.Add(time.Second)
 	f.step()
+	f.step()
 	f.want(api.RolloutRunning, 2, api.RolloutCounts{Updating: 2, Succeeded: 2})
 }
 
@@ -115,7 +116,7 @@ func TestABatchThatFailsPausesTheRolloutUntilSomebodyGoesOn(t *testing.T) {
 	if err := Resume(&f.r, f.now); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
+	for range 5 {
 		for _, n := range f.step() {
 			f.ends(n, api.PhaseSucceeded)
 		}
@@ -125,7 +126,7 @@ func TestABatchThatFailsPausesTheRolloutUntilSomebodyGoesOn(t *testing.T) {
 
 func TestAShareThatIsReachedGoesOn(t *testing.T) {
 	f := newFleet(t, 4, func(s *api.RolloutSpec) { s.SuccessPercent = 50 })
-	for range 4 {
+	for range 6 {
 		for i, n := range f.step() {
 			f.ends(n, []api.Phase{api.PhaseSucceeded, api.PhaseExpired}[i])
 		}
@@ -148,6 +149,7 @@ func TestAPausedRolloutOrdersNobodyAndStillSeesWhatEnds(t *testing.T) {
 	if err := Resume(&f.r, f.now); err != nil {
 		t.Fatal(err)
 	}
+	f.step()
 	if orders := f.step(); len(orders) != 2 {
 		t.Errorf("ordered %v; wanted the second batch", orders)
 	}

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -264,15 +263,4 @@ func (i *Installer) begin(slot Slot, img Image, w Want) error {
 }
 
 // Target is what this program was built for, as releases name it.
-func Target() string {
-	arch := runtime.GOARCH
-	if info, ok := debug.ReadBuildInfo(); ok && arch == "arm" {
-		for _, s := range info.Settings {
-			if s.Key == "GOARM" {
-				v, _, _ := strings.Cut(s.Value, ",")
-				arch += "v" + v
-			}
-		}
-	}
-	return runtime.GOOS + "-" + arch
-}
+func Target() string { return runtime.GOOS + "-" + runtime.GOARCH + armVersion }

@@ -87,6 +87,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	case "version":
 		d.printf(d.Out, "%s\n", agent.VersionLine("skerry-edge"))
 		return ExitOK
+	case "supervise": // before anything is read: it stays, beside the agent
+		return d.supervise(ctx, args)
 	case "config":
 		if f.defaults {
 			d.printf(d.Out, "%s", configs.EdgeDefaults())
@@ -98,6 +100,12 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		d.printf(d.Err, "skerry-edge: %v\n", err)
 		return ExitConfig
 	}
+	return d.configured(ctx, f, src, args)
+}
+
+// configured does what takes a configuration.
+func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, args []string) int {
+	command := f.set.Arg(0)
 	cfg, err := configs.LoadEdge(src)
 	var at launched
 	if command == "run" {
@@ -112,15 +120,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		d.printf(d.Err, "skerry-edge: configuration:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 		return ExitConfig
 	}
-	switch command {
-	case "run":
+	if command == "run" {
 		return d.exit(d.run(ctx, f, at.self, agentConfig{cfg, src}))
-	case "supervise":
-		code, err := d.supervise(ctx, args)
-		if err != nil {
-			d.printf(d.Err, "skerry-edge: %v\n", err)
-		}
-		return code
 	}
 	return d.command(ctx, command, f, cfg)
 }
@@ -139,7 +140,7 @@ func (d *Door) giveUp(self *update.Self, why error) {
 	if self == nil || !self.OnTrial() {
 		return
 	}
-	if err := self.Fail(oneLine(why)); err != nil {
+	if err := self.Fail(oneLine(why)); err != nil && !errors.Is(err, update.ErrReturned) {
 		d.printf(d.Err, "skerry-edge: update: %v\n", err)
 	}
 }

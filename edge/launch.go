@@ -3,7 +3,10 @@ package edge
 import (
 	"context"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/configs"
@@ -41,11 +44,11 @@ func (d *Door) launch(ctx context.Context, cfg configs.Edge, args []string) (lau
 	return launched{self: self, over: self == nil && err == nil}, err
 }
 
-// supervise starts run, and starts it again when it ends, on a device without an init system that does.
-func (d *Door) supervise(ctx context.Context, args []string) (int, error) {
+// supervise starts run, and starts it again when it ends, on a device without an init system that does. It returns the exit code.
+func (d *Door) supervise(ctx context.Context, args []string) int {
 	own, err := os.Executable()
 	if err != nil {
-		return ExitError, err
+		return d.exit(err)
 	}
 	argv := []string{own}
 	for i, a := range args {
@@ -54,7 +57,28 @@ func (d *Door) supervise(ctx context.Context, args []string) (int, error) {
 			break
 		}
 	}
-	return (&update.Supervisor{Argv: argv, Final: ExitConfig, Log: d.Err}).Run(ctx)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go func() { // ends with ctx, or at once
+		if agent.Wait(ctx, time.Second) {
+			shrink()
+		}
+	}()
+	code, err := (&update.Supervisor{Argv: argv, Final: ExitConfig, Log: d.Err}).Run(ctx)
+	if err != nil {
+		return d.exit(err)
+	}
+	return code
+}
+
+// shrink gives back what a process needed to begin, and does not need to wait.
+func shrink() {
+	runtime.GOMAXPROCS(cores)
+	debug.FreeOSMemory()
+	if own, err := ownProgram(); err == nil { // else the pages stay until the kernel wants them
+		_ = forget(own.tables)
+		_ = forget(own.code)
+	}
 }
 
 // plain are the flags of this process that say where the configuration comes from, without a join string.

@@ -515,3 +515,49 @@ func TestABrokenProgramIsTakenBack(t *testing.T) {
 		f.sound(oldVersion)
 	}
 }
+
+// TestARolloutGoesOnAfterItsClusterAgentWasKilled rolls a release out to the device, which was offline first, and kills the cluster agent meanwhile.
+func TestARolloutGoesOnAfterItsClusterAgentWasKilled(t *testing.T) {
+	f := newFleetOfOne(t)
+	var r api.Rollout
+	if err := f.post("/v1/rollouts", api.RolloutSpec{Name: "v2", Version: "3.0.0", Nodes: []string{"n1"}}, &r); err == nil {
+		t.Fatal("a rollout of a release that is not kept was begun")
+	}
+	if err := f.post("/v1/rollouts", api.RolloutSpec{Name: "v2", Version: newVersion, Selector: "=", Batch: "1"}, &r); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, time.Minute, "the update is ordered", func() error {
+		if err := f.get("/v1/rollouts/v2", &r); err != nil {
+			return err
+		}
+		if r.Counts.Updating+r.Counts.Succeeded != 1 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	kill(t, f.cluster)
+	start(t, f.cluster)
+	poll(t, 4*time.Minute, "the rollout succeeds", func() error {
+		if err := f.get("/v1/rollouts/v2", &r); err != nil {
+			return err
+		}
+		if r.State != api.RolloutSucceeded || r.Counts.Succeeded != 1 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	f.sound(newVersion)
+	var commands api.List[api.CommandRecord]
+	if err := f.get("/v1/commands?limit=100", &commands); err != nil {
+		t.Fatal(err)
+	}
+	updates := 0
+	for _, c := range commands.Items {
+		if c.Verb == "agent.update" {
+			updates++
+		}
+	}
+	if updates != 1 {
+		t.Errorf("%d updates were ordered; wanted one", updates)
+	}
+}

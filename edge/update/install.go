@@ -25,7 +25,7 @@ type Want struct {
 	Version string
 	URL     string // of a mirror in place of the cluster agent; empty: that
 	Force   bool   // also when it is not newer
-	Command string // id of the command; empty: the desired document asks
+	Command string // id of the command; empty: there is none
 }
 
 // Installer brings a release into the slot that is not active, and puts it on trial.

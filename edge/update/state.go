@@ -43,7 +43,7 @@ type Image struct {
 type Trial struct {
 	Slot    Slot   `json:"slot"`
 	Starts  int    `json:"starts"`            // counted before each
-	Command string `json:"command,omitempty"` // id of the command that wanted it; empty: the desired document did
+	Command string `json:"command,omitempty"` // id of the command that wanted it; empty: there was none
 	From    string `json:"from"`              // the version before
 	// WindowSeconds is how long it has, from each start, to show its health.
 	WindowSeconds int `json:"windowSeconds"`

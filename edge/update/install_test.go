@@ -108,7 +108,7 @@ func (m *mirror) installer(t *testing.T, d *Dir) *Installer {
 	t.Helper()
 	return &Installer{Self: &Self{dir: d, build: "base"}, Keys: []release.Key{release.KeyOf(key(1).Public().(ed25519.PublicKey))}, Window: time.Minute,
 		Running: "1.0.0", Try: [][]string{{"config"}},
-		Site: &Site{Endpoints: func() []string { return []string{m.URL} }, TLS: func(string) *tls.Config { return nil }}}
+		Site: &Site{Endpoints: func() []string { return []string{m.URL} }, TLS: func(string) *tls.Config { return nil }, Pause: time.Millisecond}}
 }
 
 func TestAnUpdateIsPutOnTrial(t *testing.T) {
@@ -148,6 +148,21 @@ func TestADownloadGoesOnWhereItWasCut(t *testing.T) {
 	}
 	if ranges == 0 {
 		t.Errorf("asked for %q; wanted to go on from where it was cut", m.got)
+	}
+}
+
+func TestAClusterAgentThatIsBeingRestartedCostsNoUpdate(t *testing.T) {
+	m := newMirror(t, "2.0.0", program("2.0.0"))
+	i := m.installer(t, opened(t))
+	asked := 0
+	i.Site.Endpoints = func() []string {
+		if asked++; asked < 4 {
+			return []string{"http://127.0.0.1:1"}
+		}
+		return []string{m.URL}
+	}
+	if err := i.Install(t.Context(), Want{Version: "2.0.0"}, func(string) {}); err != nil || asked != 4 {
+		t.Errorf("%v after %d tries", err, asked)
 	}
 }
 

@@ -30,6 +30,8 @@ type Site struct {
 	TLS func(host string) *tls.Config
 	// Patience bounds a silence; 0: a minute.
 	Patience time.Duration
+	// Pause is between two tries, and grows with each that brought nothing; 0: 2 s.
+	Pause time.Duration
 }
 
 // place is one directory of a release.
@@ -116,8 +118,31 @@ func (s *Site) small(ctx context.Context, p place, name string, limit int64) (ra
 	return raw, err
 }
 
-// manifest asks for the manifest of a version and checks its signature. It returns the place that had it.
+// manifest asks for the manifest of a version and checks its signature. It returns the place that had it. Where nobody answers it asks
+// again: a cluster agent that is being restarted must not cost an update.
 func (s *Site) manifest(ctx context.Context, w Want, keys []release.Key) (release.Manifest, place, error) {
+	for idle := 1; ; idle++ {
+		m, p, err := s.askManifest(ctx, w, keys)
+		_, refused := errors.AsType[*refusedError](err)
+		if err == nil || refused || !errors.Is(err, errFetch) || idle >= fruitless || !s.pause(ctx, idle) {
+			return m, p, err
+		}
+	}
+}
+
+// errFetch marks a manifest that did not come, rather than one that is wrong.
+var errFetch = errors.New("fetch manifest")
+
+// pause waits before the next try; false: ctx ended.
+func (s *Site) pause(ctx context.Context, idle int) bool {
+	wait := s.Pause
+	if wait == 0 {
+		wait = pauseAfterCut
+	}
+	return agent.Wait(ctx, wait*time.Duration(idle))
+}
+
+func (s *Site) askManifest(ctx context.Context, w Want, keys []release.Key) (release.Manifest, place, error) {
 	var failed []error
 	for _, p := range s.places(w.URL, w.Version) {
 		raw, err := s.small(ctx, p, release.ManifestName, release.MaxManifestBytes)
@@ -135,11 +160,11 @@ func (s *Site) manifest(ctx context.Context, w Want, keys []release.Key) (releas
 	if len(failed) == 0 {
 		failed = append(failed, errors.New("no address of the cluster agent is known"))
 	}
-	return release.Manifest{}, place{}, fmt.Errorf("fetch manifest of %s: %w", w.Version, errors.Join(failed...))
+	return release.Manifest{}, place{}, fmt.Errorf("%w of %s: %w", errFetch, w.Version, errors.Join(failed...))
 }
 
 const (
-	fruitless     = 5 // how often in a row a download may break off without a byte more
+	fruitless     = 6 // how often in a row nothing more may come
 	pauseAfterCut = 2 * time.Second
 )
 
@@ -174,7 +199,7 @@ func (s *Site) download(ctx context.Context, p place, f release.File, path strin
 		if idle++; sizeOf(path) > before {
 			idle = 0
 		}
-		if idle >= fruitless || !agent.Wait(ctx, pauseAfterCut) {
+		if idle >= fruitless || !s.pause(ctx, idle) {
 			return errors.Join(err, context.Cause(ctx))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -12,6 +13,8 @@ var (
 	version   = "0.0.0-dev"
 	commit    = "unknown"
 	buildUnix = "1790000000" // seconds; a build that does not set it still has a floor near its release
+	// releaseKeys are the public keys that releases are signed with, by commas: several while one takes the place of another.
+	releaseKeys = ""
 )
 
 // Version is the semantic version of this build.
@@ -24,6 +27,14 @@ func BuildTime() time.Time {
 		return time.Time{}
 	}
 	return time.Unix(sec, 0).UTC()
+}
+
+// Build tells this build from any other.
+func Build() string { return version + " " + commit + " " + buildUnix }
+
+// ReleaseKeys are the public keys, as package release writes them, that this build trusts releases by.
+func ReleaseKeys() []string {
+	return strings.FieldsFunc(releaseKeys, func(r rune) bool { return r == ',' })
 }
 
 // VersionLine describes this build in one line for `NAME version`.

@@ -51,6 +51,10 @@ func (a *App) kinds() []kind {
 			resource[api.AccessToken]{"/v1/access-tokens", false, accessName, a.accessColumns(), nil}),
 		kindOf(a, kind{plural: "images", singular: "image"},
 			resource[api.Image]{"/v1/images", false, imageName, a.imageColumns(), nil}),
+		kindOf(a, kind{plural: "releases", singular: "release"},
+			resource[api.Release]{"/v1/releases", false, releaseName, a.releaseColumns(), nil}),
+		kindOf(a, kind{plural: "rollouts", singular: "rollout"},
+			resource[api.Rollout]{"/v1/rollouts", true, rolloutName, a.rolloutColumns(), nil}),
 		kindOf(a, kind{plural: "audit", singular: "audit-entry", also: "audit-entries", filters: []string{"limit"}},
 			resource[api.AuditEntry]{"/v1/audit", false, auditName, a.auditColumns(), nil}),
 	}

@@ -56,6 +56,7 @@ func TestEveryTableFitsAHundredColumnsWhateverIsInIt(t *testing.T) {
 		"/v1/nodes": reply(n), "/v1/commands": reply(long[api.CommandRecord]()), "/v1/events": reply(long[api.EventRecord]()),
 		"/v1/tokens": reply(long[api.Token]()), "/v1/enrollments": reply(long[api.Enrollment]()), "/v1/operators": reply(long[api.Operator]()),
 		"/v1/access-tokens": reply(long[api.AccessToken]()), "/v1/audit": reply(long[api.AuditEntry]()), "/v1/images": reply(long[api.Image]()),
+		"/v1/releases": reply(long[api.Release]()), "/v1/rollouts": reply(long[api.Rollout]()),
 		"/api/v1/query": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(series)) },
 	}
 	for _, k := range (&App{}).kinds() {

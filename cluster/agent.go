@@ -23,7 +23,9 @@ import (
 	"github.com/skerry-edge/skerry/cluster/enroll"
 	"github.com/skerry-edge/skerry/cluster/image"
 	"github.com/skerry-edge/skerry/cluster/kube"
+	"github.com/skerry-edge/skerry/cluster/mirror"
 	"github.com/skerry-edge/skerry/cluster/registry"
+	"github.com/skerry-edge/skerry/cluster/rollout"
 	"github.com/skerry-edge/skerry/cluster/telemetry"
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/mqtt"
@@ -57,6 +59,8 @@ type Agent struct {
 	streams    *streams
 	requesters *requesters
 	images     *image.Cache // nil: none are kept
+	mirrored   *mirror.Mirror
+	rollout    *rollout.Store
 	wire       transport
 	share      *share       // nil: this is the only cluster agent
 	kube       *kube.Bridge // nil: standalone
@@ -142,7 +146,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.images != nil {
 		g.Stage("images", a.images)
 	}
-	top := []agent.Runner{rest, agent.RunFunc(a.mirror), agent.RunFunc(a.announce), newTrimmer()}
+	top := []agent.Runner{rest, rollouts{a}, agent.RunFunc(a.mirror), agent.RunFunc(a.announce), newTrimmer()}
 	if a.oidc != nil {
 		top = append(top, a.oidc)
 	}
@@ -179,6 +183,9 @@ func (a *Agent) build(ctx context.Context, db *bbolt.DB) error {
 		return errors.Join(err, a.https.Close())
 	}
 	if a.images, err = a.openImages(ctx, db); err != nil {
+		return errors.Join(err, a.https.Close())
+	}
+	if a.mirrored, err = a.openMirror(); err != nil {
 		return errors.Join(err, a.https.Close())
 	}
 	return nil
@@ -227,6 +234,9 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 		tc.Remotes = append(tc.Remotes, telemetry.Remote{Name: fmt.Sprintf("r%x", sum[:6]), URL: r.URL, BearerFile: r.BearerFile})
 	}
 	if a.telemetry, err = telemetry.New(tc); err != nil {
+		return err
+	}
+	if a.rollout, err = rollout.Open(db); err != nil {
 		return err
 	}
 	a.acks = newAcks(a, a.clock.Now)

@@ -38,7 +38,7 @@ func (a *Agent) newREST() (*server, error) {
 	devices := http.NewServeMux()
 	a.enroll.Routes(devices)
 	site := rest.Site{Gate: gate{a}, Fleet: fleet{a}, Orders: orders{a}, Admission: admission{a}, Files: files{a.streams}, Live: a.streams, Images: imageStore{a},
-		Pulls: http.HandlerFunc(a.servePulls), Status: a.status,
+		Pulls: http.HandlerFunc(a.servePulls), Releases: releaseStore{a}, Rollouts: rollouts{a}, Release: http.HandlerFunc(a.serveRelease), Status: a.status,
 		PromQL: a.telemetry.Handler(), Enroll: devices, Metrics: a.metrics(), Ready: a.ready, Closing: closing,
 		Log: a.own.tail, Config: a.configText}
 	handler := a.enroll.Guard(rest.New(site, agent.Version()))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent/release"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -27,6 +28,7 @@ type Edge struct {
 	Command    Command       `mapstructure:"command"`
 	Workloads  Workloads     `mapstructure:"workloads"`
 	K3s        K3s           `mapstructure:"k3s"`
+	Update     Update        `mapstructure:"update"`
 }
 
 // Log says how to log.
@@ -107,6 +109,13 @@ type K3s struct {
 	DataDir string   `mapstructure:"data_dir"`
 }
 
+// Update is how a node's own program is replaced. None of it can be set remotely.
+type Update struct {
+	Dir    string        `mapstructure:"dir"`
+	Keys   []string      `mapstructure:"keys"`
+	Window time.Duration `mapstructure:"window"`
+}
+
 // Exec is one entry of the allow-list of the verb exec.
 type Exec struct {
 	Name    string            `mapstructure:"name"`
@@ -147,7 +156,7 @@ func WhyNotRemote(key string) string {
 		return "who a node is was settled when it enrolled; join it again to change that"
 	case key == "dir" || key == "runtime_dir":
 		return "identity, journal and backlog lie there and are open while the agent runs; stop it, move them, and change the file"
-	case section == "command" || section == "workloads" || section == "k3s" || key == "telemetry.user":
+	case slices.Contains([]string{"command", "workloads", "k3s", "update"}, section) || key == "telemetry.user":
 		return "what this device runs, reads and writes for others is decided on the device"
 	case key == "telemetry.proc" || key == "telemetry.sys" || key == "log.format":
 		return "it describes the machine around the agent; change the file, then run agent.restart"
@@ -181,6 +190,7 @@ func (c *Edge) validate(bad *faults) {
 	c.Workloads.validate(bad)
 	bad.need(filepath.IsAbs(c.K3s.Program), "k3s.program", c.K3s.Program, "an absolute path")
 	bad.need(filepath.IsAbs(c.K3s.DataDir), "k3s.data_dir", c.K3s.DataDir, "an absolute path")
+	c.Update.validate(bad)
 }
 
 func (l Log) validate(bad *faults) {
@@ -248,6 +258,15 @@ func (c Command) validate(bad *faults) {
 			_, err := regexp.Compile(pattern)
 			bad.need(err == nil, field+".args", pattern, "a regular expression")
 		}
+	}
+}
+
+func (u Update) validate(bad *faults) {
+	bad.need(u.Dir == "" || filepath.IsAbs(u.Dir), "update.dir", u.Dir, "an absolute path, or nothing")
+	bad.need(u.Window >= 10*time.Second && u.Window <= 24*time.Hour, "update.window", u.Window, "10s to 24h")
+	for _, k := range u.Keys {
+		_, err := release.ParseKey(k)
+		bad.need(err == nil, "update.keys", k, "56 characters of base64 that begin with RW, as minisign's public keys are")
 	}
 }
 

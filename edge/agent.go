@@ -51,6 +51,8 @@ type Agent struct {
 	line     *line
 	settings *settings
 	verbs    *verbs
+	updates  *updates
+	args     []string // flags of this process, without a join string
 
 	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error) // tests set it
 	workloads *workload.Engine
@@ -91,7 +93,8 @@ func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
 	if a.codec, err = mqtt.NewCodec(); err != nil {
 		return nil, err
 	}
-	return a, nil
+	a.updates, err = newUpdates(a, nil)
+	return a, err
 }
 
 // Memory settings of a small device: a heap of half a MiB is collected when it has 0.8, and the runtime
@@ -122,7 +125,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil { // a part that would not stop must not cost the node its agent
 		a.log.Error("not everything stopped; restarting all the same", agent.KeyErr, err)
 	}
-	return reexec()
+	return a.reexec()
 }
 
 func (a *Agent) serve(ctx context.Context) error {
@@ -199,7 +202,7 @@ func (a *Agent) work(ctx context.Context) error {
 	g.Stage("workloads", a.workloads, agent.RunFunc(a.keepK3s)) // need no link, and outlive it
 	g.Stage("link", a.line)
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
-	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),
+	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, a.updates, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),
 		agent.RunFunc(a.reannouncer), agent.RunFunc(a.resender), agent.RunFunc(a.announceStart))
 	return errors.Join(g.Run(ctx), a.outbox.Close()) // what is not acknowledged goes to flash: a reboot may follow
 }

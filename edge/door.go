@@ -13,6 +13,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/edge/update"
 )
 
 // The exit codes besides the doctor's. ExitConfig is one that a restart cannot mend (RestartPreventExitStatus=2).
@@ -30,13 +31,14 @@ const usageText = `skerry-edge, the Skerry node agent
 usage: skerry-edge COMMAND [flags]
 
   run       enrol if needed, report telemetry, obey commands (stop with SIGTERM)
+  supervise run, and start it again whenever it ends: for a device without an init system
   status    tell what the running agent does
   doctor    find out why this node is not online; exit code: 10 clock, 11 dns, 12 tcp, 13 tls, 14 CA pin,
             15 token, 16 broker, 17 certificate, 18 join string, 19 waiting for approval
   config    print the configuration in force; --defaults prints the commented defaults
   version   print the version
 
-flags of run, status, doctor and config:
+flags of run, supervise, status, doctor and config:
 `
 
 // Door is the command line of skerry-edge.
@@ -85,6 +87,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	case "version":
 		d.printf(d.Out, "%s\n", agent.VersionLine("skerry-edge"))
 		return ExitOK
+	case "supervise": // before anything is read: it stays, beside the agent
+		return d.supervise(ctx, args)
 	case "config":
 		if f.defaults {
 			d.printf(d.Out, "%s", configs.EdgeDefaults())
@@ -96,23 +100,55 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		d.printf(d.Err, "skerry-edge: %v\n", err)
 		return ExitConfig
 	}
+	return d.configured(ctx, f, src, args)
+}
+
+// configured does what takes a configuration.
+func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, args []string) int {
+	command := f.set.Arg(0)
 	cfg, err := configs.LoadEdge(src)
+	var at launched
 	if command == "run" {
+		var lerr error
+		if at, lerr = d.launch(ctx, cfg, args); lerr != nil || at.over {
+			return d.exit(lerr)
+		}
 		err = errors.Join(err, joinFault(cfg))
 	}
 	if err != nil {
+		d.giveUp(at.self, fmt.Errorf("configuration: %w", err))
 		d.printf(d.Err, "skerry-edge: configuration:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 		return ExitConfig
 	}
-	return d.command(ctx, command, f, cfg, src)
+	if command == "run" {
+		return d.exit(d.run(ctx, f, at.self, agentConfig{cfg, src}))
+	}
+	return d.command(ctx, command, f, cfg)
 }
 
-func (d *Door) command(ctx context.Context, command string, f *flags, cfg configs.Edge, src configs.Source) int {
+// exit tells of an error, if there is one.
+func (d *Door) exit(err error) int {
+	if err != nil {
+		d.printf(d.Err, "skerry-edge: %v\n", err)
+		return ExitError
+	}
+	return ExitOK
+}
+
+// giveUp has a program on trial say why it cannot even begin.
+func (d *Door) giveUp(self *update.Self, why error) {
+	if self == nil || !self.OnTrial() {
+		return
+	}
+	if err := self.Fail(oneLine(why)); err != nil && !errors.Is(err, update.ErrReturned) {
+		d.printf(d.Err, "skerry-edge: update: %v\n", err)
+	}
+}
+
+func (d *Door) command(ctx context.Context, command string, f *flags, cfg configs.Edge) int {
 	var err error
 	code := ExitError
 	switch command {
-	case "run":
-		err = d.run(ctx, cfg, src)
 	case "status":
 		err = d.status(ctx, cfg, f.output)
 	case "doctor":
@@ -132,11 +168,11 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 
 // wrong tells what is wrong with the command itself; empty: nothing.
 func (f *flags) wrong() string {
-	const known = "run, status, doctor, config or version"
+	const known = "run, supervise, status, doctor, config or version"
 	switch args := f.set.Args(); {
 	case len(args) == 0:
 		return "no command; wanted " + known
-	case !slices.Contains([]string{"run", "status", "doctor", "config", "version"}, args[0]):
+	case !slices.Contains([]string{"run", "supervise", "status", "doctor", "config", "version"}, args[0]):
 		return fmt.Sprintf("unknown command %q; wanted %s", args[0], known)
 	case len(args) > 1:
 		return fmt.Sprintf("%s takes no argument; got %q", args[0], args[1:])
@@ -170,12 +206,22 @@ func (f *flags) source(env []string) (configs.Source, error) {
 	return src, nil
 }
 
-func (d *Door) run(ctx context.Context, cfg configs.Edge, src configs.Source) error {
-	a, err := New(cfg, src, d.Err)
-	if err != nil {
-		return err
+// agentConfig is a configuration and where it came from.
+type agentConfig struct {
+	configs.Edge
+	src configs.Source
+}
+
+func (d *Door) run(ctx context.Context, f *flags, self *update.Self, cfg agentConfig) error {
+	a, err := New(cfg.Edge, cfg.src, d.Err)
+	if err == nil {
+		a.updates.self, a.args = self, f.plain()
+		err = a.Run(ctx)
 	}
-	return a.Run(ctx)
+	if err != nil {
+		d.giveUp(self, err)
+	}
+	return err
 }
 
 func (d *Door) status(ctx context.Context, cfg configs.Edge, output string) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +13,7 @@ import (
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/edge/command"
 	"github.com/skerry-edge/skerry/edge/command/verb"
+	"github.com/skerry-edge/skerry/edge/update"
 )
 
 // verbs is what this node can be told to do.
@@ -40,6 +40,7 @@ func newVerbs(a *Agent) (*verbs, error) {
 		func() (command.Verb, error) { return verb.NewFilePut(written, streams, int64(cfg.MaxFileBytes)) },
 		func() (command.Verb, error) { return verb.NewConfigSet(a.settings.set) },
 		func() (command.Verb, error) { return verb.NewAgentRestart(a.beginRestart) },
+		func() (command.Verb, error) { return verb.NewAgentUpdate(a.updates.order) },
 		func() (command.Verb, error) { return verb.NewReboot(cfg.AllowReboot, a.reboot) },
 	} {
 		made, err := build()
@@ -96,17 +97,14 @@ func (a *Agent) beginRestart(context.Context) error {
 	return nil
 }
 
-// reexec replaces this process by a fresh one of the same program, arguments (but for a concealed join string) and pid, so that a service manager sees
-// no failure and a node without one is not left alone.
-func reexec() error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("restart: %w", err)
+// reexec starts what is due of this node's programs in the place of this process, with the same arguments (but for a concealed join string) and
+// pid, so that a service manager sees no failure and a node without one is not left alone.
+func (a *Agent) reexec() error {
+	self := a.updates.self
+	if self == nil {
+		self = &update.Self{}
 	}
-	if err := syscall.Exec(self, shown(os.Args), os.Environ()); err != nil {
-		return fmt.Errorf("restart %s: %w", self, err)
-	}
-	return nil
+	return self.Restart(shown(os.Args))
 }
 
 // reboot writes out what is in memory and asks the kernel to reboot. The delay lets the link say goodbye.

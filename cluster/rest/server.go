@@ -50,6 +50,8 @@ func New(site Site, version string) *Server {
 	s.streams()
 	s.live()
 	s.images()
+	s.releases()
+	s.rollouts()
 	s.self()
 	s.plain()
 	s.describeErrors()
@@ -66,6 +68,7 @@ func (s *Server) plain() {
 	for _, path := range []string{"GET /v1/images/{path...}", "GET /v2/{path...}"} { // the distribution API
 		s.mux.Handle(path, s.site.Pulls)
 	}
+	s.mux.Handle("GET /v1/releases/{version}/{file}", s.site.Release)
 	for _, path := range []string{"POST /v1/enroll", "POST /v1/renew", "GET /v1/ca", "GET /v1/time"} {
 		s.mux.Handle(path, s.site.Enroll)
 	}

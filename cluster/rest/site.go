@@ -122,6 +122,9 @@ type Site struct {
 	Live      Live
 	Images    Images
 	Pulls     http.Handler // /v1/images/… and /v2/…, for nodes and programs that know registries; it authenticates them itself
+	Releases  Releases
+	Rollouts  Rollouts
+	Release   http.Handler // GET /v1/releases/{version}/{file}, for nodes and people; it authenticates them itself
 	Status    func() api.ClusterStatus
 	PromQL    http.Handler // /api/v1/…
 	Enroll    http.Handler // /v1/enroll, /v1/renew, /v1/ca, /v1/time; for devices, which authenticate themselves

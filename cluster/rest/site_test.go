@@ -157,6 +157,27 @@ func (s stageImages) Import(_ context.Context, in io.Reader, name string) ([]api
 }
 func (s stageImages) Remove(context.Context, string) error { return errStage }
 
+// stageReleases is the stage's mirror of releases.
+type stageReleases struct{ *stage }
+
+func (s stageReleases) List(context.Context) ([]api.Release, error) { return nil, nil }
+func (s stageReleases) Import(context.Context, io.Reader) (api.Release, error) {
+	return api.Release{}, errStage
+}
+func (s stageReleases) Remove(context.Context, string) error { return errStage }
+
+// stageRollouts is the stage's rollouts.
+type stageRollouts struct{ *stage }
+
+func (s stageRollouts) List() []api.Rollout             { return nil }
+func (s stageRollouts) Get(string) (api.Rollout, error) { return api.Rollout{}, errStage }
+func (s stageRollouts) Create(api.RolloutSpec, Principal) (api.Rollout, error) {
+	return api.Rollout{}, errStage
+}
+func (s stageRollouts) Act(context.Context, string, string, Principal) (api.Rollout, error) {
+	return api.Rollout{}, errStage
+}
+
 // theatre serves a stage over TLS with the time-outs of the real listener.
 type theatre struct {
 	*stage
@@ -171,6 +192,7 @@ func open(t *testing.T, s *stage) *theatre {
 	t.Cleanup(cancel)
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") })
 	th := &theatre{stage: s, close: cancel, server: New(Site{Gate: s, Fleet: s, Orders: s, Admission: s, Files: s, Images: stageImages{s}, Pulls: ok,
+		Releases: stageReleases{s}, Release: ok, Rollouts: stageRollouts{s},
 		Status: func() api.ClusterStatus { return api.ClusterStatus{Cluster: "c1"} },
 		PromQL: ok, Enroll: ok, Metrics: ok, Ready: func() error { return errors.New("broker is not up") }, Closing: closing}, "1")}
 	th.http = httptest.NewUnstartedServer(th.server)

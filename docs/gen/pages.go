@@ -15,7 +15,7 @@ import (
 
 // openAPI returns the document of the REST interface. The routes need no site to be described.
 func openAPI() (string, error) {
-	raw, err := rest.New(rest.Site{PromQL: http.NotFoundHandler(), Enroll: http.NotFoundHandler(), Pulls: http.NotFoundHandler(), Metrics: http.NotFoundHandler()}, "1").OpenAPI()
+	raw, err := rest.New(rest.Site{PromQL: http.NotFoundHandler(), Enroll: http.NotFoundHandler(), Pulls: http.NotFoundHandler(), Release: http.NotFoundHandler(), Metrics: http.NotFoundHandler()}, "1").OpenAPI()
 	if err != nil {
 		return "", fmt.Errorf("write OpenAPI document: %w", err)
 	}

@@ -79,7 +79,7 @@ func (e *Engine) stop() error {
 	e.mu.Unlock()
 	e.admission.Unlock()
 
-	e.await(e.cfg.Drain, func(j *job) bool { return !j.verb.Restart.ends() })
+	e.await(e.cfg.Drain, func(j *job) bool { return !j.verb.Restart.causes() })
 	e.mu.Lock()
 	for _, j := range e.jobs {
 		if j.placed && !j.closed && j.end == nil {

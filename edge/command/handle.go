@@ -124,7 +124,7 @@ func (e *Engine) judge(j *job) (api.Phase, string) {
 	if ordered == 0 {
 		ordered = j.cmd.Issued
 	}
-	if j.verb.Restart != Retry && e.cfg.Forgot(ordered.Time()) {
+	if !j.verb.Restart.again() && e.cfg.Forgot(ordered.Time()) {
 		return api.PhaseFailed, "the journal of commands was damaged after this one was ordered; whether it was done is unknown"
 	}
 	e.mu.Lock()

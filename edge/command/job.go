@@ -139,7 +139,11 @@ func (e *Engine) act(ctx context.Context, j *job) (Outcome, error) {
 	if ctx.Err() != nil {
 		return Outcome{}, context.Cause(ctx)
 	}
-	return action(ctx, NewJob(j.cmd, func(text string) { e.progress(j, text) }))
+	job := NewJob(j.cmd, func(text string) { e.progress(j, text) })
+	j.write.Lock()
+	job.Attempts = j.rec.Attempts
+	j.write.Unlock()
+	return action(ctx, job)
 }
 
 // begin journals that j's effect may happen from now on. Of a verb that may be done twice the journal need not know.
@@ -157,7 +161,7 @@ func (e *Engine) begin(j *job) error {
 	if j.verb.Safe {
 		return nil
 	}
-	if j.verb.Restart != Retry {
+	if !j.verb.Restart.again() {
 		rec := *j.rec
 		rec.Status, rec.Boot, rec.Agent = st, e.cfg.BootID, e.agent
 		if _, err := e.journal.keep(j.number, &rec, nil, e.cfg.Clock.Cluster()); err != nil {
@@ -266,7 +270,7 @@ func (e *Engine) interrupt(j *job) {
 	if !e.decide(j, api.PhaseInterrupted) {
 		return
 	}
-	if j.verb.Restart.ends() {
+	if j.verb.Restart.causes() {
 		return
 	}
 	st := e.status(j, api.PhaseInterrupted, "agent stopped while it ran")

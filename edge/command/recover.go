@@ -8,7 +8,8 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// maxAttempts bounds how often a command is begun: one that takes the agent down with it would do so for ever.
+// maxAttempts bounds how often a command is begun: one that takes the agent down with it would do so for ever. A verb that resumes
+// bounds itself.
 const maxAttempts = 3
 
 // recover settles what the journal says was open when the last life of the agent ended.
@@ -63,7 +64,7 @@ func (e *Engine) fate(j *job, now time.Time) (api.Phase, string) {
 	deadline := j.cmd.Deadline.Time()
 	what := "agent restarted while it ran; what it did is unknown"
 	switch {
-	case j.verb != nil && j.verb.Restart == Retry:
+	case j.verb != nil && j.verb.Restart.again():
 		what = "agent restarted while it ran"
 	case j.rec.Agent == "":
 		what = "agent restarted before it ran; nothing was done"
@@ -79,7 +80,7 @@ func (e *Engine) fate(j *job, now time.Time) (api.Phase, string) {
 		return api.PhaseTimedOut, what + "; its deadline passed meanwhile"
 	case j.verb == nil:
 		return api.PhaseFailed, fmt.Sprintf("%s; this version has no verb %q", what, j.cmd.Verb)
-	case j.verb.Restart == Retry:
+	case j.verb.Restart.again():
 		return e.again(j, now, what)
 	case j.rec.Agent != "" && (j.verb.Restart == ByRestart || j.verb.Restart == ByNewBoot && j.rec.Boot != e.cfg.BootID):
 		return api.PhaseSucceeded, what
@@ -94,7 +95,7 @@ func (e *Engine) again(j *job, now time.Time, what string) (api.Phase, string) {
 		return api.PhaseTimedOut, what + "; its deadline passed meanwhile"
 	case j.verb.Stream && j.cmd.Args["stream"] != nil:
 		return api.PhaseFailed, what + "; its stream is gone"
-	case j.rec.Attempts+1 >= maxAttempts:
+	case j.verb.Restart == Retry && j.rec.Attempts+1 >= maxAttempts:
 		return api.PhaseFailed, fmt.Sprintf("%s, %d times by now", what, j.rec.Attempts+1)
 	}
 	return api.PhaseInterrupted, what

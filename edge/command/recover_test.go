@@ -49,6 +49,9 @@ func TestARestartSettlesWhatWasOpen(t *testing.T) {
 		{"repeatable, deadline passed", Retry, api.PhaseAccepted, "boot-1", nil, 0, time.Hour, api.PhaseTimedOut, "deadline passed"},
 		{"repeatable, third time", Retry, api.PhaseAccepted, "boot-1", nil, 2, 0, api.PhaseFailed, "3 times"},
 		{"repeatable, with a stream", Retry, api.PhaseAccepted, "boot-1", stream, 0, 0, api.PhaseFailed, "stream is gone"},
+		{"resuming, accepted", Resume, api.PhaseAccepted, "boot-1", nil, 0, 0, api.PhaseSucceeded, ""},
+		{"resuming, eighth time", Resume, api.PhaseInterrupted, "boot-2", nil, 7, 0, api.PhaseSucceeded, ""},
+		{"resuming, deadline passed", Resume, api.PhaseAccepted, "boot-1", nil, 0, time.Hour, api.PhaseTimedOut, "deadline passed"},
 		{"restart, running", ByRestart, api.PhaseRunning, "boot-1", nil, 0, 0, api.PhaseSucceeded, "agent restarted"},
 		{"restart, accepted", ByRestart, api.PhaseAccepted, "boot-1", nil, 0, 0, api.PhaseFailed, "nothing was done"},
 		{"reboot, new boot", ByNewBoot, api.PhaseRunning, "boot-2", nil, 0, 0, api.PhaseSucceeded, "machine rebooted"},
@@ -70,7 +73,7 @@ func TestARestartSettlesWhatWasOpen(t *testing.T) {
 					t.Errorf("cleaned %v", v.cleaned)
 				}
 				ran := slices.Contains(b.out.phases("c1"), api.PhaseRunning)
-				if again := c.wanted == api.PhaseSucceeded && c.restart == Retry; ran != again {
+				if again := c.wanted == api.PhaseSucceeded && c.restart.again(); ran != again {
 					t.Errorf("ran %v; sent %v", ran, b.out.phases("c1"))
 				}
 			})

@@ -19,11 +19,15 @@ const (
 	Retry                     // doing it again does no harm: it runs anew while its deadline allows
 	ByRestart                 // a restart of the agent is what it was for: it has succeeded
 	ByNewBoot                 // a reboot is what it was for: it has succeeded if the boot id changed
+	Resume                    // it restarts the agent on its way: it runs anew, however often, and finds out itself how far it came
 	policyEnds                // how many there are
 )
 
-// ends reports whether the command is closed by the restart that it causes.
-func (r Restart) ends() bool { return r == ByRestart || r == ByNewBoot }
+// causes reports whether the command causes a restart of the agent, so that a stop need not wait for it.
+func (r Restart) causes() bool { return r == ByRestart || r == ByNewBoot || r == Resume }
+
+// again reports whether the command runs anew after a restart.
+func (r Restart) again() bool { return r == Retry || r == Resume }
 
 // Spec declares a verb.
 type Spec struct {
@@ -70,8 +74,9 @@ type Outcome struct {
 
 // Job is the command that an action works for.
 type Job struct {
-	Command *api.Command // not to be changed
-	report  func(string)
+	Command  *api.Command // not to be changed
+	Attempts int          // how often a restart interrupted it before
+	report   func(string)
 }
 
 // NewJob returns a job whose progress goes to report, which may be nil: for those who test verbs.

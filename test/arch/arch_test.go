@@ -56,7 +56,7 @@ func list(t *testing.T, args ...string) []goPackage {
 var arrows = map[string][]string{
 	"api":       {},
 	"agent":     {"api"},
-	"configs":   {"api"},
+	"configs":   {"api", "agent"}, // of agent only agent/release, which knows how keys are written
 	"mqtt":      {"api", "agent"},
 	"edge":      {"api", "agent", "configs", "mqtt"},
 	"cluster":   {"api", "agent", "configs", "mqtt", "install"},

@@ -1,0 +1,11 @@
+package api
+
+// Release is one that the cluster agent keeps for its nodes.
+type Release struct {
+	Version string   `json:"version"`
+	Commit  string   `json:"commit,omitempty"`
+	Built   Millis   `json:"built"`
+	Files   int      `json:"files"`   // that are here, of those in its manifest
+	Bytes   int64    `json:"bytes"`   // of them
+	Targets []string `json:"targets"` // for which a node agent is here: linux-arm64/lite
+}

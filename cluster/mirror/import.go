@@ -1,0 +1,185 @@
+package mirror
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/skerry-edge/skerry/agent/release"
+	"github.com/skerry-edge/skerry/api"
+)
+
+// maxImportBytes bounds what one archive may hold.
+const maxImportBytes = 16 << 30
+
+const importing = ".importing"
+
+// Import takes the release in an archive: tar, plain or packed with gzip or zstd. Files are known by their names, whatever the directory
+// that they are in; those that the manifest does not name are left out, those that it names may be missing.
+func (m *Mirror) Import(ctx context.Context, in io.Reader) (api.Release, error) {
+	m.one.Lock()
+	defer m.one.Unlock()
+	tmp := filepath.Join(m.dir, importing)
+	if err := os.RemoveAll(tmp); err != nil { // of an import that was cut off
+		return api.Release{}, err
+	}
+	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		return api.Release{}, err
+	}
+	defer os.RemoveAll(tmp) //nolint:errcheck // the next import tries again
+	if err := extract(ctx, in, tmp); err != nil {
+		return api.Release{}, err
+	}
+	man, err := m.check(tmp)
+	if err != nil {
+		return api.Release{}, err
+	}
+	to := filepath.Join(m.dir, man.Version)
+	if err := os.RemoveAll(to); err != nil {
+		return api.Release{}, err
+	}
+	if err := errors.Join(os.Rename(tmp, to), syncDir(m.dir)); err != nil {
+		return api.Release{}, err
+	}
+	return m.read(man.Version)
+}
+
+// extract writes the files of an archive into dir, all by their last name.
+func extract(ctx context.Context, in io.Reader, dir string) error {
+	plain, end, err := unpacked(in)
+	if err != nil {
+		return err
+	}
+	defer end()
+	tr := tar.NewReader(plain)
+	left := int64(maxImportBytes)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("%w: read archive: %w", ErrInvalid, err)
+		}
+		name := path.Base(h.Name)
+		if h.Typeflag != tar.TypeReg || release.ValidName(name) != nil {
+			continue
+		}
+		if left -= h.Size; left < 0 {
+			return fmt.Errorf("%w: the archive holds more than %d bytes", ErrInvalid, int64(maxImportBytes))
+		}
+		if err := write(filepath.Join(dir, name), tr); err != nil {
+			return err
+		}
+	}
+}
+
+func write(path string, in io.Reader) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, in)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// unpacked undoes the compression that the first bytes tell of.
+func unpacked(in io.Reader) (plain io.Reader, end func(), err error) {
+	b := bufio.NewReaderSize(in, 64<<10)
+	head, err := b.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	switch {
+	case strings.HasPrefix(string(head), "\x1f\x8b"):
+		zr, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		return zr, func() { _ = zr.Close() }, nil
+	case string(head) == "\x28\xb5\x2f\xfd":
+		zr, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		return zr, zr.Close, nil
+	}
+	return b, func() {}, nil
+}
+
+// check reads the manifest in dir, and drops or refuses what is not as it says.
+func (m *Mirror) check(dir string) (release.Manifest, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, release.ManifestName))
+	if err != nil {
+		return release.Manifest{}, fmt.Errorf("%w: it has no %s", ErrInvalid, release.ManifestName)
+	}
+	sig, err := os.ReadFile(filepath.Join(dir, release.SignatureName))
+	if err != nil {
+		return release.Manifest{}, fmt.Errorf("%w: it has no %s", ErrInvalid, release.SignatureName)
+	}
+	var man release.Manifest
+	if len(m.keys) > 0 {
+		man, err = release.Verify(raw, sig, m.keys)
+	} else {
+		man, err = release.Decode(raw)
+	}
+	if err != nil {
+		return man, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return man, err
+	}
+	kept := 0
+	for _, e := range list {
+		name := e.Name()
+		if name == release.ManifestName || name == release.SignatureName {
+			continue
+		}
+		f, err := man.FileNamed(name)
+		if err != nil {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return man, err
+			}
+			continue
+		}
+		if err := checkFile(f, filepath.Join(dir, name)); err != nil {
+			return man, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		kept++
+	}
+	if kept == 0 {
+		return man, fmt.Errorf("%w: of what its manifest names there is nothing", ErrInvalid)
+	}
+	return man, nil
+}
+
+func checkFile(f release.File, path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return f.Check(in)
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,158 @@
+package update
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/agent/release"
+)
+
+// Slot is a place of a program.
+type Slot string
+
+// The places. Installed is where the installer put the program, and the zero value: it is what runs before the first update, and
+// when nothing else can.
+const (
+	Installed Slot = ""
+	SlotA     Slot = "a"
+	SlotB     Slot = "b"
+)
+
+// String names a place for people.
+func (s Slot) String() string {
+	if s == Installed {
+		return "installed program"
+	}
+	return "slot " + string(s)
+}
+
+// Image is the program that a slot holds.
+type Image struct {
+	Version string `json:"version"`
+	SHA256  string `json:"sha256"` // of the file, 64 hexadecimal digits
+	Bytes   int64  `json:"bytes"`
+	Proved  bool   `json:"proved,omitempty"` // it has once shown its health
+}
+
+// Trial is a program that has not shown its health yet.
+type Trial struct {
+	Slot    Slot   `json:"slot"`
+	Starts  int    `json:"starts"`            // counted before each
+	Command string `json:"command,omitempty"` // id of the command that wanted it; empty: there was none
+	From    string `json:"from"`              // the version before
+	// WindowSeconds is how long it has, from each start, to show its health.
+	WindowSeconds int `json:"windowSeconds"`
+}
+
+// Outcome is what came of an update.
+type Outcome struct {
+	Command string `json:"command,omitempty"`
+	Version string `json:"version"`
+	From    string `json:"from"`
+	OK      bool   `json:"ok"`
+	Reason  string `json:"reason,omitempty"` // of a failure
+	Told    bool   `json:"told,omitempty"`   // as an event
+}
+
+// keepOutcomes is how many outcomes are kept: commands ask for theirs after a restart.
+const keepOutcomes = 8
+
+// State is all that is known of the slots. The zero value is that of a device that was never updated.
+type State struct {
+	Seq      uint64         `json:"seq"`              // of its writing
+	Base     string         `json:"base"`             // which build the installed program was when the slots were begun
+	Active   Slot           `json:"active,omitempty"` // what runs unless something is on trial
+	Slots    map[Slot]Image `json:"slots,omitempty"`
+	Trial    *Trial         `json:"trial,omitempty"`
+	Floor    string         `json:"floor,omitempty"` // the greatest version that has shown its health; nothing below it without force
+	Outcomes []Outcome      `json:"outcomes,omitempty"`
+	Trouble  string         `json:"trouble,omitempty"` // found at a start, not yet told as an event
+}
+
+// Outcome returns what came of the update that a command wanted.
+func (s *State) Outcome(command string) (Outcome, bool) {
+	for _, o := range s.Outcomes {
+		if command != "" && o.Command == command {
+			return o, true
+		}
+	}
+	return Outcome{}, false
+}
+
+// window is that of the trial.
+func (t *Trial) window() time.Duration { return time.Duration(t.WindowSeconds) * time.Second }
+
+// end closes the trial. An empty reason is success.
+func (s *State) end(reason string) {
+	t := s.Trial
+	if t == nil {
+		return
+	}
+	s.Trial = nil
+	img := s.Slots[t.Slot]
+	o := Outcome{Command: t.Command, Version: img.Version, From: t.From, OK: reason == "", Reason: reason}
+	if o.OK {
+		img.Proved = true
+		s.Slots[t.Slot] = img
+		s.Active = t.Slot
+		if s.Floor == "" || release.Newer(s.Floor, img.Version) == nil {
+			s.Floor = img.Version
+		}
+	}
+	s.Outcomes = append(s.Outcomes, o)
+	if n := len(s.Outcomes); n > keepOutcomes {
+		s.Outcomes = s.Outcomes[n-keepOutcomes:]
+	}
+}
+
+const (
+	maxStateBytes = 64 << 10
+	sumBytes      = 16
+)
+
+// encode writes a state with its checksum in front.
+func (s *State) encode() ([]byte, error) {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode state of updates: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	return append([]byte(hex.EncodeToString(sum[:sumBytes])+" "), body...), nil
+}
+
+// errTorn says that a state file is not as it was written.
+var errTorn = errors.New("damaged")
+
+// decodeState reads what encode wrote.
+func decodeState(raw []byte) (State, error) {
+	var s State
+	sum, body, ok := strings.Cut(string(raw), " ")
+	got := sha256.Sum256([]byte(body))
+	if !ok || sum != hex.EncodeToString(got[:sumBytes]) {
+		return s, errTorn
+	}
+	if err := json.Unmarshal([]byte(body), &s); err != nil {
+		return State{}, fmt.Errorf("%w: %w", errTorn, err)
+	}
+	for _, slot := range []Slot{s.Active, s.trialSlot()} {
+		if slot != Installed && slot != SlotA && slot != SlotB {
+			return State{}, fmt.Errorf("%w: slot %q; wanted a or b", errTorn, string(slot))
+		}
+	}
+	if s.Trial != nil && s.Trial.Slot == Installed {
+		return State{}, fmt.Errorf("%w: the installed program is on trial", errTorn)
+	}
+	return s, nil
+}
+
+func (s *State) trialSlot() Slot {
+	if s.Trial == nil {
+		return Installed
+	}
+	return s.Trial.Slot
+}

@@ -1,0 +1,563 @@
+package system
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"go.etcd.io/bbolt"
+
+	"github.com/skerry-edge/skerry/agent/release"
+	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/registry"
+)
+
+// fleetOfOne is a device without an init system whose agent is updated, with a workload that has to go on through everything.
+type fleetOfOne struct {
+	*field
+	key      ed25519.PrivateKey
+	versions map[string]string // of the two real programs: where they lie
+	node     *Process
+	stop     chan struct{}
+	init     sync.WaitGroup
+	mu       sync.Mutex // guards node against the init
+	workload int        // pid; 0: this machine runs none
+}
+
+const (
+	oldVersion, newVersion = "1.0.0", "1.1.0"
+	trialWindow            = 25 * time.Second
+	updateDeadline         = "4m"
+)
+
+func newFleetOfOne(t *testing.T) *fleetOfOne {
+	t.Helper()
+	f := &fleetOfOne{field: newField(t), stop: make(chan struct{}), versions: map[string]string{}}
+	f.key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	for _, v := range []string{oldVersion, newVersion} {
+		f.versions[v] = buildEdge(t, f.dir, v)
+		f.publish(v, f.versions[v])
+	}
+	installed := filepath.Join(f.dir, "installed", "skerry-edge")
+	if err := os.MkdirAll(filepath.Dir(installed), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, f.versions[oldVersion], installed)
+	key := release.KeyOf(f.key.Public().(ed25519.PublicKey))
+	f.node = f.field.node("n1", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join,
+		fmt.Sprintf("telemetry: {interval: 1s}\nupdate: {keys: [%s], window: %s}\n", key, trialWindow))
+	f.node.Program, f.node.Args[0] = installed, "supervise"
+	f.beInit()
+	t.Cleanup(f.shutDown)
+	f.online("n1")
+	f.runWorkload()
+	return f
+}
+
+// buildEdge builds the node agent as a release would.
+func buildEdge(t *testing.T, dir, version string) string {
+	t.Helper()
+	out := filepath.Join(dir, "skerry-edge-"+version)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "nethttpomithttp2,lite", "-gcflags=all=-l",
+		"-gcflags=crypto/internal/fips140/edwards25519/...=", "-ldflags", "-s -w -funcalign=8 -X github.com/skerry-edge/skerry/agent.version="+version, "-o", out,
+		"../../cmd/skerry-edge")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, said)
+	}
+	return out
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	raw, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, raw, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// beInit starts the supervisor, again whenever it ends, as nobody does on such a device but somebody's hand.
+func (f *fleetOfOne) beInit() {
+	start(f.t, f.node)
+	f.init.Go(func() {
+		for {
+			f.mu.Lock()
+			done := f.node.done
+			f.mu.Unlock()
+			select {
+			case <-f.stop:
+				return
+			case <-done:
+			}
+			if !wait(f.t, 300*time.Millisecond) {
+				return
+			}
+			f.mu.Lock()
+			err := f.node.Start()
+			f.mu.Unlock()
+			if err != nil {
+				f.t.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// shutDown ends the init and whatever it left running.
+func (f *fleetOfOne) shutDown() {
+	close(f.stop)
+	f.init.Wait()
+	for _, pid := range f.agents() {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+	}
+	if f.workload == 0 {
+		return
+	}
+	shim := parentOf(f.workload)
+	if raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", shim)); err == nil && strings.Contains(string(raw), "shim") {
+		_ = syscall.Kill(shim, syscall.SIGKILL)
+	}
+	_ = syscall.Kill(f.workload, syscall.SIGKILL)
+}
+
+func parentOf(pid int) int {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	ppid, _ := strconv.Atoi(fields[1])
+	return ppid
+}
+
+// agents are the processes of the device's agent: supervisor, launcher, agent. Shims are none of them.
+func (f *fleetOfOne) agents() []int {
+	var out []int
+	list, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range list {
+		raw, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(raw), filepath.Join(f.dir, "n1", "edge.yaml")) {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		out = append(out, pid)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// publish makes a release of a program, and imports it.
+func (f *fleetOfOne) publish(version, program string) {
+	f.t.Helper()
+	raw, err := os.ReadFile(program)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	zw := gzip.NewWriter(&packed)
+	tw := tar.NewWriter(zw)
+	put(f.t, tw, "skerry-edge-"+version+"/skerry-edge", raw)
+	if err := zw.Close(); err != nil {
+		f.t.Fatal(err)
+	}
+	archive := "skerry-edge_" + version + "_lite.tar.gz"
+	man := release.Manifest{Format: release.Format, Version: version, Commit: "test", Built: time.Unix(1790000000, 0).UTC(), Files: []release.File{{
+		Name: archive, SHA256: hexSum(packed.Bytes()), Size: int64(packed.Len()), Kind: release.KindArchive, Program: "skerry-edge", Variant: "lite",
+		Target: runtime.GOOS + "-" + runtime.GOARCH, ProgramSHA256: hexSum(raw), ProgramSize: int64(len(raw))}}}
+	text, err := man.Encode()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	sig, err := release.Sign(text, f.key, "test")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var all bytes.Buffer
+	out := tar.NewWriter(&all)
+	for name, content := range map[string][]byte{release.ManifestName: text, release.SignatureName: sig, archive: packed.Bytes()} {
+		if err := out.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+			f.t.Fatal(err)
+		}
+		if _, err := out.Write(content); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		f.t.Fatal(err)
+	}
+	f.upload("/v1/releases", &all)
+}
+
+func put(t *testing.T, tw *tar.Writer, name string, content []byte) {
+	t.Helper()
+	err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg})
+	if err == nil {
+		_, err = tw.Write(content)
+	}
+	if err == nil {
+		err = tw.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hexSum(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
+
+func (f *fleetOfOne) upload(path string, in io.Reader) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Minute)
+	defer cancel()
+	resp, err := f.client.Do(ctx, http.MethodPost, path, in)
+	if err != nil {
+		f.t.Fatalf("upload to %s: %v", path, err)
+	}
+	_ = resp.Body.Close()
+}
+
+// runWorkload has the node run a container, where the machine lets it.
+func (f *fleetOfOne) runWorkload() {
+	f.t.Helper()
+	var n api.Node
+	if err := f.get("/v1/nodes/n1", &n); err != nil {
+		f.t.Fatal(err)
+	}
+	busybox, err := os.ReadFile("/usr/bin/busybox")
+	if err != nil || n.Birth == nil || len(n.Birth.Runtimes) == 0 {
+		if os.Getenv("CI") != "" {
+			f.t.Fatalf("no workload can run here: %v, runtimes of the node: %v", err, n.Birth)
+		}
+		f.t.Log("no workload runs: this machine has no static busybox, or lets nobody make containers")
+		return
+	}
+	var layer bytes.Buffer
+	put(f.t, tar.NewWriter(&layer), "busybox", busybox)
+	f.upload("/v1/images?name=docker.io/test/app:1", imageOf(f.t, layer.Bytes()))
+	mark := "8" + strconv.Itoa(os.Getpid()) // tells the process from others
+	kill(f.t, f.cluster)
+	wl := api.Workload{Name: "app", Restart: api.RestartAlways, Containers: []api.Container{{Name: "app", Image: "docker.io/test/app:1",
+		Command: []string{"/busybox", "sleep", mark}}}}
+	setWorkload(f.t, filepath.Join(f.dir, "cluster", "cluster.db"), wl)
+	start(f.t, f.cluster)
+	poll(f.t, 2*time.Minute, "the workload runs", func() error {
+		list, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, path := range list {
+			if raw, err := os.ReadFile(path); err == nil && string(raw) == "/busybox\x00sleep\x00"+mark+"\x00" {
+				f.workload, err = strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				return err
+			}
+		}
+		var n api.Node
+		err := f.get("/v1/nodes/n1", &n)
+		told, _ := json.Marshal(n.Reported)
+		return fmt.Errorf("no process; reported %s, %v", told, err)
+	})
+}
+
+func imageOf(t *testing.T, layer []byte) io.Reader {
+	t.Helper()
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture, cfg.Config = "linux", runtime.GOARCH, v1.Config{}
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag("test/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := tarball.Write(tag, img, &out); err != nil {
+		t.Fatal(err)
+	}
+	return &out
+}
+
+// setWorkload writes into the store of a cluster agent that does not run: in a site without Kubernetes nobody else orders workloads.
+func setWorkload(t *testing.T, path string, w api.Workload) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	r, err := registry.New(registry.Config{DB: db, Cluster: "test", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.SetDesired("n1", func(d *api.Desired) error { d.Workloads = []api.Workload{w}; return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// version is that of the agent that is online.
+func (f *fleetOfOne) version() string {
+	f.t.Helper()
+	var v string
+	poll(f.t, 2*time.Minute, "n1 is online", func() error {
+		var n api.Node
+		if err := f.get("/v1/nodes/n1", &n); err != nil {
+			return err
+		}
+		if n.Presence != api.PresenceOnline || n.Birth == nil {
+			return fmt.Errorf("presence %s", n.Presence)
+		}
+		v = n.Birth.Version
+		return nil
+	})
+	return v
+}
+
+// order orders an update, and returns the id of its command.
+func (f *fleetOfOne) order(version string) string {
+	f.t.Helper()
+	var list api.List[api.CommandRecord]
+	err := f.post("/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "agent.update", Args: map[string]any{"version": version, "force": true},
+		Deadline: updateDeadline}, &list)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return list.Items[0].ID
+}
+
+// end waits for the one end of a command.
+func (f *fleetOfOne) end(id string) api.CommandRecord {
+	f.t.Helper()
+	var rec api.CommandRecord
+	poll(f.t, 6*time.Minute, "the update ends", func() error {
+		if err := f.get("/v1/commands/"+url.PathEscape(id), &rec); err != nil {
+			return err
+		}
+		if !rec.Final {
+			return fmt.Errorf("phase %s, history %v", rec.Phase, rec.History)
+		}
+		return nil
+	})
+	finals := 0
+	for _, h := range rec.History {
+		if h.Phase.Final() {
+			finals++
+		}
+	}
+	if finals != 1 {
+		f.t.Errorf("command %s has %d ends: %v", id, finals, rec.History)
+	}
+	return rec
+}
+
+// sound wants an agent that has proved itself, that does as it is told, and the workload as it was.
+func (f *fleetOfOne) sound(want ...string) {
+	f.t.Helper()
+	poll(f.t, time.Minute, "a program that proved itself is online", func() error {
+		if v := f.version(); !slices.Contains(want, v) {
+			return fmt.Errorf("version %s; wanted one of %v", v, want)
+		}
+		return nil
+	})
+	f.ping("n1")
+	if f.workload != 0 && syscall.Kill(f.workload, 0) != nil {
+		f.t.Fatalf("the workload's process %d is gone", f.workload)
+	}
+}
+
+func updates(quick, all int) int {
+	n := quick
+	if os.Getenv("SKERRY_UPDATES") == "all" {
+		n = all
+	}
+	return n
+}
+
+// TestUpdatesSurviveKillsAtRandomPoints updates forwards and back, and kills supervisor, launcher or agent meanwhile.
+// SKERRY_UPDATES=all does it a hundred times.
+func TestUpdatesSurviveKillsAtRandomPoints(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 1))
+	f := newFleetOfOne(t)
+	phases := map[api.Phase]int{}
+	for i := range updates(6, 100) {
+		target := newVersion
+		if f.version() == newVersion {
+			target = oldVersion
+		}
+		id := f.order(target)
+		for range 1 + dice.IntN(2) {
+			if !wait(t, time.Duration(dice.Int64N(int64(6*time.Second)))) {
+				return
+			}
+			if pids := f.agents(); len(pids) > 0 {
+				_ = syscall.Kill(pids[dice.IntN(len(pids))], syscall.SIGKILL) // it may have ended
+			}
+		}
+		rec := f.end(id)
+		phases[rec.Phase]++
+		want := []string{oldVersion, newVersion}
+		if rec.Phase == api.PhaseSucceeded {
+			want = []string{target}
+		}
+		f.sound(want...)
+		if t.Failed() {
+			t.Fatalf("update %d: %v", i, rec)
+		}
+	}
+	t.Logf("ends: %v", phases)
+	if phases[api.PhaseSucceeded] == 0 {
+		t.Error("no update succeeded; the test proves nothing")
+	}
+}
+
+func wait(t *testing.T, d time.Duration) bool {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.Context().Done():
+		return false
+	}
+}
+
+// TestABrokenProgramIsTakenBack publishes programs that are broken in every way, and wants the one before back each time, by itself.
+// SKERRY_UPDATES=all does it twenty times.
+func TestABrokenProgramIsTakenBack(t *testing.T) {
+	f := newFleetOfOne(t)
+	foreign, err := os.ReadFile(f.versions[newVersion])
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign[18] = 0xB7 // e_machine: AArch64
+	if runtime.GOARCH == "arm64" {
+		foreign[18] = 0x3E
+	}
+	script := func(version, run string) []byte {
+		return []byte("#!/bin/sh\ncase \"$1\" in version) echo \"skerry-edge " + version + " (test)\"; exit 0;; config) exit 0;; esac\n" + run + "\n")
+	}
+	kinds := []struct {
+		name    string
+		program func(version string) []byte
+		tried   bool // is on trial, rather than refused before
+	}{
+		{"exits at once", func(v string) []byte { return script(v, "exit 2") }, true},
+		{"hangs", func(v string) []byte { return script(v, "exec sleep 1000000") }, true},
+		{"cannot connect", func(v string) []byte {
+			return script(v, "exec "+f.versions[newVersion]+` "$@" --set mqtt.servers=mqtts://127.0.0.1:1`)
+		}, true},
+		{"garbage", func(string) []byte { return bytes.Repeat([]byte{0xde, 0xad}, 50_000) }, false},
+		{"another machine's", func(string) []byte { return foreign }, false},
+	}
+	for i := range updates(len(kinds), 20) {
+		kind := kinds[i%len(kinds)]
+		version := fmt.Sprintf("2.0.%d", i)
+		path := filepath.Join(f.dir, "broken")
+		if err := os.WriteFile(path, kind.program(version), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f.publish(version, path)
+		rec := f.end(f.order(version))
+		if rec.Phase != api.PhaseFailed || rec.Status == nil || strings.Contains(rec.Status.Reason, "did not prove itself") != kind.tried {
+			t.Errorf("%s: %s: %+v; wanted it to fail, on trial: %v", kind.name, rec.Phase, rec.Status, kind.tried)
+		} else {
+			t.Logf("%s: %s", kind.name, rec.Status.Reason)
+		}
+		f.sound(oldVersion)
+	}
+}
+
+// TestARolloutGoesOnAfterItsClusterAgentWasKilled rolls a release out to the device, which was offline first, and kills the cluster agent meanwhile.
+func TestARolloutGoesOnAfterItsClusterAgentWasKilled(t *testing.T) {
+	f := newFleetOfOne(t)
+	var r api.Rollout
+	if err := f.post("/v1/rollouts", api.RolloutSpec{Name: "v2", Version: "3.0.0", Nodes: []string{"n1"}}, &r); err == nil {
+		t.Fatal("a rollout of a release that is not kept was begun")
+	}
+	if err := f.post("/v1/rollouts", api.RolloutSpec{Name: "v2", Version: newVersion, Selector: "=", Batch: "1"}, &r); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, time.Minute, "the update is ordered", func() error {
+		if err := f.get("/v1/rollouts/v2", &r); err != nil {
+			return err
+		}
+		if r.Counts.Updating+r.Counts.Succeeded != 1 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	kill(t, f.cluster)
+	start(t, f.cluster)
+	poll(t, 4*time.Minute, "the rollout succeeds", func() error {
+		if err := f.get("/v1/rollouts/v2", &r); err != nil {
+			return err
+		}
+		if r.State != api.RolloutSucceeded || r.Counts.Succeeded != 1 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	f.sound(newVersion)
+	var commands api.List[api.CommandRecord]
+	if err := f.get("/v1/commands?limit=100", &commands); err != nil {
+		t.Fatal(err)
+	}
+	updates := 0
+	for _, c := range commands.Items {
+		if c.Verb == "agent.update" {
+			updates++
+		}
+	}
+	if updates != 1 {
+		t.Errorf("%d updates were ordered; wanted one", updates)
+	}
+}

@@ -51,7 +51,7 @@ type Agent struct {
 	settings *settings
 	verbs    *verbs
 
-	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error) // tests set it
+	runtimes  func(cfg configs.Workloads) (*runtimes, error) // tests set it
 	workloads *workload.Engine
 	closers   []io.Closer // runtimes
 

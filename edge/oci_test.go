@@ -167,7 +167,7 @@ var builds struct {
 	how map[string]bool
 }
 
-// wordsOf is the content of a program that tests run, which is built once: words, words.wasm, skerry-edge.
+// wordsOf is the content of a program that tests run, which is built once: words, words.wasm; the latter's file alone, skerry-edge, is that of SKERRY_EDGE if it is set.
 func wordsOf(t *testing.T, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(programFile(t, name))
@@ -179,6 +179,9 @@ func wordsOf(t *testing.T, name string) []byte {
 
 func programFile(t *testing.T, name string) string {
 	t.Helper()
+	if own := os.Getenv("SKERRY_EDGE"); own != "" && name == "skerry-edge" {
+		return own
+	}
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
 	if builds.how == nil {
@@ -191,7 +194,7 @@ func programFile(t *testing.T, name string) string {
 	if builds.how[name] {
 		return file
 	}
-	source, env := "./workload/conformance/words", []string{"CGO_ENABLED=0"}
+	source, env := "./workload/conformance/testdata/words", []string{"CGO_ENABLED=0"}
 	if name == "skerry-edge" {
 		source = "../cmd/skerry-edge"
 	}

@@ -53,7 +53,10 @@ func (r *Runtime) spec(c *workload.Container, image *launch.Image) (*made, error
 	privileged := c.Security.Privileged
 	process := &specs.Process{Terminal: c.TTY, User: specs.User{UID: who.UID, GID: who.GID, AdditionalGids: who.Groups}, Args: argv,
 		Env: launch.Complete(launch.Environment(image.Config.Env, c.Env), who.Home, c.Hostname, c.TTY), Cwd: dir, NoNewPrivileges: !privileged,
-		Capabilities: capabilities(set, who.UID), Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 1 << 20}}}
+		Capabilities: capabilities(set, who.UID)}
+	if process.Rlimits, err = limits(); err != nil {
+		return nil, err
+	}
 	m := &made{spec: &specs.Spec{Version: "1.0.2", Process: process, Root: &specs.Root{Path: "rootfs", Readonly: c.Security.ReadOnlyRoot}, Hostname: c.Hostname,
 		Linux: &specs.Linux{CgroupsPath: filepath.Join(r.cfg.Cgroup, name(c.ID)), Resources: r.resources(c),
 			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace}}}}}
@@ -75,6 +78,16 @@ func (r *Runtime) spec(c *workload.Container, image *launch.Image) (*made, error
 		}
 	}
 	return m, nil
+}
+
+// limits are those of programs on the node. runc may set none above its own, which is taken to be that of this process.
+func limits() ([]specs.POSIXRlimit, error) {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return nil, fmt.Errorf("read limit of open files: %w", err)
+	}
+	hard := min(files.Max, 1<<20)
+	return []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: min(hard, 1024), Hard: hard}}, nil
 }
 
 // identity is as whom a container runs, by the accounts of its image.

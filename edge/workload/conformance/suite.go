@@ -50,7 +50,7 @@ func Test(t *testing.T, subject func(t *testing.T) Subject) {
 		{"a container runs until it ends", runsAndEnds},
 		{"a container that runs is not started again", startsOnce},
 		{"a stop ends what obeys", stops},
-		{"a stop leaves its grace, then kills", stopsAfterGrace},
+		{"a stop leaves its grace and then kills", stopsAfterGrace},
 		{"a stop that is given up leaves the container", givesUp},
 		{"what ended stays listed until it is removed", removes},
 		{"the log has the format of CRI", logs},
@@ -58,7 +58,7 @@ func Test(t *testing.T, subject func(t *testing.T) Subject) {
 		{"a change is signalled", signals},
 		{"a command runs inside", execs},
 		{"nothing is reached in what does not run", notRunning},
-		{"unused images go, used ones stay", collects},
+		{"unused images go and used ones stay", collects},
 		{"what a container uses only grows", uses},
 	} {
 		t.Run(strings.ReplaceAll(claim.name, " ", "-"), func(t *testing.T) {

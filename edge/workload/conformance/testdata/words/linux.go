@@ -48,3 +48,5 @@ func size() {
 		<-changed
 	}
 }
+
+func beStubborn() { signal.Ignore(syscall.SIGTERM) }

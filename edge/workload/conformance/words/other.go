@@ -1,8 +1,0 @@
-//go:build !linux
-
-package main
-
-import "fmt"
-
-func who()  { fmt.Println("nobody") }
-func size() { fmt.Println("no terminal") }

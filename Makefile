@@ -8,7 +8,9 @@ LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(CO
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
 # The edge speaks HTTP/1.1 only, and is built for size: without inlining it is a tenth smaller, with functions packed
 # closer another fiftieth. Ed25519 is inlined all the same: 8 KiB make the check of a command a sixth faster.
-EDGE     := -tags nethttpomithttp2,lite -gcflags=all=-l -gcflags=crypto/internal/fips140/edwards25519/...= -ldflags '$(LDFLAGS) -funcalign=8'
+SMALL    := -gcflags=all=-l -gcflags=crypto/internal/fips140/edwards25519/...= -ldflags '$(LDFLAGS) -funcalign=8'
+EDGE     := -tags nethttpomithttp2,lite $(SMALL)
+FULL     := -tags nethttpomithttp2,grpcnotrace $(SMALL)
 FUZZTIME ?= 30s
 ARGS     ?=
 HOURS    ?= 1
@@ -18,7 +20,7 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build programs demo test test-unit test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs full demo test test-unit test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -32,6 +34,10 @@ programs: # what is shipped; the rest of build is for tests
 	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+
+full: ## build bin/skerry-edge-full, which has the runtimes containerd and wasm too
+	@mkdir -p bin
+	$(BUILD) $(FULL) -o bin/skerry-edge-full ./cmd/skerry-edge
 
 demo: ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@echo "building skerry, skerry-edge and skerry-cluster; the first time takes minutes" >&2

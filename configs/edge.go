@@ -99,6 +99,10 @@ type Workloads struct {
 	HostPaths   []string `mapstructure:"host_paths"`
 	Privileged  bool     `mapstructure:"privileged"`
 	MaxLogBytes Bytes    `mapstructure:"max_log_bytes"`
+	// ModuleTime is how long a WebAssembly module may run; 0: for ever.
+	ModuleTime time.Duration `mapstructure:"module_time"`
+	// Containerd is the socket of a containerd; empty: that of the first of its usual places that is there.
+	Containerd string `mapstructure:"containerd"`
 }
 
 // K3s is whether and how a node becomes a k3s agent. None of it can be set remotely.
@@ -282,5 +286,7 @@ func (w Workloads) validate(bad *faults) {
 	for _, p := range w.HostPaths {
 		bad.need(filepath.IsAbs(p) && filepath.Clean(p) == p, "workloads.host_paths", p, "an absolute, clean path")
 	}
+	bad.need(w.ModuleTime >= 0, "workloads.module_time", w.ModuleTime, "0s or more")
+	bad.need(w.Containerd == "" || filepath.IsAbs(w.Containerd), "workloads.containerd", w.Containerd, "an absolute path, or nothing")
 	bad.need(w.MaxLogBytes >= 64<<10, "workloads.max_log_bytes", w.MaxLogBytes, "at least 64KiB")
 }

@@ -54,7 +54,7 @@ type Agent struct {
 	updates  *updates
 	args     []string // flags of this process, without a join string
 
-	runtimes  func(cfg configs.Workloads) ([]workload.Runtime, error) // tests set it
+	runtimes  func(cfg configs.Workloads) (*runtimes, error) // tests set it
 	workloads *workload.Engine
 	closers   []io.Closer // runtimes
 	k3s       *k3s.Agent  // nil: not allowed

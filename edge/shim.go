@@ -6,8 +6,14 @@ import (
 	"github.com/skerry-edge/skerry/edge/runtime/shim"
 )
 
-// ShimCommand is the first argument of a supervisor, which skerry-edge is to each container that it starts. It is not for people.
+// ShimCommand is the first argument of what skerry-edge is for containers: the supervisor of each, and the process of a
+// WebAssembly module. It is not for people.
 const ShimCommand = "shim"
 
-// Shim is a supervisor from its beginning to its end; it returns the exit code.
-func Shim(ctx context.Context, args []string) int { return shim.Main(ctx, args, nil) }
+// Shim is one of them from its beginning to its end; it returns the exit code.
+func Shim(ctx context.Context, args []string) int {
+	if module != nil && len(args) == 1 && args[0] == shim.ModuleCommand {
+		return module(ctx)
+	}
+	return shim.Main(ctx, args)
+}

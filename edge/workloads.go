@@ -19,16 +19,16 @@ func (a *Agent) buildWorkloads() error {
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join(a.cfg.Dir, "workloads")
 	}
-	list, err := a.runtimes(cfg)
+	own, err := a.runtimes(cfg)
 	if err != nil {
 		return fmt.Errorf("runtimes: %w", err)
 	}
-	a.workloads, err = workload.New(workload.Config{Runtimes: list, Dir: filepath.Join(cfg.Dir, "sets"), MemoryDir: filepath.Join(a.cfg.RuntimeDir, "workloads"),
+	a.workloads, err = workload.New(workload.Config{Runtimes: own.list, Needed: own.needed, Dir: filepath.Join(cfg.Dir, "sets"), MemoryDir: filepath.Join(a.cfg.RuntimeDir, "workloads"),
 		HostPaths: cfg.HostPaths, Privileged: cfg.Privileged, Off: !cfg.Enabled, LogBytes: int64(cfg.MaxLogBytes), Boot: a.boot, DB: a.store.DB(),
 		Now: a.clock.Now, Log: a.log, OnChange: a.oweReport, Unseal: func(w *api.Workload) (*api.Secrets, error) {
 			return a.keeper.Current().Unseal(w.Name, w.Sealed)
 		}})
-	if len(list) > 0 {
+	if len(own.list) > 0 {
 		a.host.DiskBytes = a.diskBytes(cfg.Dir)
 	}
 	return err

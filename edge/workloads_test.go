@@ -39,7 +39,7 @@ func working(t *testing.T) *worker {
 	}
 	w := &worker{t: t, key: key, fake: conformance.NewFake("process", busybox)}
 	w.Agent = builtWith(t, (&enrolment.Service{Order: pub}).Start(t), func(a *Agent) {
-		a.runtimes = func(configs.Workloads) ([]workload.Runtime, error) { return []workload.Runtime{w.fake}, nil }
+		a.runtimes = func(configs.Workloads) (*runtimes, error) { return &runtimes{list: []workload.Runtime{w.fake}}, nil }
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -158,7 +158,7 @@ func (p *pull) make(ctx context.Context, d descriptor, m *manifest) error {
 	img := Image{Digest: d.Digest, Blobs: []string{d.Digest}}
 	var ids []string
 	if layer, ok := m.module(); ok {
-		img.Module, ids = moduleName, []string{layer.Digest}
+		img.Module, img.Wasm, ids = moduleName, true, []string{layer.Digest}
 	} else {
 		p.pin(m.Config.Digest)
 		img.Blobs = append(img.Blobs, m.Config.Digest)
@@ -173,7 +173,7 @@ func (p *pull) make(ctx context.Context, d descriptor, m *manifest) error {
 		if c.Architecture != "" && c.fit(p.cfg.Platform) == 0 {
 			return badImage("image is for %s; this node is %s", c.Platform, p.cfg.Platform)
 		}
-		img.Config, ids = c.Config, c.RootFS.DiffIDs
+		img.Config, img.Wasm, ids = c.Config, c.wasm(), c.RootFS.DiffIDs
 	}
 	layers, err := p.layers(ctx, m)
 	if err != nil {

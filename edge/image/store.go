@@ -34,6 +34,7 @@ type Image struct {
 	Digest string `json:"digest"` // of its manifest
 	Dir    string `json:"-"`      // its root; of a WebAssembly artifact the folder of its module
 	Module string `json:"module,omitempty"`
+	Wasm   bool   `json:"wasm,omitempty"` // a WebAssembly artifact, or an image for a platform such as wasip1/wasm
 	Config Config `json:"config"`
 	// Bytes is what Dir takes, Blobs what it was made of, by digest.
 	Bytes int64    `json:"bytes"`

@@ -28,6 +28,8 @@ type Config struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	Unseal     func(w *api.Workload) (*api.Secrets, error) // of one that has something sealed
+	// Needed names the runtime that a present image needs; "" when any but those that some image needs will do. nil: they all do.
+	Needed func(digest string) string
 	// OnChange is told when Status would tell something new. It must not block.
 	OnChange func()
 }

@@ -13,9 +13,17 @@ import (
 type Runtime interface {
 	// Name is process, wasm or containerd.
 	Name() string
+	// Can tells what its containers can beyond running. A call for what they cannot fails with ErrUnable.
+	Can() Ability
 	Images
 	Containers
 	Inside
+}
+
+// Ability is what the containers of a runtime can.
+type Ability struct {
+	Exec    bool // commands can be run inside
+	Signals bool // a program takes SIGTERM, and has its grace to end as it likes
 }
 
 // Images keeps what containers are made of.
@@ -44,7 +52,7 @@ type Containers interface {
 	Changes() <-chan struct{}
 }
 
-// Inside reaches into a running container. An error wraps ErrNotRunning when it is not.
+// Inside reaches into a running container. An error wraps ErrNotRunning when it is not, ErrUnable when it cannot.
 type Inside interface {
 	// Exec runs a command inside and returns its exit code.
 	Exec(ctx context.Context, id string, e Exec) (exit int, err error)

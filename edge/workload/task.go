@@ -61,6 +61,7 @@ type outcome struct {
 	reason string // of a Begin that failed
 	image  string // digest
 	begun  bool
+	move   string // the runtime that the image needs
 }
 
 // finished takes in what came of a deed. hash is of the form that was wanted when it began.
@@ -76,6 +77,8 @@ func (e *Engine) finished(en *entry, a Action, out outcome, hash string) {
 		t = Trial{Run: a.Run, Failed: t.Failed}
 	}
 	switch {
+	case a.Deed == Begin && hash == en.hash && out.move != "" && en.move(out.move):
+		t.Failed = Failure{}
 	case a.Deed == Begin && hash == en.hash:
 		e.begunOrNot(en, a, out, &t)
 	case a.Deed == Begin, out.err == nil, errors.Is(out.err, context.Canceled):
@@ -132,6 +135,15 @@ func (e *Engine) begin(ctx context.Context, rt Runtime, r run) (out outcome) {
 		return out
 	}
 	r.image, out.image = digest, digest
+	if out.move = e.moves(rt, r.want, digest); out.move != "" {
+		out.err, out.reason = fmt.Errorf("the image needs runtime %s, and another container of the workload has begun under %s; wanted workloads of one runtime",
+			out.move, rt.Name()), reasonConfig
+		return out
+	}
+	if what := commands(c); what != "" && !rt.Can().Exec {
+		out.err, out.reason = fmt.Errorf("%s: exec: %w: runtime %s runs no commands in a container", what, ErrUnable, rt.Name()), reasonConfig
+		return out
+	}
 	made, err := e.maker.make(r)
 	if err != nil {
 		out.err, out.reason = err, reasonConfig
@@ -156,6 +168,50 @@ func (e *Engine) begin(ctx context.Context, rt Runtime, r run) (out outcome) {
 		}
 	}
 	return out
+}
+
+// moves names the runtime that a workload which names none has to have by its image; "" when it has it.
+func (e *Engine) moves(rt Runtime, w *api.Workload, digest string) string {
+	if w.Runtime != "" || e.cfg.Needed == nil {
+		return ""
+	}
+	name := e.cfg.Needed(digest)
+	if name == rt.Name() || e.sources[name] == nil { // without one, the runtime says what is wrong
+		return ""
+	}
+	return name
+}
+
+// move takes a workload to another runtime, unless one of its containers has begun.
+func (en *entry) move(to string) bool {
+	for _, p := range en.mem.Containers {
+		if p.Begun && en.mem.Runtime != to {
+			return false
+		}
+	}
+	en.mem.Runtime, en.kept = to, false
+	return true
+}
+
+// commands names the first hook or check of a container that is a command; "" when there is none.
+func commands(c *api.Container) string {
+	for _, hook := range []struct {
+		name   string
+		action *api.HealthAction
+	}{{"preStop", c.PreStop}, {"postStart", c.PostStart}} {
+		if hook.action != nil && len(hook.action.Exec) > 0 {
+			return hook.name
+		}
+	}
+	for _, check := range []struct {
+		name  string
+		check *api.HealthCheck
+	}{{"startup", c.Startup}, {"liveness", c.Liveness}, {"readiness", c.Readiness}} {
+		if check.check != nil && len(check.check.Exec) > 0 {
+			return check.name
+		}
+	}
+	return ""
 }
 
 // pull makes an image present. A node that reaches nobody starts from the image it has, even where a newer one was to be asked

@@ -5,6 +5,7 @@ package arch
 import (
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -189,10 +190,23 @@ var forbiddenOnEdge = map[string]string{
 	"github.com/google/go-containerr": "images come through the cluster agent",
 }
 
-func TestTheEdgeStaysTiny(t *testing.T) {
+func TestTheEdgeStaysTiny(t *testing.T) { edgeLinks(t, "edge-deps.txt", "lite", forbiddenOnEdge) }
+
+// TestTheFullEdgeLinksWhatItNeeds lets full have gRPC, which containerd speaks, and neither its client nor what that brings.
+func TestTheFullEdgeLinksWhatItNeeds(t *testing.T) {
+	forbidden := maps.Clone(forbiddenOnEdge)
+	delete(forbidden, "google.golang.org/")
+	forbidden["github.com/containerd/containerd/v2"] = "7 MiB; its types for the wire are enough"
+	forbidden["github.com/opencontainers/runc"] = "containerd runs it"
+	edgeLinks(t, "edge-full-deps.txt", "grpcnotrace", forbidden)
+}
+
+// edgeLinks compares what skerry-edge links with a list, and with what it may not.
+func edgeLinks(t *testing.T, name, tags string, forbidden map[string]string) {
+	t.Helper()
 	var lines []string
-	for _, p := range list(t, "-deps", "-tags", "lite", "./cmd/skerry-edge") {
-		for prefix, why := range forbiddenOnEdge {
+	for _, p := range list(t, "-deps", "-tags", tags, "./cmd/skerry-edge") {
+		for prefix, why := range forbidden {
 			if strings.HasPrefix(p.ImportPath, prefix) {
 				t.Errorf("skerry-edge reaches %s: %s", p.ImportPath, why)
 			}
@@ -203,7 +217,7 @@ func TestTheEdgeStaysTiny(t *testing.T) {
 	}
 	slices.Sort(lines)
 	got := strings.Join(lines, "\n") + "\n"
-	file := filepath.Join("testdata", "edge-deps.txt")
+	file := filepath.Join("testdata", name)
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)

@@ -30,6 +30,17 @@ func (s Set) Has(name string) bool {
 	return n >= 0 && s&(1<<n) != 0
 }
 
+// Names are those of the set, as the kernel's documentation has them: CAP_CHOWN.
+func (s Set) Names() []string {
+	var out []string
+	for n, name := range capabilities {
+		if s&(1<<n) != 0 {
+			out = append(out, "CAP_"+name)
+		}
+	}
+	return out
+}
+
 // Capabilities works out the set of a container. ALL means all, in Drop before Add, as in a pod.
 func Capabilities(c *api.Confinement) (Set, error) {
 	all := Set(1)<<len(capabilities) - 1

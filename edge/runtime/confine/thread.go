@@ -55,24 +55,3 @@ func (p *Profile) Thread() error {
 	}
 	return nil
 }
-
-// Process confines the calling thread, which must be locked to its goroutine for good: no capability is left to what runs on it,
-// a module with all that it asks for. New privileges and system calls are denied to all threads of the process.
-func (p *Profile) Process() error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("forbid new privileges: %w", err)
-	}
-	if p.filter != nil {
-		prog := unix.SockFprog{Len: uint16(len(p.filter)), Filter: &p.filter[0]}
-		_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
-		if e != 0 && e != unix.ENOSYS {
-			return fmt.Errorf("filter system calls: %w", e)
-		}
-	}
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	if err := unix.Capset(&head, &none[0]); err != nil {
-		return fmt.Errorf("give up capabilities: %w", err)
-	}
-	return nil
-}

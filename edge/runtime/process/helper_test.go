@@ -14,6 +14,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/runtime/shim"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
@@ -21,7 +22,7 @@ import (
 // TestMain lets the test binary be the supervisor, as skerry-edge is, and the agent that is killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "shim" {
-		os.Exit(shim.Main(context.Background(), os.Args[2:], nil))
+		os.Exit(shim.Main(context.Background(), os.Args[2:]))
 	}
 	if dir := os.Getenv("PROCESS_AGENT"); dir != "" {
 		if err := agentThatStarts(dir); err != nil {
@@ -51,18 +52,18 @@ var payload = sync.OnceValues(func() (string, error) {
 // testImages has one image: the payload, and whatever a test puts beside it.
 type testImages struct {
 	lower  []string
-	config ImageConfig
+	config launch.ImageConfig
 }
 
 func (i *testImages) Pull(context.Context, string, api.PullPolicy, func(done, total int64)) (string, error) {
 	return "sha256:test", nil
 }
 func (i *testImages) Collect(context.Context, []string) (int64, error) { return 0, nil }
-func (i *testImages) Root(digest string) (Image, error) {
+func (i *testImages) Root(digest string) (launch.Image, error) {
 	if digest != "sha256:test" {
-		return Image{}, workload.ErrNoImage
+		return launch.Image{}, workload.ErrNoImage
 	}
-	return Image{i.lower, i.config}, nil
+	return launch.Image{Lower: i.lower, Config: i.config}, nil
 }
 
 // rig is a runtime in a place of its own.
@@ -96,7 +97,7 @@ func newRigIn(t *testing.T, dir string) *rig {
 	return r
 }
 
-func newRuntime(t *testing.T, dir string, images Images) *Runtime {
+func newRuntime(t *testing.T, dir string, images launch.Images) *Runtime {
 	t.Helper()
 	r, err := New(t.Context(), testConfig(dir, images))
 	if err != nil {
@@ -105,7 +106,7 @@ func newRuntime(t *testing.T, dir string, images Images) *Runtime {
 	return r
 }
 
-func testConfig(dir string, images Images) Config {
+func testConfig(dir string, images launch.Images) Config {
 	return Config{Kind: bundle.KindProcess, Dir: filepath.Join(dir, "containers"), Images: images, Cgroup: "./skerry-test-process", Processes: 64,
 		Shim: []string{"/proc/self/exe", "shim"}}
 }
@@ -128,7 +129,7 @@ func testImage(t *testing.T, dir string) *testImages {
 	put(t, filepath.Join(dir, "payload"), string(raw), 0o755)
 	put(t, filepath.Join(dir, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:Ann:/home/ann:/bin/sh\n", 0o644)
 	put(t, filepath.Join(dir, "etc/group"), "root:x:0:\nann:x:1000:\ndialout:x:20:ann\n", 0o644)
-	return &testImages{lower: []string{dir}, config: ImageConfig{Entrypoint: []string{"/payload"}}}
+	return &testImages{lower: []string{dir}, config: launch.ImageConfig{Entrypoint: []string{"/payload"}}}
 }
 
 func put(t *testing.T, path, text string, mode os.FileMode) {
@@ -266,7 +267,7 @@ func (r *rig) exec(id string, argv ...string) (int, string) {
 // agentThatStarts is an agent that starts one container after the other until it is killed.
 func agentThatStarts(dir string) error {
 	r, err := New(context.Background(), testConfig(dir, &testImages{lower: []string{filepath.Join(dir, "image")},
-		config: ImageConfig{Entrypoint: []string{"/payload"}}}))
+		config: launch.ImageConfig{Entrypoint: []string{"/payload"}}}))
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
@@ -17,6 +15,12 @@ import (
 
 // Exec runs a command inside; it ends with ctx.
 func (r *Runtime) Exec(ctx context.Context, id string, e workload.Exec) (int, error) {
+	if !r.Can().Exec {
+		if _, err := r.running(ctx, id); err != nil {
+			return 0, err
+		}
+		return 0, fmt.Errorf("run in container %s: %w: there is nothing to run in a WebAssembly module", id, workload.ErrUnable)
+	}
 	exit, err := r.talk(ctx, id, &bundle.Request{Op: bundle.OpExec, Argv: e.Argv, TTY: e.TTY, Stdin: e.Stdin != nil}, e.Streams)
 	if err != nil {
 		return 0, fmt.Errorf("run in container %s: %w", id, err)
@@ -115,32 +119,7 @@ func (r *Runtime) Stats(ctx context.Context, id string) (workload.Stats, error) 
 		return workload.Stats{}, err
 	}
 	u := group.Usage()
-	disk, err := diskUsage(ctx, filepath.Join(dir, bundle.UpperDir))
+	disk, err := bundle.DiskUsage(ctx, filepath.Join(dir, bundle.UpperDir))
 	return workload.Stats{At: time.Now(), CPU: u.CPU, MemoryBytes: u.Memory, RSSBytes: u.RSS, Processes: u.Processes, DiskBytes: disk,
 		ThrottledTime: u.Throttled}, errors.Join(err, group.Close())
-}
-
-// diskUsage adds up the blocks below dir, which changes meanwhile.
-func diskUsage(ctx context.Context, dir string) (uint64, error) {
-	var sum uint64
-	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && err == nil {
-			sum += uint64(st.Blocks) * 512
-		}
-		return err
-	})
-	return sum, err
 }

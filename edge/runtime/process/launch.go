@@ -10,14 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/runtime/shim"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
@@ -96,7 +95,7 @@ func (r *Runtime) launch(ctx context.Context, dir string, spec *bundle.Spec) err
 	}
 	cmd := exec.Command(r.cfg.Shim[0], append(r.cfg.Shim[1:len(r.cfg.Shim):len(r.cfg.Shim)], dir)...) // no context: it outlives us
 	cmd.Dir = "/"
-	cmd.Env = shimEnvironment(spec.Kind)
+	cmd.Env = shimEnvironment
 	cmd.Stdin = bytes.NewReader(raw)
 	cmd.Stderr = errFile
 	cmd.ExtraFiles = []*os.File{said}
@@ -138,13 +137,7 @@ func hear(from io.Reader) error {
 }
 
 // shimEnvironment keeps a supervisor small: it has nothing to compute.
-func shimEnvironment(kind string) []string {
-	env := []string{"GOTRACEBACK=single"}
-	if kind == bundle.KindWasm {
-		return env
-	}
-	return append(env, "GOMAXPROCS=1", "GOGC=20")
-}
+var shimEnvironment = []string{"GOTRACEBACK=single", "GOMAXPROCS=1", "GOGC=20"}
 
 // watchChild collects a supervisor that this process started, and tells of its end.
 func (r *Runtime) watchChild(cmd *exec.Cmd, id string) (gone <-chan struct{}) {
@@ -164,103 +157,27 @@ func (r *Runtime) watchChild(cmd *exec.Cmd, id string) (gone <-chan struct{}) {
 }
 
 // specOf joins what is wanted with what the image says.
-func (r *Runtime) specOf(c *workload.Container, image *Image) (*bundle.Spec, error) {
-	s := &bundle.Spec{
-		Record: bundle.Record{ID: c.ID, Workload: c.Workload, Kind: r.cfg.Kind, Image: c.Image, Created: time.Now()},
-		Lower:  image.Lower, Dir: c.Dir, User: image.Config.User, Security: c.Security, Limits: c.Limits, Processes: r.cfg.Processes,
-		Hostname: c.Hostname, TTY: c.TTY, Stdin: c.Stdin, Log: c.Log, LogBytes: c.LogBytes, Cgroup: r.cfg.Cgroup, Wall: r.cfg.Wall,
-	}
-	if len(s.Lower) == 0 {
-		return nil, fmt.Errorf("image %s has no layers: %w", c.Image, workload.ErrBadImage)
-	}
-	s.Argv = command(c, &image.Config)
-	if s.Dir == "" {
-		s.Dir = image.Config.WorkingDir
-	}
-	if s.Dir != "" && !filepath.IsAbs(s.Dir) {
-		return nil, fmt.Errorf("working directory %q: wanted an absolute path", s.Dir)
-	}
-	s.Env = merge(image.Config.Env, c.Env)
-	var err error
-	if s.StopSignal, err = signalNumber(image.Config.StopSignal); err != nil {
+func (r *Runtime) specOf(c *workload.Container, image *launch.Image) (*bundle.Spec, error) {
+	wasm := r.cfg.Kind == bundle.KindWasm
+	if err := launch.Check(c, image, wasm); err != nil {
 		return nil, err
 	}
-	for _, m := range c.Mounts {
-		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) || filepath.Clean(m.Target) == "/" {
-			return nil, fmt.Errorf("mount %q at %q: wanted absolute paths, and not the root", m.Source, m.Target)
-		}
+	s := &bundle.Spec{
+		Record: bundle.Record{ID: c.ID, Workload: c.Workload, Kind: r.cfg.Kind, Image: c.Image, Created: time.Now()},
+		Lower:  image.Lower, Argv: launch.Command(c, &image.Config), Env: launch.Environment(image.Config.Env, c.Env), Dir: launch.Dir(c, &image.Config),
+		User: image.Config.User, Security: c.Security, Limits: c.Limits, Processes: r.cfg.Processes,
+		Hostname: c.Hostname, TTY: c.TTY, Stdin: c.Stdin, Log: c.Log, LogBytes: c.LogBytes, Cgroup: r.cfg.Cgroup, Wall: r.cfg.Wall,
+	}
+	var err error
+	if s.StopSignal, err = launch.StopSignal(image.Config.StopSignal); err != nil {
+		return nil, err
+	}
+	mounts := c.Mounts
+	if !wasm {
+		mounts = append(launch.Network(mounts), mounts...)
+	}
+	for _, m := range mounts {
 		s.Mounts = append(s.Mounts, bundle.Mount{Source: m.Source, Within: m.Within, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
-	if r.cfg.Kind == bundle.KindProcess {
-		s.Mounts = append(network(s.Mounts), s.Mounts...)
-	}
 	return s, nil
-}
-
-// command is what is run: a command of the workload's own leaves nothing of the image's, arguments replace its arguments.
-func command(c *workload.Container, image *ImageConfig) []string {
-	argv, args := c.Command, c.Args
-	if len(argv) == 0 {
-		argv = image.Entrypoint
-		if len(args) == 0 {
-			args = image.Cmd
-		}
-	}
-	return append(argv[:len(argv):len(argv)], args...)
-}
-
-// merge puts own over those of the image; the last of a name wins.
-func merge(image, own []string) []string {
-	var out []string
-	at := map[string]int{}
-	for _, list := range [][]string{image, own} {
-		for _, e := range list {
-			name, _, ok := strings.Cut(e, "=")
-			if !ok || name == "" {
-				continue
-			}
-			if i, seen := at[name]; seen {
-				out[i] = e
-				continue
-			}
-			at[name] = len(out)
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// network are the node's files on names, which belong to the network that the container shares, unless it has its own.
-func network(own []bundle.Mount) []bundle.Mount {
-	var out []bundle.Mount
-files:
-	for _, name := range []string{"/etc/resolv.conf", "/etc/hosts"} {
-		for _, m := range own {
-			if target := filepath.Clean(m.Target); target == name || target == "/etc" {
-				continue files
-			}
-		}
-		if _, err := os.Stat(name); err == nil {
-			out = append(out, bundle.Mount{Source: name, Target: name, ReadOnly: true})
-		}
-	}
-	return out
-}
-
-// signalNumber reads the signal of an image: SIGTERM, TERM or 15; empty is SIGTERM.
-func signalNumber(name string) (int, error) {
-	if name == "" {
-		return int(unix.SIGTERM), nil
-	}
-	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= 64 {
-		return n, nil
-	}
-	full := strings.ToUpper(name)
-	if !strings.HasPrefix(full, "SIG") {
-		full = "SIG" + full
-	}
-	if n := unix.SignalNum(full); n > 0 {
-		return int(n), nil
-	}
-	return 0, fmt.Errorf("the image's stop signal %q; wanted such as SIGTERM or 15: %w", name, workload.ErrBadImage)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
@@ -78,7 +79,7 @@ func benchImage(dir string) (*testImages, error) {
 	if err := os.Mkdir(image, 0o755); err != nil {
 		return nil, err
 	}
-	return &testImages{lower: []string{image}, config: ImageConfig{Entrypoint: []string{"/payload"}}}, os.WriteFile(image+"/payload", raw, 0o755)
+	return &testImages{lower: []string{image}, config: launch.ImageConfig{Entrypoint: []string{"/payload"}}}, os.WriteFile(image+"/payload", raw, 0o755)
 }
 
 func rollup(b *testing.B, pid int, name string) int {

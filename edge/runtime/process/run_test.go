@@ -222,7 +222,7 @@ func TestItsOwnLayerIsWrittenNotTheImage(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(r.images.lower[0], "new")); !os.IsNotExist(err) {
 		t.Errorf("the image was changed: %v", err)
 	}
-	n, err := diskUsage(t.Context(), filepath.Join(r.cfg.Dir, c.ID, bundle.UpperDir))
+	n, err := bundle.DiskUsage(t.Context(), filepath.Join(r.cfg.Dir, c.ID, bundle.UpperDir))
 	if err != nil || n < 100<<10 {
 		t.Errorf("its layer has %d bytes, %v; wanted 100 KiB", n, err)
 	}

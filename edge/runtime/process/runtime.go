@@ -15,37 +15,15 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/runtime/confine"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
-
-// Images keeps images, unpacked.
-type Images interface {
-	workload.Images
-	// Root gives an image that was pulled. An error wraps workload.ErrNoImage or workload.ErrBadImage.
-	Root(digest string) (Image, error)
-}
-
-// Image is one as it lies on the node.
-type Image struct {
-	Lower  []string // folders of its layers, the topmost first, in the form of an overlay
-	Config ImageConfig
-}
-
-// ImageConfig is what an image says of how it is run, in the words of OCI.
-type ImageConfig struct {
-	Entrypoint []string
-	Cmd        []string
-	Env        []string
-	WorkingDir string
-	User       string
-	StopSignal string
-}
 
 // Config says where containers are and how they are started.
 type Config struct {
 	Kind      string // bundle.KindProcess, or bundle.KindWasm for a runtime that runs modules
 	Dir       string // of the bundles; on a file system that stays, and may hold the upper layer of an overlay
-	Images    Images
+	Images    launch.Images
 	Shim      []string      // the command line of a supervisor, without the bundle; nil: this program, shim
 	Cgroup    string        // folder of all containers in each hierarchy, such as /skerry; ./ is below the agent's own
 	Processes int64         // how many processes a container may have at once; 0: 1024
@@ -132,6 +110,12 @@ func Missing() error {
 
 // Name tells the kind.
 func (r *Runtime) Name() string { return r.cfg.Kind }
+
+// Can is everything for programs. In a module nothing can be run, and it takes no signals: a stop ends it at once.
+func (r *Runtime) Can() workload.Ability {
+	program := r.cfg.Kind == bundle.KindProcess
+	return workload.Ability{Exec: program, Signals: program}
+}
 
 // Changes is signalled when a container has ended.
 func (r *Runtime) Changes() <-chan struct{} { return r.changes }

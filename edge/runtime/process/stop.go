@@ -30,6 +30,9 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	if err != nil || st.End != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if grace > 0 {
 		err := r.signal(ctx, dir, &bundle.Request{Op: bundle.OpSignal})
 		if ctx.Err() != nil {

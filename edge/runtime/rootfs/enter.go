@@ -16,18 +16,17 @@ type Config struct {
 	Mounts     []Mount
 	ReadOnly   bool // of the root; mounts have their own
 	Privileged bool // devices and kernel settings of the node, all of them
-	Bare       bool // nothing but image and mounts: no /proc, /dev, /sys
 	Work       string
 }
 
-// Root is what a supervisor keeps of the root that it is in. Its files are nil when bare.
+// Root is what a supervisor keeps of the root that it is in.
 type Root struct {
 	Proc *os.Root // the container's processes
 	Pts  *os.Root // its terminals
 	Null *os.File
 }
 
-// Enter makes c the root of the calling process, which has to be in a mount namespace of its own and, unless bare, the first
+// Enter makes c the root of the calling process, which has to be in a mount namespace of its own and the first
 // of a process namespace. Nothing of the node's files is in reach afterwards but what is open.
 func Enter(c *Config) (*Root, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -50,10 +49,8 @@ func Enter(c *Config) (*Root, error) {
 		work.close()
 	}
 	r := &Root{}
-	if !c.Bare {
-		if err := system(root, c); err != nil {
-			return nil, err
-		}
+	if err := system(root, c); err != nil {
+		return nil, err
 	}
 	for _, m := range c.Mounts {
 		if err := bind(root, m); err != nil {
@@ -68,10 +65,7 @@ func Enter(c *Config) (*Root, error) {
 			return nil, fmt.Errorf("make the root read-only: %w", err)
 		}
 	}
-	if !c.Bare {
-		return r, r.open()
-	}
-	return r, nil
+	return r, r.open()
 }
 
 // open takes hold of what the container might later move out of the way.

@@ -101,7 +101,7 @@ func (s *supervisor) drain(c *caller, a *attachment) bool {
 func (s *supervisor) closeStdin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stdin != nil && s.term == nil {
+	if s.stdin != nil && !s.spec.TTY {
 		_ = s.stdin.Close() // once: it is forgotten
 		s.stdin = nil
 	}

@@ -18,19 +18,6 @@ import (
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 )
 
-// Module runs a program that is no process of its own, in the supervisor: a WebAssembly module.
-type Module func(ctx context.Context, p *Program) (exit int, err error)
-
-// Program is what a Module is given. Its root is that of the process. Ready is called when all is read that the program's first
-// instruction needs; the process gives up its rights in it.
-type Program struct {
-	Spec   *bundle.Spec
-	Stdin  io.Reader
-	Stdout io.Writer
-	Stderr io.Writer
-	Ready  func() error
-}
-
 // Ready is what a supervisor tells the agent that began it, as JSON, on descriptor 3.
 type Ready struct {
 	Error string `json:"error,omitempty"`
@@ -50,13 +37,18 @@ const shedCgroup = "_shims"
 
 // Main is the supervisor. Its one argument is the folder of a bundle; what to run comes on descriptor 0. It returns when the
 // container has ended and how is on disk.
-func Main(ctx context.Context, args []string, module Module) int {
+func Main(ctx context.Context, args []string) int {
+	if len(args) == 1 {
+		if dir, ok := strings.CutPrefix(args[0], StreamsPrefix); ok {
+			return keepStreams(dir)
+		}
+	}
 	runtime.LockOSThread() // the first thread stays in the group of supervisors and unconfined; others are used up
 	children := make(chan os.Signal, 1)
 	deaf(children)
 	syscall.CloseOnExec(readyFD)
 	ready := os.NewFile(readyFD, "ready")
-	s, err := prepare(args, module)
+	s, err := prepare(args)
 	if err == nil {
 		err = s.run(ctx, children, func() { tell(ready, nil) })
 	}
@@ -88,16 +80,13 @@ func deaf(children chan<- os.Signal) {
 }
 
 // prepare reads what to run and takes the bundle.
-func prepare(args []string, module Module) (*supervisor, error) {
+func prepare(args []string) (*supervisor, error) {
 	if len(args) != 1 {
 		return nil, fmt.Errorf("%d arguments; wanted the folder of a container", len(args))
 	}
 	spec, err := readSpec()
 	if err != nil {
 		return nil, err
-	}
-	if spec.Kind == bundle.KindWasm && module == nil {
-		return nil, errors.New("this build runs no WebAssembly")
 	}
 	if err := os.Chdir(args[0]); err != nil {
 		return nil, err
@@ -116,7 +105,7 @@ func prepare(args []string, module Module) (*supervisor, error) {
 	if st.Begun != nil || st.End != nil {
 		return nil, errors.New("this container has run before")
 	}
-	return &supervisor{spec: spec, dir: args[0], bundle: b, module: module, reaper: &reaper{waiting: map[int]chan<- unix.WaitStatus{}},
+	return &supervisor{spec: spec, dir: args[0], bundle: b, reaper: &reaper{waiting: map[int]chan<- unix.WaitStatus{}},
 		attached: map[*attachment]struct{}{}, over: make(chan struct{})}, nil
 }
 

@@ -1,80 +1,116 @@
 package shim
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
-	"runtime"
-	"syscall"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 )
 
-// stopped is why a module ends before its time.
-type stopped struct{ signal syscall.Signal }
+// ModuleCommand is the argument that makes a supervisor's program the process of a WebAssembly module.
+const ModuleCommand = "module"
 
-func (s *stopped) Error() string { return s.signal.String() }
+// Module is what the process of a module is told, on descriptor TaskFD, once there is nothing left in its root by which the
+// module could reach the process itself.
+type Module struct {
+	Argv   []string      `json:"argv"`
+	Env    []string      `json:"env"`
+	Memory int64         `json:"memory"` // bytes; 0: what is usual
+	Wall   time.Duration `json:"wall"`   // how long it may run; 0: for ever
+}
 
-// startModule runs the container's module in this process.
-func (s *supervisor) startModule(ctx context.Context) (<-chan *bundle.End, error) {
-	if err := s.group.Add(0); err != nil {
+// Word is what that process tells, on descriptor WordFD: first that the module is about to run or why it cannot, and, when
+// there is something to say, how it ended.
+type Word struct {
+	Ready   bool   `json:"ready,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// Descriptors of the process of a module.
+const (
+	TaskFD = 3
+	WordFD = 4
+)
+
+// moduleMemory is what the process of a module takes beside the module's own memory: the compiler, and what it makes.
+const moduleMemory = 96 << 20
+
+// startModule starts the process of a WebAssembly module: this program once more, as a program of the container. It is confined
+// before its first instruction, like any other, and not by itself while it runs: no thread of a Go program has to be confined
+// after it was started.
+func (s *supervisor) startModule() (<-chan *bundle.End, error) {
+	p, err := s.plumb(s.spec.TTY, s.spec.Stdin)
+	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	s.mu.Lock()
-	s.cancel = cancel
-	s.mu.Unlock()
-	p := &Program{Spec: s.spec, Stdout: &moduleOutput{s, "stdout"}, Stderr: &moduleOutput{s, "stderr"}}
-	if s.spec.Stdin {
-		ours, theirs, err := pipe(false)
-		if err != nil {
-			return nil, err
-		}
-		p.Stdin = theirs
-		s.mu.Lock()
-		s.stdin = ours
-		s.mu.Unlock()
+	task, said, err := p.more()
+	if err != nil {
+		return nil, errors.Join(err, p.close())
 	}
-	running := make(chan error, 1)
-	p.Ready = func() error {
-		err := s.profile.Process()
-		if err == nil {
-			running <- nil
-		}
-		return err
+	pid, status, err := s.spawn([]string{"/proc/self/exe", "shim", ModuleCommand}, nil, p)
+	if err != nil {
+		return nil, errors.Join(err, p.close(), task.Close(), said.Close())
 	}
+	s.adopt(pid, p)
 	ended := make(chan *bundle.End, 1)
+	words := json.NewDecoder(io.LimitReader(said, maxTold))
+	var first Word
+	err = s.hand(task)
+	if err == nil {
+		err = words.Decode(&first)
+	}
+	if err != nil || !first.Ready {
+		_ = s.reaper.signal(pid, false, unix.SIGKILL) // it may have ended
+		ws := <-status
+		if first.Message == "" {
+			first.Message = fmt.Sprintf("the process of the module ended before it began, with %d (%v)", endOf(ws).Exit, err)
+		}
+		return nil, errors.Join(errors.New(first.Message), said.Close())
+	}
 	go func() {
-		runtime.LockOSThread() // for good: Ready confines this thread
-		exit, err := s.module(ctx, p)
-		end := &bundle.End{Exit: exit}
-		var by *stopped
-		if errors.As(context.Cause(ctx), &by) {
-			end = &bundle.End{Exit: 128 + int(by.signal), Signal: int(by.signal)}
-		} else if err != nil {
-			end.Message = oneLine(err)
+		end := endOf(<-status)
+		var last Word
+		if words.Decode(&last) == nil { // most have nothing to say
+			end.Message = last.Message
 		}
-		select {
-		case running <- err: // it did not come to its first instruction
-		default:
-		}
-		s.log.end("stdout")
-		s.log.end("stderr")
+		_ = said.Close() // all is said
 		ended <- end
 	}()
-	return ended, <-running
+	return ended, nil
 }
 
-// moduleOutput is where a module prints.
-type moduleOutput struct {
-	s      *supervisor
-	stream string
+// maxTold bounds what the process of a module may tell.
+const maxTold = 64 << 10
+
+// hand takes /proc away, by which a module could write the memory of the process that it is kept in, and then says what to run.
+func (s *supervisor) hand(task *os.File) error {
+	if err := unix.Unmount("/proc", unix.MNT_DETACH); err != nil {
+		return errors.Join(fmt.Errorf("take /proc away: %w", err), task.Close())
+	}
+	raw, err := json.Marshal(&Module{Argv: s.spec.Argv, Env: s.env, Memory: s.spec.Limits.MemoryBytes, Wall: s.spec.Wall})
+	if err == nil {
+		_, err = task.Write(raw)
+	}
+	return errors.Join(err, task.Close())
 }
 
-var _ io.Writer = (*moduleOutput)(nil)
-
-func (o *moduleOutput) Write(p []byte) (int, error) {
-	o.s.log.write(o.stream, p)
-	o.s.publish(o.stream, p)
-	return len(p), nil
+// more adds the two descriptors by which the process of a module is spoken with, and returns our ends.
+func (p *plumbing) more() (task, said *os.File, err error) {
+	task, theirs, err := pipe(false)
+	if err != nil {
+		return nil, nil, err
+	}
+	said, says, err := pipe(true)
+	if err != nil {
+		return nil, nil, errors.Join(err, task.Close(), theirs.Close())
+	}
+	p.extra = []*os.File{theirs, says}
+	p.theirs = append(p.theirs, theirs, says)
+	return task, said, nil
 }

@@ -132,9 +132,25 @@ func (s *supervisor) answer(c *caller) {
 		return
 	}
 	var err error
+	switch {
+	case s.quit != nil && r.Op == bundle.OpSignal:
+		s.stopStreams()
+		err = c.tell(bundle.FrameAnswer, bundle.Answer{})
+	case s.quit != nil && r.Op == bundle.OpExec:
+		err = errStreams
+	default:
+		err = s.grant(c, &r)
+	}
+	if err != nil {
+		_ = c.tell(bundle.FrameAnswer, bundle.Answer{Error: oneLine(err), Ended: errors.Is(err, errEnded)})
+	}
+}
+
+// grant does what a caller of a supervisor asks for.
+func (s *supervisor) grant(c *caller, r *bundle.Request) (err error) {
 	switch r.Op {
 	case bundle.OpSignal:
-		if err = s.signal(&r); err == nil {
+		if err = s.signal(r); err == nil {
 			err = c.tell(bundle.FrameAnswer, bundle.Answer{})
 		}
 	case bundle.OpWatch:
@@ -142,15 +158,13 @@ func (s *supervisor) answer(c *caller) {
 			s.watch(c)
 		}
 	case bundle.OpExec:
-		err = s.exec(c, &r)
+		err = s.exec(c, r)
 	case bundle.OpAttach:
-		err = s.attach(c, &r)
+		err = s.attach(c, r)
 	default:
 		err = fmt.Errorf("request %q; wanted exec, attach, signal or watch", r.Op)
 	}
-	if err != nil {
-		_ = c.tell(bundle.FrameAnswer, bundle.Answer{Error: oneLine(err), Ended: errors.Is(err, errEnded)})
-	}
+	return err
 }
 
 var errEnded = errors.New("the container has ended")
@@ -165,12 +179,8 @@ func (s *supervisor) signal(r *bundle.Request) error {
 		return fmt.Errorf("signal %d; wanted 1 to 64, or 0 for that which stops it", r.Signal)
 	}
 	s.mu.Lock()
-	pid, cancel := s.program, s.cancel
+	pid := s.program
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel(&stopped{sig})
-		return nil
-	}
 	if r.All {
 		return asEnded(unix.Kill(-1, sig))
 	}
@@ -200,9 +210,6 @@ func (s *supervisor) watch(c *caller) {
 
 // exec runs a command inside. It ends with its caller.
 func (s *supervisor) exec(c *caller, r *bundle.Request) error {
-	if s.module != nil && s.spec.Kind == bundle.KindWasm {
-		return errors.New("a WebAssembly module has nothing in it that could be run")
-	}
 	p, err := s.plumb(r.TTY, r.Stdin)
 	if err != nil {
 		return err

@@ -1,13 +1,11 @@
 package shim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,36 +15,10 @@ import (
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 )
 
-// defaultPath is where programs are when neither image nor workload says.
-const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// environment adds what every program expects.
-func environment(spec *bundle.Spec, home string) []string {
-	env := slices.Clone(spec.Env)
-	add := func(entry string) {
-		name, _, _ := strings.Cut(entry, "=")
-		if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }) {
-			env = append(env, entry)
-		}
-	}
-	add(defaultPath)
-	if home == "" {
-		home = "/"
-	}
-	add("HOME=" + home)
-	if spec.Hostname != "" {
-		add("HOSTNAME=" + spec.Hostname)
-	}
-	if spec.TTY {
-		add("TERM=xterm")
-	}
-	return env
-}
-
 // start starts the container's program.
-func (s *supervisor) start(ctx context.Context) (<-chan *bundle.End, error) {
+func (s *supervisor) start() (<-chan *bundle.End, error) {
 	if s.spec.Kind == bundle.KindWasm {
-		return s.startModule(ctx)
+		return s.startModule()
 	}
 	p, err := s.plumb(s.spec.TTY, s.spec.Stdin)
 	if err != nil {
@@ -56,15 +28,20 @@ func (s *supervisor) start(ctx context.Context) (<-chan *bundle.End, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
+	s.adopt(pid, p)
+	ended := make(chan *bundle.End, 1)
+	go func() { ended <- endOf(<-status) }()
+	return ended, nil
+}
+
+// adopt makes a process the container's program, whose output is its log.
+func (s *supervisor) adopt(pid int, p *plumbing) {
 	s.mu.Lock()
 	s.program, s.stdin, s.term = pid, p.stdin, p.term
 	s.mu.Unlock()
 	for stream, r := range p.outputs() {
 		s.output.Go(func() { copyLog(r, stream, s.log, s.publish) })
 	}
-	ended := make(chan *bundle.End, 1)
-	go func() { ended <- endOf(<-status) }()
-	return ended, nil
 }
 
 func endOf(ws unix.WaitStatus) *bundle.End {
@@ -81,6 +58,7 @@ type plumbing struct {
 	term                  *os.File
 	theirs                []*os.File // what is closed once the program has them
 	fds                   [3]*os.File
+	extra                 []*os.File // from descriptor 3 on
 }
 
 func (s *supervisor) plumb(tty, stdin bool) (*plumbing, error) {
@@ -158,7 +136,7 @@ func (s *supervisor) spawn(argv, env []string, p *plumbing) (int, <-chan unix.Wa
 	}
 	attr := &syscall.ProcAttr{Dir: dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: p.tty,
 		Credential: &syscall.Credential{Uid: s.who.UID, Gid: s.who.GID, Groups: s.who.Groups}}}
-	for _, f := range p.fds {
+	for _, f := range append(p.fds[:], p.extra...) {
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	type result struct {

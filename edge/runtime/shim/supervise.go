@@ -12,9 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
 	"github.com/skerry-edge/skerry/edge/runtime/confine"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/runtime/rootfs"
 )
 
@@ -23,7 +25,6 @@ type supervisor struct {
 	spec    *bundle.Spec
 	dir     string
 	bundle  *bundle.Bundle
-	module  Module
 	reaper  *reaper
 	log     *logFile
 	tree    cgroup.Tree
@@ -38,12 +39,12 @@ type supervisor struct {
 	output  sync.WaitGroup // those who copy what the program prints
 
 	mu       sync.Mutex
-	program  int // pid; 0 before it is started and for a module
-	cancel   context.CancelCauseFunc
+	program  int      // pid; 0 before it is started
 	stdin    *os.File // our end of the program's; nil when it has none, or no more
 	term     *os.File // our end of its terminal
 	attached map[*attachment]struct{}
 	over     chan struct{} // closed when the container has ended
+	quit     chan struct{} // of a keeper of streams: closed when it is to end; nil for others
 	calls    sync.WaitGroup
 	count    int // of calls
 }
@@ -59,7 +60,7 @@ func (s *supervisor) run(ctx context.Context, children <-chan os.Signal, started
 	stop := make(chan struct{})
 	defer close(stop)
 	go s.reaper.run(children, stop)
-	ended, err := s.start(ctx)
+	ended, err := s.start()
 	if err != nil {
 		end := &bundle.End{Exit: 128, Message: oneLine(err), Finished: time.Now()}
 		return errors.Join(err, s.bundle.Finish(end), s.abandon(ctx))
@@ -67,9 +68,7 @@ func (s *supervisor) run(ctx context.Context, children <-chan os.Signal, started
 	started()
 	go s.serve()
 	end := <-ended
-	if s.module == nil {
-		s.reaper.end()
-	}
+	s.reaper.end()
 	s.output.Wait()
 	s.finish(end)
 	return nil
@@ -102,8 +101,8 @@ func (s *supervisor) settle() error {
 		return err
 	}
 	limits := cgroup.Limits{MemoryBytes: s.spec.Limits.MemoryBytes, CPUMillis: s.spec.Limits.CPUMillis, Processes: s.spec.Processes}
-	if s.spec.Kind == bundle.KindWasm {
-		limits.MemoryBytes, limits.Processes = 0, 0 // the module's memory is bounded by who runs it
+	if s.spec.Kind == bundle.KindWasm && limits.MemoryBytes > 0 {
+		limits.MemoryBytes += moduleMemory // the module's own is bounded by its pages
 	}
 	if err := s.group.Set(limits); err != nil {
 		return err
@@ -150,7 +149,7 @@ func (s *supervisor) enter() error {
 		}
 	}
 	cfg := &rootfs.Config{Dir: s.dir, Lower: s.spec.Lower, ReadOnly: s.spec.Security.ReadOnlyRoot,
-		Privileged: s.spec.Security.Privileged, Bare: s.spec.Kind == bundle.KindWasm, Work: s.spec.Dir}
+		Privileged: s.spec.Security.Privileged, Work: s.spec.Dir}
 	for _, m := range s.spec.Mounts {
 		cfg.Mounts = append(cfg.Mounts, rootfs.Mount{Source: m.Source, Within: m.Within, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
@@ -165,15 +164,24 @@ func (s *supervisor) enter() error {
 	if s.who, err = confine.Who(s.spec.User, &s.spec.Security, passwd, groups); err != nil {
 		return err
 	}
-	set, err := confine.Capabilities(&s.spec.Security)
+	set, err := confine.Capabilities(s.rights())
 	if err != nil {
 		return err
 	}
 	var without []string
 	s.profile, without = confine.NewProfile(set, s.spec.Security.Privileged)
 	s.begun.Without = append(s.begun.Without, without...)
-	s.env = environment(s.spec, s.who.Home)
+	s.env = launch.Complete(s.spec.Env, s.who.Home, s.spec.Hostname, s.spec.TTY)
 	return ordinaryLimits()
+}
+
+// rights are those that were asked for. A module has none but those: it has no use for what programs usually have.
+func (s *supervisor) rights() *api.Confinement {
+	security := s.spec.Security
+	if s.spec.Kind == bundle.KindWasm {
+		security.Drop = []string{"ALL"} // before what is added
+	}
+	return &security
 }
 
 // ordinaryLimits are those of programs on the node rather than those of the agent's service.
@@ -201,14 +209,5 @@ func (s *supervisor) finish(end *bundle.End) {
 	for s.bundle.Finish(end) != nil {
 		<-time.After(time.Second)
 	}
-	close(s.over)
-	done := make(chan struct{})
-	go func() {
-		s.calls.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(flushTime):
-	}
+	s.leave()
 }

@@ -53,6 +53,9 @@ func NewFake(name string, images ...string) *Fake {
 // Name is that of the runtime.
 func (f *Fake) Name() string { return f.name }
 
+// Can is everything.
+func (f *Fake) Can() workload.Ability { return workload.Ability{Exec: true, Signals: true} }
+
 // Changes is signalled when List would tell something new.
 func (f *Fake) Changes() <-chan struct{} { return f.changes }
 

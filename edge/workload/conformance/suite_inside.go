@@ -69,6 +69,12 @@ func signals(b *bench) {
 func execs(b *bench) {
 	b.start("a_main_1", "wait")
 	b.until("a_main_1", "running", running)
+	if !b.Runtime.Can().Exec {
+		if exit, err := b.Runtime.Exec(b.ctx(), "a_main_1", workload.Exec{Argv: []string{"true"}}); !errors.Is(err, workload.ErrUnable) || len(err.Error()) < 40 {
+			b.t.Errorf("a command in a container that runs none: exit %d, %v; wanted ErrUnable, and why", exit, err)
+		}
+		return
+	}
 	var out, errs bytes.Buffer
 	exit, err := b.Runtime.Exec(b.ctx(), "a_main_1", workload.Exec{Argv: b.Ask, Streams: workload.Streams{Stdin: strings.NewReader("hello"), Stdout: &out, Stderr: &errs}})
 	if exit != 0 || err != nil || out.String() != "hello" {

@@ -1,0 +1,179 @@
+//go:build !lite
+
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+
+	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/edge/runtime/bundle"
+	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
+	"github.com/skerry-edge/skerry/edge/runtime/shim"
+	"github.com/skerry-edge/skerry/edge/workload"
+)
+
+// goneMark begins the name of a folder that is being removed.
+const goneMark = ".gone-"
+
+// List tells of all containers, by their folders and containerd's tasks.
+func (r *Runtime) List(ctx context.Context) ([]workload.Observed, error) {
+	entries, err := os.ReadDir(r.cfg.Dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := r.tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []workload.Observed
+	var errs []error
+	for _, e := range entries {
+		id := e.Name()
+		if strings.HasPrefix(id, goneMark) { // an agent was killed while it removed it
+			errs = append(errs, os.RemoveAll(filepath.Join(r.cfg.Dir, id)))
+		}
+		r.mu.Lock()
+		starting := r.starting[id]
+		r.mu.Unlock()
+		if strings.HasPrefix(id, ".") || starting || !e.IsDir() {
+			continue
+		}
+		st, err := r.settle(ctx, id, found[name(id)])
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it was removed meanwhile
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("container %s: %w", id, err))
+			continue
+		}
+		out = append(out, observe(&st))
+	}
+	return out, errors.Join(errs...)
+}
+
+// tasks are containerd's, by its names of containers.
+func (r *Runtime) tasks(ctx context.Context) (map[string]*task.Process, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	all, err := r.client.tasks.List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil, plain(ctx, "list tasks", err)
+	}
+	out := map[string]*task.Process{}
+	for _, p := range all.GetTasks() {
+		out[p.GetID()] = p
+	}
+	return out, nil
+}
+
+// task is that of a container; nil when there is none.
+func (r *Runtime) task(ctx context.Context, id string) (*task.Process, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	got, err := r.client.tasks.Get(ctx, &tasks.GetRequest{ContainerID: name(id)})
+	if absent(err) {
+		return nil, nil
+	}
+	return got.GetProcess(), plain(ctx, "look at task", err)
+}
+
+// inspect tells how a container stands. An error is os.ErrNotExist when it is not there.
+func (r *Runtime) inspect(ctx context.Context, id string) (bundle.State, error) {
+	if _, err := os.Lstat(filepath.Join(r.cfg.Dir, id)); err != nil {
+		return bundle.State{}, err
+	}
+	p, err := r.task(ctx, id)
+	if err != nil {
+		return bundle.State{}, err
+	}
+	return r.settle(ctx, id, p)
+}
+
+// settle joins what the folder and containerd tell. What has ended is written down once, as containerd forgets it when the
+// node restarts.
+func (r *Runtime) settle(ctx context.Context, id string, p *task.Process) (bundle.State, error) {
+	b, err := bundle.Open(filepath.Join(r.cfg.Dir, id))
+	if err != nil {
+		return bundle.State{}, err
+	}
+	st, err := b.State()
+	if err == nil && st.End == nil {
+		if st.End = r.endOf(&st, p); st.End != nil {
+			err = b.Finish(st.End)
+			st.End.Finished = st.End.Finished.Round(0)
+		} else if !st.Held {
+			r.keepAgain(id)
+		}
+	}
+	return st, errors.Join(err, b.Close())
+}
+
+// endOf tells how a container has ended; nil while it runs.
+func (r *Runtime) endOf(st *bundle.State, p *task.Process) *bundle.End {
+	switch {
+	case st.Begun == nil:
+		return &bundle.End{Exit: 255, Unknown: true, Finished: time.Now(), Message: "it was never started: the agent ended before"}
+	case p == nil && st.Begun.Boot != r.boot:
+		return &bundle.End{Exit: 255, Unknown: true, Finished: time.Now(), Message: "the node was restarted"}
+	case p == nil:
+		return &bundle.End{Exit: 255, Unknown: true, Finished: time.Now(), Message: "containerd knows it no more"}
+	case p.GetStatus() == task.Status_CREATED:
+		return &bundle.End{Exit: 255, Unknown: true, Finished: time.Now(), Message: "it was never started: the agent ended before"}
+	case p.GetStatus() != task.Status_STOPPED:
+		return nil
+	}
+	end := &bundle.End{Exit: int(p.GetExitStatus()), Finished: p.GetExitedAt().AsTime()}
+	if group, err := cgroup.Open(st.Begun.Cgroups); err == nil { // it stays until the task is deleted
+		end.OOM = group.OOMKills() > 0 && end.Exit != 0
+		_ = group.Close() // it was only read
+	}
+	return end
+}
+
+// keepAgain starts who keeps the streams of a container that runs without: it was killed.
+func (r *Runtime) keepAgain(id string) {
+	r.mu.Lock()
+	busy := r.starting[id]
+	r.starting[id] = true
+	r.mu.Unlock()
+	if busy {
+		return
+	}
+	defer func() {
+		r.mu.Lock()
+		delete(r.starting, id)
+		r.mu.Unlock()
+	}()
+	if _, err := shim.StartStreams(r.cfg.Shim, filepath.Join(r.cfg.Dir, id)); err != nil {
+		r.cfg.Log.Warn("output of a container is not kept", "container", id, agent.KeyErr, err)
+		return
+	}
+	r.cfg.Log.Warn("who kept the streams of a container was killed; they are kept again, what was attached is not", "container", id)
+}
+
+func observe(st *bundle.State) workload.Observed {
+	o := workload.Observed{ID: st.Record.ID, Workload: st.Record.Workload, Image: st.Record.Image, Started: st.Record.Created}
+	if st.Begun != nil {
+		o.Started, o.Pid = st.Begun.Started, st.Begun.Pid
+	}
+	e := st.End
+	if e == nil {
+		o.Running = true
+		return o
+	}
+	o.Pid = 0
+	o.Finished, o.Exit, o.Signal, o.OOM, o.Unknown, o.Message = e.Finished, e.Exit, e.Signal, e.OOM, e.Unknown, e.Message
+	return o
+}

@@ -1,0 +1,205 @@
+//go:build !lite
+
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/skerry-edge/skerry/edge/runtime/confine"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
+	"github.com/skerry-edge/skerry/edge/workload"
+)
+
+// made is a specification, and the files that it names by their descriptors.
+type made struct {
+	spec  *specs.Spec
+	files []*os.File
+}
+
+func (m *made) close() {
+	for _, f := range m.files {
+		_ = f.Close() // they were only looked at
+	}
+}
+
+const plainMount = "nosuid,noexec,nodev"
+
+// spec describes a container as runc wants it: apart from the node as those of package process are.
+func (r *Runtime) spec(c *workload.Container, image *launch.Image) (*made, error) {
+	who, err := identity(c, image)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", workload.ErrBadContainer, err)
+	}
+	set, err := confine.Capabilities(&c.Security)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", workload.ErrBadContainer, err)
+	}
+	argv := launch.Command(c, &image.Config)
+	if len(argv) == 0 || argv[0] == "" {
+		return nil, fmt.Errorf("%w: no command: neither the image nor the workload has one", workload.ErrBadContainer)
+	}
+	dir := launch.Dir(c, &image.Config)
+	if dir == "" {
+		dir = "/"
+	}
+	privileged := c.Security.Privileged
+	process := &specs.Process{Terminal: c.TTY, User: specs.User{UID: who.UID, GID: who.GID, AdditionalGids: who.Groups}, Args: argv,
+		Env: launch.Complete(launch.Environment(image.Config.Env, c.Env), who.Home, c.Hostname, c.TTY), Cwd: dir, NoNewPrivileges: !privileged,
+		Capabilities: capabilities(set, who.UID)}
+	if process.Rlimits, err = limits(); err != nil {
+		return nil, err
+	}
+	m := &made{spec: &specs.Spec{Version: "1.0.2", Process: process, Root: &specs.Root{Path: "rootfs", Readonly: c.Security.ReadOnlyRoot}, Hostname: c.Hostname,
+		Linux: &specs.Linux{CgroupsPath: filepath.Join(r.cfg.Cgroup, name(c.ID)), Resources: r.resources(c),
+			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace}}}}}
+	if c.Hostname == "" {
+		if m.spec.Hostname, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	m.spec.Mounts = system(privileged)
+	if !privileged {
+		m.spec.Linux.MaskedPaths = slices.Clone(masked)
+		m.spec.Linux.ReadonlyPaths = slices.Clone(readOnly)
+		m.spec.Linux.Seccomp = seccomp(set)
+	}
+	for _, mount := range append(launch.Network(c.Mounts), c.Mounts...) {
+		if err := m.mount(mount); err != nil {
+			m.close()
+			return nil, fmt.Errorf("mount %s: %w", mount.Target, err)
+		}
+	}
+	return m, nil
+}
+
+// limits are those of programs on the node. runc may set none above its own, which is taken to be that of this process.
+func limits() ([]specs.POSIXRlimit, error) {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return nil, fmt.Errorf("read limit of open files: %w", err)
+	}
+	hard := min(files.Max, 1<<20)
+	return []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: min(hard, 1024), Hard: hard}}, nil
+}
+
+// identity is as whom a container runs, by the accounts of its image.
+func identity(c *workload.Container, image *launch.Image) (confine.Identity, error) {
+	root, err := os.OpenRoot(image.Lower[0])
+	if err != nil {
+		return confine.Identity{}, err
+	}
+	defer root.Close()
+	passwd, err1 := account(root, "etc/passwd")
+	group, err2 := account(root, "etc/group")
+	if err := errors.Join(err1, err2); err != nil {
+		return confine.Identity{}, err
+	}
+	return confine.Who(image.Config.User, &c.Security, passwd, group)
+}
+
+// maxAccounts bounds what is read of a file that an image brings.
+const maxAccounts = 1 << 20
+
+func account(root *os.Root, name string) ([]byte, error) {
+	info, err := root.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxAccounts {
+		return nil, fmt.Errorf("%s of the image: wanted a file of at most %d bytes", name, maxAccounts)
+	}
+	return root.ReadFile(name)
+}
+
+// capabilities are those of a set; a user other than root starts without.
+func capabilities(set confine.Set, uid uint32) *specs.LinuxCapabilities {
+	names := set.Names()
+	out := &specs.LinuxCapabilities{Bounding: names}
+	if uid == 0 {
+		out.Effective, out.Permitted = names, names
+	}
+	return out
+}
+
+func (r *Runtime) resources(c *workload.Container) *specs.LinuxResources {
+	out := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: c.Security.Privileged, Access: "rwm"}}, Pids: &specs.LinuxPids{Limit: &r.cfg.Processes}}
+	if bytes := c.Limits.MemoryBytes; bytes > 0 {
+		out.Memory = &specs.LinuxMemory{Limit: &bytes, Swap: &bytes}
+	}
+	if millis := c.Limits.CPUMillis; millis > 0 {
+		period := uint64(100_000)
+		quota := max(millis*int64(period)/1000, 1000)
+		out.CPU = &specs.LinuxCPU{Period: &period, Quota: &quota}
+	}
+	return out
+}
+
+// masked shows nothing and readOnly cannot be written.
+var (
+	masked = []string{"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+		"/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"}
+	readOnly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// system are the file systems that every container has.
+func system(privileged bool) []specs.Mount {
+	split := func(s string) []string { return strings.Split(s, ",") }
+	sys := plainMount + ",ro"
+	if privileged {
+		sys = plainMount
+	}
+	list := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: split(plainMount)},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: split(sys)},
+	}
+	if privileged {
+		return append(list, specs.Mount{Destination: "/dev", Type: "bind", Source: "/dev", Options: []string{"rbind"}})
+	}
+	return append(list,
+		specs.Mount{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: split("nosuid,strictatime,mode=755,size=64k")},
+		specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: split("nosuid,noexec,newinstance,ptmxmode=0666,mode=0620")},
+		specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: split(plainMount + ",mode=1777,size=64m")},
+		specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: split(plainMount)})
+}
+
+// mount adds one. A source that may not leave a folder is found beneath it and named by its descriptor, so that a symbolic link
+// that is put in its way meanwhile leads nowhere else.
+func (m *made) mount(w workload.Mount) error {
+	source := w.Source
+	if w.Within != "" {
+		rel, err := filepath.Rel(w.Within, w.Source)
+		if err != nil || !filepath.IsLocal(rel) {
+			return fmt.Errorf("%s: wanted a path within %s", w.Source, w.Within)
+		}
+		root, err := os.OpenRoot(w.Within)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		m.files = append(m.files, f)
+		source = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	} else if _, err := os.Stat(source); err != nil {
+		return err
+	}
+	options := []string{"rbind", "rprivate", "nosuid", "nodev"}
+	if w.ReadOnly {
+		options = append(options, "ro")
+	}
+	m.spec.Mounts = append(m.spec.Mounts, specs.Mount{Destination: w.Target, Type: "bind", Source: source, Options: options})
+	return nil
+}

@@ -2,6 +2,8 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
 COMMIT   ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+# A tag, or a version below every release that grows with the commits.
+RELEASE  ?= $(patsubst v%,%,$(shell git describe --tags --exact-match 2>/dev/null || echo 0.0.0-dev.$$(git rev-list --count HEAD).g$(COMMIT)))
 STAMP    ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1790000000)
 PKG      := github.com/skerry-edge/skerry
 LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(COMMIT) -X $(PKG)/agent.buildUnix=$(STAMP)
@@ -18,7 +20,7 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build programs demo test test-unit test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -32,6 +34,10 @@ programs: # what is shipped; the rest of build is for tests
 	$(BUILD) $(EDGE) -o bin/skerry-edge ./cmd/skerry-edge
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry-cluster ./cmd/skerry-cluster
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/skerry ./cmd/skerry
+
+release: ## seven targets, packages, images, signed manifest and bundle into dist/ (RELEASE=1.2.3 KEY=release.pem; without a key a throw-away one)
+	$(GO) -C install/release build -o ../../bin/skerry-release .
+	bin/skerry-release -version $(RELEASE) -commit $(COMMIT) -stamp $(STAMP) $(if $(KEY),-key $(KEY)) $(ARGS)
 
 demo: ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@echo "building skerry, skerry-edge and skerry-cluster; the first time takes minutes" >&2
@@ -97,6 +103,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck, house rules
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) -C test/crd vet ./...
+	$(GO) -C install/release vet ./...
 	shellcheck $$(git ls-files '*.sh') .ci/run
 
 size: ## skerry-edge for all seven targets, lite and full, against the budget

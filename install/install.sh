@@ -121,7 +121,7 @@ read_settings() {
 	case $bin in /* | '') ;; *) refuse "INSTALL_SKERRY_BIN_DIR=$bin; wanted an absolute path" ;; esac
 	case $etc$bin$root in *[!A-Za-z0-9/._+-]*) refuse "a path has a character besides letters, digits and / . _ + -: $etc $bin $root" ;; esac
 	case $advertise in *[!A-Za-z0-9.:,-]*) refuse "SKERRY_ADVERTISE=$advertise; wanted names and addresses with commas" ;; esac
-	case $join in *[!A-Za-z0-9/._+=,:@\&?-]*) refuse "SKERRY_JOIN has a character that no join string has; wanted it whole, as \`skerry token create\` prints it" ;; esac
+	case $join in *[!A-Za-z0-9._-]*) refuse "SKERRY_JOIN has a character that no join string has; wanted it whole, as \`skerry token create\` prints it" ;; esac
 }
 
 flag() {

@@ -83,7 +83,9 @@ end_containers() {
 		left=""
 		for process in /proc/[0-9]*; do
 			case $(readlink "$process/exe" 2>/dev/null) in
-			"$bin/skerry-edge" | "$bin/skerry-edge (deleted)") left=1 && kill -s "$signal" "${process#/proc/}" 2>/dev/null || true ;;
+			"$bin/skerry-edge" | "$bin/skerry-edge (deleted)") 
+				left=1
+				kill -s "$signal" "${process#/proc/}" 2>/dev/null || true ;; # it may have ended
 			esac
 		done
 		[ -n "$left" ] || return 0

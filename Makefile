@@ -47,7 +47,7 @@ demo: ## run a cluster agent and three node agents on this machine and show them
 deps: ## install what the tests need from Debian (root; nothing is started)
 	@test/deps.sh
 
-test: deps lint test-unit test-crd test-peer test-system test-fault test-kube fuzz size ## everything
+test: deps lint test-unit test-crd test-peer test-release test-install test-system test-fault test-kube fuzz size ## everything
 
 test-unit: ## unit and component tests, with the race detector
 	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/... ./test/image
@@ -55,6 +55,12 @@ test-unit: ## unit and component tests, with the race detector
 
 test-crd: ## the CRDs against the API server's own code, and the framework's fields (a module of its own)
 	$(GO) -C test/crd test -shuffle=on ./...
+
+test-release: ## a release for one target, twice in different directories: the same bytes (a module of its own)
+	$(GO) -C install/release test -shuffle=on ./...
+
+test-install: deps programs ## install.sh in three shells, on views of this machine with but a release server (root)
+	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/install
 
 test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs
 	$(GO) test -shuffle=on -run '^TestPeer' $$($(GO) list ./... | grep -v '/test/')

@@ -71,6 +71,11 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return s.release(ctx, programs)
+}
+
+// release makes one of those programs and publishes it.
+func (s settings) release(ctx context.Context, programs []program) error {
 	k, err := loadKey(s)
 	if err != nil {
 		return err
@@ -82,7 +87,7 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
-	m := &maker{settings: s, key: k, dir: dir}
+	m := &maker{settings: s, key: k, dir: dir, programs: programs}
 	if err := m.make(ctx); err != nil {
 		return err
 	}

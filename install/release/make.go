@@ -18,6 +18,7 @@ import (
 type maker struct {
 	settings
 	key      signingKey
+	programs []program
 	dir      string // where the files of this release go
 	work     string // what is removed in the end
 	manifest release.Manifest
@@ -39,7 +40,7 @@ func (m *maker) make(ctx context.Context) error {
 	if err := m.scripts(); err != nil {
 		return err
 	}
-	for _, p := range programs {
+	for _, p := range m.programs {
 		if err := m.program(ctx, p); err != nil {
 			return err
 		}

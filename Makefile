@@ -37,7 +37,7 @@ programs: # what is shipped; the rest of build is for tests
 
 release: ## seven targets, packages, images, signed manifest and bundle into dist/ (RELEASE=1.2.3 KEY=release.pem; without a key a throw-away one)
 	$(GO) -C install/release build -o ../../bin/skerry-release .
-	bin/skerry-release -version $(RELEASE) -commit $(COMMIT) -stamp $(STAMP) $(if $(KEY),-key $(KEY)) $(ARGS)
+	bin/skerry-release -version $(RELEASE) -commit $(COMMIT) -stamp $(STAMP) $(if $(KEY),-key $(KEY)) $(if $(URL),-url $(URL)) $(ARGS)
 
 demo: ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@echo "building skerry, skerry-edge and skerry-cluster; the first time takes minutes" >&2
@@ -110,7 +110,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck, house rules
 	$(GO) tool staticcheck ./...
 	$(GO) -C test/crd vet ./...
 	$(GO) -C install/release vet ./...
-	shellcheck $$(git ls-files '*.sh') .ci/run
+	shellcheck $$(git ls-files '*.sh') install/openrc/* install/procd/* .ci/run
 
 size: ## skerry-edge for all seven targets, lite and full, against the budget
 	@test/size.sh

@@ -92,7 +92,7 @@ refuse() {
 # ---- settings
 
 init_state() {
-	work="" staged="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" host_target=""
+	work="" staged="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
 }
 
 read_settings() {
@@ -229,7 +229,9 @@ refuse_early() {
 		*) refuse "SKERRY_URL=$url; wanted http:// or https://" ;;
 		esac
 		if command -v curl >/dev/null 2>&1; then fetcher=curl
-		elif command -v wget >/dev/null 2>&1; then fetcher=wget
+		elif command -v wget >/dev/null 2>&1; then
+			fetcher=wget
+			! wget --version 2>/dev/null | grep -q GNU || patience="-T 60"
 		else refuse "neither curl nor wget is on this machine; INSTALL_SKERRY_OFFLINE installs from a bundle"
 		fi
 	fi
@@ -274,7 +276,8 @@ download() {
 	gone=""
 	case $fetcher in
 	curl) curl -fsSL --connect-timeout 20 --speed-time 60 --speed-limit 100 ${SKERRY_CA_FILE:+--cacert "$SKERRY_CA_FILE"} -C - -o "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
-	wget) wget -q -T 60 ${SKERRY_CA_FILE:+--ca-certificate="$SKERRY_CA_FILE"} -c -O "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
+	wget) # shellcheck disable=SC2086 # none or two words; busybox's own ends with a fault when it is given -T
+		wget -q $patience ${SKERRY_CA_FILE:+--ca-certificate="$SKERRY_CA_FILE"} -c -O "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
 	esac
 	case $fetcher:$? in
 	curl:22 | curl:60 | curl:77 | wget:8 | wget:5) gone=1 ;; # the server said no; or it is not to be trusted

@@ -103,12 +103,17 @@ func (m *maker) packageInfo(b binary, f format, entries []entry, dir string) (*n
 	if err := m.packageScripts(b, f, info, dir); err != nil {
 		return nil, err
 	}
+	nfpm.WithDefaults(info) // which takes the version apart
 	return info, nfpm.PrepareForPackager(info, f.kind)
 }
 
-// packageScripts are those of install/package, with the program's name put in.
+// packageScripts are those of install/package, with the program's name put in. An apk has but one: nfpm writes several in the order of a Go
+// map, another each time.
 func (m *maker) packageScripts(b binary, f format, info *nfpm.Info, dir string) error {
 	for name, to := range map[string]*string{"postinstall": &info.Scripts.PostInstall, "preremove": &info.Scripts.PreRemove} {
+		if f.kind == release.KindAPK && name == "postinstall" {
+			continue
+		}
 		raw, err := os.ReadFile(filepath.Join(m.source, "install", "package", strings.TrimSuffix(f.service, "/")+"-"+name+".sh"))
 		if err != nil {
 			return err

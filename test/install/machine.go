@@ -40,7 +40,12 @@ func NewMachine(t *testing.T, handler http.Handler) *Machine {
 		}
 		t.Skip("this test takes root, for namespaces and mounts")
 	}
-	m := &Machine{t: t, dir: t.TempDir(), work: make(chan func())}
+	dir, err := os.MkdirTemp("", "skerry-machine-") // a name without the commas that mount's options have
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	m := &Machine{t: t, dir: dir, work: make(chan func())}
 	m.root = filepath.Join(m.dir, "fs", "root")
 	ended := make(chan struct{})
 	begun := make(chan error, 1)
@@ -61,8 +66,14 @@ func NewMachine(t *testing.T, handler http.Handler) *Machine {
 		m.serve(handler)
 	}
 	m.Write("/usr/bin/sleep", "#!/bin/sh\nexit 0\n", 0o755) // waits are counted, not waited for
-	for _, dir := range []string{"/run", "/tmp", "/etc/skerry"} {
-		m.Do(func() error { return os.MkdirAll(m.Path(dir), 0o755) })
+	// A directory of the layer below is copied when something in it comes and goes: done now, it is not taken for a change.
+	for _, dir := range []string{"/etc/skerry", "/usr/local/bin", "/usr/bin", "/etc/systemd/system", "/etc/init.d", "/etc/logrotate.d", "/var/lib", "/root"} {
+		m.Do(func() error {
+			if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
+				return err
+			}
+			return os.Chmod(m.Path(dir), 0o755)
+		})
 	}
 	return m
 }

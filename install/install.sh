@@ -423,7 +423,7 @@ prepare_program() {
 	not_backwards "$1"
 	if [ -x "$root$bin/$1" ] && [ "$(sha256 "$root$bin/$1")" = "$program_sha" ] && extras_present "$1"; then
 		info "$1 $version is there already"
-		fresh_program=$root$bin/$1
+		[ "$1" != "$service" ] || fresh_program=$root$bin/$1
 		return
 	fi
 	room_for "$1"
@@ -436,7 +436,7 @@ prepare_program() {
 	if [ "$target" = "$host_target" ]; then
 		"$work/$1/$1" version >"$work/run.log" 2>&1 || fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")"
 	fi
-	fresh_program=$work/$1/$1
+	[ "$1" != "$service" ] || fresh_program=$work/$1/$1
 	stage "$work/$1/$1" "$bin/$1" 0755
 	prepare_extras "$1"
 }
@@ -630,11 +630,17 @@ start_service() {
 		info "nothing has changed: $service goes on"
 		return 0
 	fi
+	info "+ $restart"
 	# shellcheck disable=SC2086 # words
-	run $restart
+	$restart || not_online "$service is installed, and does not start: $restart failed"
 }
 
-wait_until_online() {
+wait_until_not_online() {
+	echo "skerry: error: $1" >&2
+	[ "$mode" != edge ] || "$bin/skerry-edge" doctor --config "$etc/$config" >&2 || true
+	exit 3
+}
+online() {
 	if [ -z "$service" ] || [ -n "$skip_start" ] || [ "$init" = none ]; then
 		info "done"
 		return 0
@@ -642,15 +648,18 @@ wait_until_online() {
 	waited=0
 	until online; do
 		if [ "$waited" -ge "$wait_seconds" ]; then
-			echo "skerry: $service is installed, and not online after $wait_seconds s" >&2
-			[ "$mode" != edge ] || "$bin/skerry-edge" doctor --config "$etc/$config" >&2 || true
-			exit 3
+			not_online "$service is installed, and not online after $wait_seconds s"
 		fi
 		sleep 1
 		waited=$((waited + 1))
 	done
 	info "$service $version is online"
 	[ "$mode" != cluster ] || info "next: SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml $bin/skerry token create"
+}
+not_online() {
+	echo "skerry: error: $1" >&2
+	[ "$mode" != edge ] || "$bin/skerry-edge" doctor --config "$etc/$config" >&2 || true
+	exit 3
 }
 online() {
 	case $mode in

@@ -234,7 +234,7 @@ func TestTheClusterAgentAndTheCommandLineAreModesOfTheirOwn(t *testing.T) {
 	withSystemd(m)
 	out, code := m.install(d, shells[0], []string{"SKERRY_ADVERTISE=192.0.2.1,hub.example"}, "cluster")
 	wantRun(t, out, code, 0, "skerry-cluster 1.2.3 is online", "skerry token create")
-	if got := m.Read("/etc/skerry/cluster.yaml"); !strings.Contains(got, `advertise: ["192.0.2.1","hub.example"]`) {
+	if got := m.Read("/etc/skerry/cluster.yaml"); !strings.Contains(got, `advertise: ["192.0.2.1","hub.example"]`) || !strings.Contains(got, "dir: /var/lib/skerry-cluster\n") {
 		t.Errorf("cluster.yaml is\n%s", got)
 	}
 	if calls := m.Read("/run/calls"); !strings.Contains(calls, "restart skerry-cluster.service") || m.Read("/usr/local/bin/skerry") == "" || m.Read("/usr/local/bin/skerry-edge") != "" {
@@ -255,6 +255,9 @@ func TestWhatDoesNotComeOnlineIsToldWithTheDoctorsLine(t *testing.T) {
 	m.Write("/run/broken", "", 0o644)
 	out, code := m.install(d, shells[0], []string{"INSTALL_SKERRY_WAIT=3"})
 	wantRun(t, out, code, 3, "skerry-edge is installed, and not online after 3 s", "token: the cluster agent says that it has expired")
+	m.Write("/usr/bin/systemctl", "#!/bin/sh\nexit 1\n", 0o755)
+	out, code = m.install(d, shells[0], []string{"INSTALL_SKERRY_SKIP_ENABLE=1"})
+	wantRun(t, out, code, 3, "does not start: systemctl restart skerry-edge.service failed", "token: the cluster agent says that it has expired")
 }
 
 func TestWithoutAJoinStringNothingIsStarted(t *testing.T) {

@@ -4,6 +4,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
@@ -223,7 +224,7 @@ func (m *Machine) Run(env []string, argv ...string) (string, int) {
 	var out bytes.Buffer
 	code := 0
 	m.Do(func() error {
-		cmd := exec.CommandContext(m.t.Context(), "/usr/bin/env", append([]string{"-C", "/"}, argv...)...)
+		cmd := exec.CommandContext(context.WithoutCancel(m.t.Context()), "/usr/bin/env", append([]string{"-C", "/"}, argv...)...)
 		cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: m.root}

@@ -635,12 +635,7 @@ start_service() {
 	$restart || not_online "$service is installed, and does not start: $restart failed"
 }
 
-wait_until_not_online() {
-	echo "skerry: error: $1" >&2
-	[ "$mode" != edge ] || "$bin/skerry-edge" doctor --config "$etc/$config" >&2 || true
-	exit 3
-}
-online() {
+wait_until_online() {
 	if [ -z "$service" ] || [ -n "$skip_start" ] || [ "$init" = none ]; then
 		info "done"
 		return 0

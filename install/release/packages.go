@@ -94,7 +94,7 @@ func (m *maker) packageInfo(b binary, f format, entries []entry, dir string) (*n
 			continue
 		}
 		from := filepath.Join(dir, filepath.FromSlash(to))
-		if err := stage(from, content); err != nil {
+		if err := m.stage(from, content); err != nil {
 			return nil, err
 		}
 		info.Contents = append(info.Contents, &files.Content{Source: from, Destination: to,
@@ -119,16 +119,20 @@ func (m *maker) packageScripts(b binary, f format, info *nfpm.Info, dir string) 
 			return err
 		}
 		*to = filepath.Join(dir, name)
-		if err := stage(*to, []byte(strings.ReplaceAll(string(raw), "@PROGRAM@", b.program.name))); err != nil {
+		if err := m.stage(*to, []byte(strings.ReplaceAll(string(raw), "@PROGRAM@", b.program.name))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func stage(path string, content []byte) error {
+// stage writes a file for nfpm to read. It has the time of the release: nfpm takes that of scripts from their files.
+func (m *maker) stage(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, content, 0o644)
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		return err
+	}
+	return os.Chtimes(path, m.built, m.built)
 }

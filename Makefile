@@ -2,6 +2,8 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
 COMMIT   ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+# A tag, or a version below every release that grows with the commits.
+RELEASE  ?= $(patsubst v%,%,$(shell git describe --tags --exact-match 2>/dev/null || echo 0.0.0-dev.$$(git rev-list --count HEAD).g$(COMMIT)))
 STAMP    ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1790000000)
 PKG      := github.com/skerry-edge/skerry
 LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(COMMIT) -X $(PKG)/agent.buildUnix=$(STAMP)
@@ -20,7 +22,7 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build programs full demo test test-unit test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs full release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -39,6 +41,10 @@ full: ## build bin/skerry-edge-full, which has the runtimes containerd and wasm 
 	@mkdir -p bin
 	$(BUILD) $(FULL) -o bin/skerry-edge-full ./cmd/skerry-edge
 
+release: ## seven targets, packages, images, signed manifest and bundle into dist/ (RELEASE=1.2.3 KEY=release.pem; without a key a throw-away one)
+	$(GO) -C install/release build -o ../../bin/skerry-release .
+	bin/skerry-release -version $(RELEASE) -commit $(COMMIT) -stamp $(STAMP) $(if $(KEY),-key $(KEY)) $(if $(URL),-url $(URL)) $(ARGS)
+
 demo: ## run a cluster agent and three node agents on this machine and show them (Ctrl-C ends; ARGS="--for 30s -o json")
 	@echo "building skerry, skerry-edge and skerry-cluster; the first time takes minutes" >&2
 	@$(MAKE) --no-print-directory programs >/dev/null
@@ -47,7 +53,7 @@ demo: ## run a cluster agent and three node agents on this machine and show them
 deps: ## install what the tests need from Debian (root; nothing is started)
 	@test/deps.sh
 
-test: deps lint test-unit test-crd test-peer test-system test-fault test-kube fuzz size ## everything
+test: deps lint test-unit test-crd test-peer test-release test-install test-system test-fault test-kube fuzz size ## everything
 
 test-unit: ## unit and component tests, with the race detector
 	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/... ./test/image
@@ -55,6 +61,12 @@ test-unit: ## unit and component tests, with the race detector
 
 test-crd: ## the CRDs against the API server's own code, and the framework's fields (a module of its own)
 	$(GO) -C test/crd test -shuffle=on ./...
+
+test-release: ## a release for one target, twice in different directories: the same bytes (a module of its own)
+	$(GO) -C install/release test -shuffle=on ./...
+
+test-install: deps programs ## install.sh in three shells, on views of this machine with but a release server (root)
+	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/install
 
 test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other CPUs
 	$(GO) test -shuffle=on -run '^TestPeer' $$($(GO) list ./... | grep -v '/test/')
@@ -103,7 +115,8 @@ lint: ## gofmt, vet, staticcheck, shellcheck, house rules
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) -C test/crd vet ./...
-	shellcheck $$(git ls-files '*.sh') .ci/run
+	$(GO) -C install/release vet ./...
+	shellcheck $$(git ls-files '*.sh') install/openrc/* install/procd/* .ci/run
 
 size: ## skerry-edge for all seven targets, lite and full, against the budget
 	@test/size.sh

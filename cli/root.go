@@ -68,7 +68,8 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster ag
 	}
 	root.AddCommand(a.getCommand(), a.describeCommand(), a.runCommand(), a.cancelCommand(), a.topCommand(), a.queryCommand(),
 		a.logsCommand(), a.cpCommand(), a.tokenCommand(), a.approveCommand(), a.nodeCommand(), a.operatorCommand(),
-		a.accessCommand(), a.imageCommand(), a.releaseCommand(), a.rolloutCommand(), a.contextCommand(), a.doctorCommand(), a.bundleCommand(), a.demoCommand(), a.versionCommand())
+		a.accessCommand(), a.imageCommand(), a.releaseCommand(), a.releaseServerCommand(), a.rolloutCommand(), a.contextCommand(), a.doctorCommand(), a.bundleCommand(),
+		a.demoCommand(), a.versionCommand())
 	usageArgs(root)
 	return root
 }

@@ -164,6 +164,18 @@ func TestTheSecondBrokerIsOfTheTestsAlone(t *testing.T) {
 	}
 }
 
+// TestWhatMakesReleasesIsAModuleOfItsOwn keeps the packager's libraries out of what is shipped.
+func TestWhatMakesReleasesIsAModuleOfItsOwn(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))
+	if err != nil || strings.Contains(string(raw), "goreleaser") {
+		t.Errorf("go.mod requires nfpm (%v); wanted it in install/release/go.mod alone", err)
+	}
+	own, err := os.ReadFile(filepath.Join("..", "..", "install", "release", "go.mod"))
+	if err != nil || !strings.Contains(string(own), "github.com/goreleaser/nfpm/v2") {
+		t.Errorf("install/release/go.mod does not name nfpm (%v)", err)
+	}
+}
+
 // TestTheControlPlaneIsOfTheTestsAlone keeps Kubernetes itself in the module that builds its programs.
 func TestTheControlPlaneIsOfTheTestsAlone(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))

@@ -88,8 +88,9 @@ var ownLife = map[string]string{
 }
 
 func TestNobodyMakesAForbiddenCall(t *testing.T) {
+	const maker = "install/release/main.go" // a door of a module of its own: in cmd its libraries would be ours
 	for _, s := range sources(t) {
-		if strings.HasPrefix(s.path, "cmd/") || strings.HasPrefix(s.path, "test/") || strings.HasPrefix(s.path, "docs/") {
+		if filepath.ToSlash(s.path) == maker || strings.HasPrefix(s.path, "cmd/") || strings.HasPrefix(s.path, "test/") || strings.HasPrefix(s.path, "docs/") {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {

@@ -1,0 +1,668 @@
+#!/bin/sh
+# Installs Skerry, or a newer version of it, on any Linux with a POSIX shell.
+#
+#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER SKERRY_JOIN='…' sh     a device
+#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER sh -s - cluster        a site's cluster agent
+#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER sh -s - cli            the command line alone
+#
+# Every file is checked against a manifest that the release key in this script has signed; when anything is wrong, nothing is installed.
+# A second run changes nothing; one for a newer version upgrades. Configuration that is there is never overwritten: what
+# would have been written goes beside it, as .new.
+#
+#   SKERRY_JOIN                join string of the device, as `skerry token create` prints it
+#   SKERRY_ADVERTISE           cluster: names and addresses under which devices reach this machine, with commas
+#   SKERRY_URL                 release server, http or https
+#   SKERRY_CHANNEL             channel to follow (stable)
+#   SKERRY_VERSION             this version, in place of the channel's; an older one than what is there has to be asked for like this
+#   SKERRY_RELEASE_KEY         release key to trust in place of the script's own, for who builds releases of his own
+#   SKERRY_CA_FILE             PEM with the CA of the release server, in addition to the system's
+#   http_proxy, https_proxy, no_proxy   as curl and wget know them
+#   INSTALL_SKERRY_DIR         directory of the configuration (/etc/skerry)
+#   INSTALL_SKERRY_BIN_DIR     directory of the programs (/usr/local/bin; /usr/bin on OpenWrt)
+#   INSTALL_SKERRY_OFFLINE     path of a bundle (.tar.zst, .tar.gz, .tar) or of a release server's directory: no network is used
+#   INSTALL_SKERRY_VARIANT     lite or full (auto: by memory and flash)
+#   INSTALL_SKERRY_TARGET      such as linux-armv7 (auto)
+#   INSTALL_SKERRY_INIT        systemd, openrc, procd or none (auto)
+#   INSTALL_SKERRY_VERIFIER    openssl, minisign, signify, usign or skerry-verify (auto: the first that works)
+#   INSTALL_SKERRY_SKIP_ENABLE 1: do not have it started at boot
+#   INSTALL_SKERRY_SKIP_START  1: do not start it
+#   INSTALL_SKERRY_WAIT        seconds to wait until it is online (60)
+#   INSTALL_SKERRY_DRY_RUN     1: fetch and check everything, tell what would be written, and write nothing
+#   DESTDIR                    install below this directory, for images; nothing is enabled or started
+#
+# Exit codes: 0 done, 1 failed, 2 refused before anything was fetched, 3 installed but not online.
+#
+# shellcheck disable=SC2317 # functions are called by name and by the trap
+#
+# Braces hold it all: a shell reads to the last one before it runs anything, so that half of this file does nothing.
+{
+set -eu
+
+# The trust anchor, put in when a release is made.
+release_key='@RELEASE_KEY@'
+release_version='@RELEASE_VERSION@'
+release_url='@RELEASE_URL@'
+verifier_pins='@VERIFIER_PINS@'
+
+# A mode's programs, of which the first is its service, if any; its configuration; and its state.
+modes="edge cluster cli"
+set_mode() {
+	case $1 in
+	edge) programs="skerry-edge" service="skerry-edge" config="edge.yaml" ;;
+	cluster) programs="skerry-cluster skerry" service="skerry-cluster" config="cluster.yaml" ;;
+	cli) programs="skerry" service="" config="" ;;
+	*) refuse "mode $1; wanted one of: $modes" ;;
+	esac
+	mode=$1
+}
+
+main() {
+	init_state
+	read_settings "$@"
+	detect_system
+	refuse_early
+	trap 'cleanup' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	work=$(mktemp -d "${TMPDIR:-/tmp}/skerry-install.XXXXXX") || fail "cannot make a directory in ${TMPDIR:-/tmp}"
+	choose_version
+	fetch_manifest
+	for program in $programs; do
+		prepare_program "$program"
+	done
+	prepare_configuration
+	put_in_place
+	enable_service
+	start_service
+	wait_until_online
+}
+
+info() { echo "skerry: $*"; }
+warn() { echo "skerry: warning: $*" >&2; }
+fail() {
+	echo "skerry: error: $*" >&2
+	echo "skerry: nothing was installed or changed (${target:-no target}, init ${init:-unknown}, ${fetcher:-no download})" >&2
+	exit 1
+}
+refuse() {
+	echo "skerry: error: $*" >&2
+	exit 2
+}
+
+# ---- settings
+
+init_state() {
+	work="" staged="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
+}
+
+read_settings() {
+	set_mode "${1:-edge}"
+	[ $# -le 1 ] || refuse "arguments $*; wanted at most one: $modes"
+	root=${DESTDIR:-}
+	root=${root%/}
+	etc=${INSTALL_SKERRY_DIR:-/etc/skerry}
+	bin=${INSTALL_SKERRY_BIN_DIR:-}
+	url=${SKERRY_URL:-$release_url}
+	url=${url%/}
+	channel=${SKERRY_CHANNEL:-stable}
+	offline=${INSTALL_SKERRY_OFFLINE:-}
+	join=${SKERRY_JOIN:-}
+	advertise=${SKERRY_ADVERTISE:-}
+	wait_seconds=${INSTALL_SKERRY_WAIT:-60}
+	key=${SKERRY_RELEASE_KEY:-$release_key}
+	skip_enable=$(flag INSTALL_SKERRY_SKIP_ENABLE "${INSTALL_SKERRY_SKIP_ENABLE:-}") || exit 2
+	skip_start=$(flag INSTALL_SKERRY_SKIP_START "${INSTALL_SKERRY_SKIP_START:-}") || exit 2
+	dry_run=$(flag INSTALL_SKERRY_DRY_RUN "${INSTALL_SKERRY_DRY_RUN:-}") || exit 2
+	case $release_url in @*) [ -n "${SKERRY_URL:-}" ] || url="" ;; esac
+	case $wait_seconds in '' | *[!0-9]*) refuse "INSTALL_SKERRY_WAIT=$wait_seconds; wanted seconds" ;; esac
+	case $channel in '' | .* | *[!A-Za-z0-9._-]*) refuse "SKERRY_CHANNEL=$channel; wanted a name such as stable" ;; esac
+	case ${SKERRY_VERSION:-} in *[!A-Za-z0-9.+-]* | .*) refuse "SKERRY_VERSION=$SKERRY_VERSION; wanted a version such as 1.2.3" ;; esac
+	case $etc in /*) ;; *) refuse "INSTALL_SKERRY_DIR=$etc; wanted an absolute path" ;; esac
+	case $bin in /* | '') ;; *) refuse "INSTALL_SKERRY_BIN_DIR=$bin; wanted an absolute path" ;; esac
+	case $etc$bin$root in *[!A-Za-z0-9/._+-]*) refuse "a path has a character besides letters, digits and / . _ + -: $etc $bin $root" ;; esac
+	case $advertise in *[!A-Za-z0-9.:,-]*) refuse "SKERRY_ADVERTISE=$advertise; wanted names and addresses with commas" ;; esac
+	case $join in *[!A-Za-z0-9._-]*) refuse "SKERRY_JOIN has a character that no join string has; wanted it whole, as \`skerry token create\` prints it" ;; esac
+}
+
+flag() {
+	case $2 in
+	'' | 0 | false) echo "" ;;
+	1 | true) echo 1 ;;
+	*) refuse "$1=$2; wanted 1 or nothing" ;;
+	esac
+}
+
+# ---- the machine
+
+detect_system() {
+	[ "$(uname -s)" = Linux ] || refuse "this is $(uname -s); Skerry runs on Linux"
+	target=${INSTALL_SKERRY_TARGET:-}
+	if [ -n "$target" ]; then # what runs here is asked for, all the same: the verifier does
+		host_target=$(detect_target >/dev/null 2>&1 && echo "$target") || host_target=""
+	else
+		detect_target
+		host_target=$target
+	fi
+	case $target in
+	linux-amd64 | linux-arm64 | linux-armv7 | linux-armv6 | linux-riscv64 | linux-mipsle | linux-386) ;;
+	*) refuse "INSTALL_SKERRY_TARGET=$target; wanted linux-amd64, -arm64, -armv7, -armv6, -riscv64, -mipsle or -386" ;;
+	esac
+	init=${INSTALL_SKERRY_INIT:-}
+	[ -n "$init" ] || detect_init
+	case $init in systemd | openrc | procd | none) ;; *) refuse "INSTALL_SKERRY_INIT=$init; wanted systemd, openrc, procd or none" ;; esac
+	if [ -z "$bin" ]; then
+		bin=/usr/local/bin
+		[ "$init" != procd ] || bin=/usr/bin
+	fi
+	libc=glibc
+	for f in /lib/ld-musl-*; do [ ! -e "$f" ] || libc=musl; done
+	info "this is $target with $libc (the programs are static: either will do), init: $init"
+}
+
+# elf_byte prints whether the byte of /bin/sh's header at $1 is $2 (in octal): class at 4 (1: 32 bits), byte order at 5 (1: little).
+elf_byte() { [ "$(dd if=/bin/sh bs=1 skip="$1" count=1 2>/dev/null)" = "$(printf '%b' "\\0$2")" ]; }
+cpu_has() { grep -qiE "^(flags|features)[^:]*:.*[[:space:]]($1)([[:space:]]|\$)" /proc/cpuinfo 2>/dev/null; }
+
+detect_target() {
+	machine=$(uname -m)
+	bits=64
+	if elf_byte 4 001; then bits=32; fi
+	case $machine:$bits in
+	x86_64:64 | amd64:64) target=linux-amd64 ;;
+	aarch64:64 | arm64:64) target=linux-arm64 ;;
+	riscv64:64) target=linux-riscv64 ;;
+	x86_64:32 | amd64:32) target=linux-386 && info "32-bit userland on a 64-bit kernel: the 32-bit programs" ;;
+	aarch64:32 | arm64:32) target=linux-armv7 && info "32-bit userland on a 64-bit kernel: the 32-bit programs" ;;
+	armv7*:* | armv8*:*)
+		target=linux-armv7
+		if [ -r /proc/cpuinfo ] && ! cpu_has 'vfpv3[a-z0-9]*|vfpv4|asimd'; then
+			target=linux-armv6
+			cpu_has 'vfp' || refuse "this processor ($machine) has no floating point unit (VFP), without which nothing is built for ARM"
+		fi ;;
+	armv6*:*)
+		target=linux-armv6
+		! [ -r /proc/cpuinfo ] || cpu_has 'vfp[a-z0-9]*' || refuse "this processor ($machine) has no floating point unit (VFP), without which nothing is built for ARM" ;;
+	i[3456]86:*)
+		target=linux-386
+		! [ -r /proc/cpuinfo ] || cpu_has sse2 || refuse "this processor ($machine) has no SSE2, without which nothing is built for it" ;;
+	mips*:*)
+		elf_byte 5 001 || refuse "this is MIPS with big-endian byte order; only little-endian (mipsle) is built"
+		[ "$bits" = 32 ] || refuse "this is a 64-bit MIPS userland; only 32-bit (mipsle) is built"
+		target=linux-mipsle ;;
+	*) refuse "no programs are built for $machine; wanted x86_64, aarch64, armv7, armv6, riscv64, mipsle or i686" ;;
+	esac
+}
+
+detect_init() {
+	init=none
+	if [ -n "$root" ]; then # an image: what is in it
+		if [ -x "$root/sbin/procd" ]; then init=procd
+		elif [ -x "$root/sbin/openrc-run" ]; then init=openrc
+		elif [ -d "$root/lib/systemd/system" ] || [ -d "$root/usr/lib/systemd/system" ]; then init=systemd
+		fi
+	elif [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then init=systemd
+	elif [ -x /sbin/procd ]; then init=procd
+	elif command -v rc-service >/dev/null 2>&1 && command -v rc-update >/dev/null 2>&1; then init=openrc
+	fi
+}
+
+refuse_early() {
+	case $key in
+	RW??????????????????????????????????????????????????????) ;;
+	@*) refuse "this install.sh holds no release key: it is the template. Take the one of a release, or set SKERRY_RELEASE_KEY" ;;
+	*) refuse "release key $key; wanted 56 characters that begin with RW" ;;
+	esac
+	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "installing to $bin takes root; run it again with: sudo sh"
+	[ -z "$root" ] || skip_enable=1 skip_start=1
+	for tool in tar gzip sed grep awk mktemp dd cut; do
+		command -v "$tool" >/dev/null 2>&1 || refuse "$tool is not on this machine"
+	done
+	[ -n "$(hasher)" ] || refuse "none of sha256sum, shasum, openssl is on this machine: nothing could be checked"
+	if [ -n "$offline" ]; then
+		[ -e "$offline" ] || refuse "INSTALL_SKERRY_OFFLINE=$offline: there is no such file or directory"
+		case $offline in *.zst) command -v zstd >/dev/null 2>&1 || refuse "$offline needs zstd, which is not here; unpack it elsewhere and give the directory" ;; esac
+		fetcher="offline"
+	else
+		case $url in
+		http://?* | https://?*) ;;
+		'') refuse "no release server; set SKERRY_URL to where this script came from, without /install.sh" ;;
+		*) refuse "SKERRY_URL=$url; wanted http:// or https://" ;;
+		esac
+		if command -v curl >/dev/null 2>&1; then fetcher=curl
+		elif command -v wget >/dev/null 2>&1; then
+			fetcher=wget
+			! wget --version 2>/dev/null | grep -q GNU || patience="-T 60"
+		else refuse "neither curl nor wget is on this machine; INSTALL_SKERRY_OFFLINE installs from a bundle"
+		fi
+	fi
+}
+
+hasher() {
+	for tool in sha256sum shasum openssl; do
+		if command -v "$tool" >/dev/null 2>&1; then echo "$tool" && return; fi
+	done
+}
+sha256() {
+	case $(hasher) in
+	sha256sum) sha256sum <"$1" | cut -d' ' -f1 ;;
+	shasum) shasum -a 256 <"$1" | cut -d' ' -f1 ;;
+	openssl) openssl dgst -sha256 <"$1" | sed 's/.*= *//' ;;
+	esac
+}
+bytes() { wc -c <"$1" | tr -d ' '; }
+
+# ---- fetching
+
+# get puts the file $1 of the release server at $2. Its size is $3, if that is known. What was cut off is resumed.
+get() {
+	case $fetcher in
+	offline) get_offline "$1" "$2" ;;
+	*)
+		for try in 1 2 3 4 5; do
+			if download "$url/$1" "$2"; then # whole, by the server's word
+				[ -z "${3:-}" ] || [ "$(bytes "$2")" = "$3" ] || fail "$url/$1 has $(bytes "$2") bytes; wanted $3"
+				return 0
+			fi
+			[ "$gone" = "" ] || break
+			[ "$try" = 5 ] || sleep "$try"
+		done
+		[ -s "$2" ] || fail "cannot fetch $url/$1: $(tail -n 1 "$work/fetch.log" 2>/dev/null) ($fetcher); is SKERRY_URL right, and does a proxy let it pass (http_proxy, https_proxy)?"
+		fail "$url/$1: the connection breaks after $(bytes "$2") bytes${3:+ of $3}, five times" ;;
+	esac
+}
+
+# download goes on with what is there of $2. gone: trying again does not help.
+download() {
+	gone=""
+	case $fetcher in
+	curl) curl -fsSL --connect-timeout 20 --speed-time 60 --speed-limit 100 ${SKERRY_CA_FILE:+--cacert "$SKERRY_CA_FILE"} -C - -o "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
+	wget) # shellcheck disable=SC2086 # none or two words; busybox's own ends with a fault when it is given -T
+		wget -q $patience ${SKERRY_CA_FILE:+--ca-certificate="$SKERRY_CA_FILE"} -c -O "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
+	esac
+	case $fetcher:$? in
+	curl:22 | curl:60 | curl:77 | wget:8 | wget:5) gone=1 ;; # the server said no; or it is not to be trusted
+	curl:33) rm -f "$2" ;;                                    # a server that cannot resume
+	esac
+	return 1
+}
+
+get_offline() {
+	if [ -d "$offline" ]; then
+		[ -f "$offline/$1" ] || fail "$offline has no $1"
+		cp "$offline/$1" "$2" || fail "cannot copy $offline/$1 to $2; is the disk full?"
+		return
+	fi
+	mkdir -p "$work/bundle"
+	case $offline in
+	*.zst) zstd -dcq "$offline" | tar -xf - -C "$work/bundle" "$1" ;;
+	*.gz | *.tgz) gzip -dc "$offline" | tar -xf - -C "$work/bundle" "$1" ;;
+	*) tar -xf "$offline" -C "$work/bundle" "$1" ;;
+	esac 2>"$work/tar.log" || true
+	[ -f "$work/bundle/$1" ] || fail "$offline has no $1: $(tail -n 1 "$work/tar.log")"
+	mv "$work/bundle/$1" "$2"
+}
+
+# older tells whether version $1 is older than $2, as semantic versions are ordered.
+older() {
+	awk -v a="$1" -v b="$2" '
+	function number(s) { return s ~ /^[0-9]+$/ }
+	function order(x, y) { return x + 0 < y + 0 ? -1 : x + 0 > y + 0 }
+	function word(x, y) { return x "" < y "" ? -1 : x "" > y "" }
+	function cmp(x, y,   i, c, n, m, p, q, xs, ys, xp, yp) {
+		sub(/\+.*/, "", x); sub(/\+.*/, "", y)
+		xp = index(x, "-") ? substr(x, index(x, "-") + 1) : ""; yp = index(y, "-") ? substr(y, index(y, "-") + 1) : ""
+		sub(/-.*/, "", x); sub(/-.*/, "", y)
+		split(x, xs, "."); split(y, ys, ".")
+		for (i = 1; i <= 3; i++) if ((c = order(xs[i], ys[i])) != 0) return c
+		if (xp == "" || yp == "") return (xp == "") - (yp == "")
+		n = split(xp, xs, "."); m = split(yp, ys, ".")
+		for (i = 1; i <= n && i <= m; i++) {
+			p = number(xs[i]); q = number(ys[i])
+			c = p && q ? order(xs[i], ys[i]) : p != q ? q - p : word(xs[i], ys[i])
+			if (c != 0) return c
+		}
+		return n < m ? -1 : n > m
+	}
+	BEGIN { exit cmp(a, b) < 0 ? 0 : 1 }'
+}
+
+choose_version() {
+	version=${SKERRY_VERSION:-}
+	version=${version#v}
+	if [ -z "$version" ]; then
+		get "channel/$channel" "$work/channel"
+		version=$(head -n 1 "$work/channel" | tr -d '\r')
+		case $version in '' | .* | *[!A-Za-z0-9.+-]*) fail "channel $channel names the version \"$version\"; wanted one such as 1.2.3" ;; esac
+		case $release_version in
+		@*) ;;
+		*) ! older "$version" "$release_version" || fail "channel $channel is at $version, and this script is of $release_version: something is held back. SKERRY_VERSION=$version takes it all the same" ;;
+		esac
+	fi
+}
+
+# ---- checking
+
+fetch_manifest() {
+	manifest=$work/manifest.json
+	get "$version/manifest.json" "$manifest"
+	get "$version/manifest.json.minisig" "$manifest.minisig"
+	[ "$(bytes "$manifest")" -le 1048576 ] || fail "the manifest has $(bytes "$manifest") bytes; wanted at most 1048576"
+	verify_signature
+	grep -q '^"format":"skerry-release/1",$' "$manifest" || fail "the manifest is of another format; take a newer install.sh"
+	grep -qF "\"version\":\"$version\"," "$manifest" || fail "the manifest that is signed is not that of version $version"
+	info "version $version, signature checked with $verified"
+}
+
+# verify_signature tries the tools in turn. One that is there and works decides.
+verify_signature() {
+	for tool in ${INSTALL_SKERRY_VERIFIER:-openssl minisign signify-openbsd signify usign skerry-verify}; do
+		case $tool in
+		openssl) openssl_works || continue ;;
+		skerry-verify) fetch_verifier ;;
+		*) command -v "$tool" >/dev/null 2>&1 || continue ;;
+		esac
+		verified=$tool
+		"verify_with_$(echo "$tool" | tr - _)" >"$work/verify.log" 2>&1 ||
+			fail "the signature of the manifest is not that of the release key ($tool says: $(tail -n 1 "$work/verify.log"))"
+		return 0
+	done
+	fail "nothing here can check a signature: none of ${INSTALL_SKERRY_VERIFIER:-openssl 3, minisign, signify, usign} works"
+}
+
+# The second line is base64 of Ed, the key's id, and the signature itself: 2, 8 and 64 bytes.
+verify_with_openssl() {
+	sed -n 2p "$manifest.minisig" | openssl base64 -d -A | tail -c 64 >"$work/sig.raw"
+	{ printf '\060\052\060\005\006\003\053\145\160\003\041\000' && echo "$key" | openssl base64 -d -A | tail -c 32; } >"$work/key.der"
+	openssl_verify "$work/key.der" "$work/sig.raw" "$manifest"
+}
+openssl_verify() { openssl pkeyutl -verify -pubin -keyform DER -inkey "$1" -sigfile "$2" -rawin -in "$3"; }
+
+# openssl before 3.0 cannot. RFC 8032, test 2, tells: it is good, and with another message it is not.
+openssl_works() {
+	command -v openssl >/dev/null 2>&1 || return 1
+	{ printf '\060\052\060\005\006\003\053\145\160\003\041\000' && echo PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw= | openssl base64 -d -A; } >"$work/test.der"
+	echo kqAJqfDUyrhyDoILX2QlQKKye1QWUD+Ps3YiI+vbadoIWsHkPhWZbkWPNhPQ8R2MOHsurrQwKu6wDSkWErsMAA== | openssl base64 -d -A >"$work/test.sig"
+	printf r >"$work/test.msg"
+	openssl_verify "$work/test.der" "$work/test.sig" "$work/test.msg" >/dev/null 2>&1 || return 1
+	printf s >"$work/test.msg"
+	! openssl_verify "$work/test.der" "$work/test.sig" "$work/test.msg" >/dev/null 2>&1
+}
+public_key_file() { printf 'untrusted comment: skerry release key\n%s\n' "$key" >"$work/key.pub"; }
+verify_with_minisign() { minisign -V -q -P "$key" -m "$manifest" -x "$manifest.minisig"; }
+verify_with_signify() { public_key_file && signify -V -q -p "$work/key.pub" -m "$manifest" -x "$manifest.minisig"; }
+verify_with_signify_openbsd() { public_key_file && signify-openbsd -V -q -p "$work/key.pub" -m "$manifest" -x "$manifest.minisig"; }
+verify_with_usign() { public_key_file && usign -V -q -p "$work/key.pub" -m "$manifest" -x "$manifest.minisig"; }
+verify_with_skerry_verify() { "$work/skerry-verify" "$key" "$manifest" "$manifest.minisig"; }
+
+# fetch_verifier takes the one whose hash is in this script, of this script's release.
+fetch_verifier() {
+	pin=""
+	for entry in $verifier_pins; do
+		case $entry in "$host_target="*) pin=${entry#*=} ;; esac
+	done
+	[ -n "$pin" ] || fail "no openssl 3, minisign, signify or usign is here, and this script knows no verifier for $host_target"
+	get "$release_version/skerry-verify_$host_target" "$work/skerry-verify"
+	[ "$(sha256 "$work/skerry-verify")" = "$pin" ] || fail "the verifier skerry-verify_$host_target has another hash than this script says"
+	chmod 0755 "$work/skerry-verify"
+	"$work/skerry-verify" >/dev/null 2>&1 || [ $? = 2 ] || fail "the verifier skerry-verify_$host_target does not run here; is ${TMPDIR:-/tmp} mounted noexec? (TMPDIR)"
+}
+
+# field prints the value of a key in the manifest's line of a file.
+line_of() { grep -F "{\"name\":\"$1\"," "$manifest" | head -n 1; }
+field() { line_of "$1" | sed -n "s/.*\"$2\":\"\{0,1\}\([^\",}]*\).*/\1/p"; }
+
+# ---- preparing: everything is written beside where it belongs, and nothing is visible yet
+
+prepare_program() {
+	variant=""
+	[ "$1" != skerry-edge ] || choose_variant
+	archive=$1_${version}_$target${variant:+_$variant}.tar.gz
+	[ -n "$(line_of "$archive")" ] || fail "release $version has no $1 for $target ($archive)"
+	program_sha=$(field "$archive" program_sha256)
+	program_size=$(field "$archive" program_size)
+	not_backwards "$1"
+	if [ -x "$root$bin/$1" ] && [ "$(sha256 "$root$bin/$1")" = "$program_sha" ] && extras_present "$1"; then
+		info "$1 $version is there already"
+		[ "$1" != "$service" ] || fresh_program=$root$bin/$1
+		return
+	fi
+	room_for "$1"
+	get "$version/$archive" "$work/$archive" "$(field "$archive" size)"
+	[ "$(sha256 "$work/$archive")" = "$(field "$archive" sha256)" ] || fail "$archive is not what the manifest says: its SHA-256 is $(sha256 "$work/$archive"); wanted $(field "$archive" sha256)"
+	mkdir -p "$work/$1"
+	{ gzip -dc "$work/$archive" | tar -xf - -C "$work/$1"; } 2>"$work/tar.log" || fail "cannot unpack $archive in $work: $(tail -n 1 "$work/tar.log")"
+	rm -f "$work/$archive"
+	[ "$(sha256 "$work/$1/$1")" = "$program_sha" ] || fail "$1 in $archive is not what the manifest says"
+	if [ "$target" = "$host_target" ]; then
+		"$work/$1/$1" version >"$work/run.log" 2>&1 || fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")"
+	fi
+	[ "$1" != "$service" ] || fresh_program=$work/$1/$1
+	stage "$work/$1/$1" "$bin/$1" 0755
+	prepare_extras "$1"
+}
+
+# choose_variant takes full where there is room for it.
+choose_variant() {
+	variant=${INSTALL_SKERRY_VARIANT:-}
+	case $variant in
+	lite | full) info "skerry-edge $variant, as INSTALL_SKERRY_VARIANT says" && return ;;
+	'') ;;
+	*) fail "INSTALL_SKERRY_VARIANT=$variant; wanted lite or full" ;;
+	esac
+	variant=lite
+	memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo 2>/dev/null) || memory=0
+	flash=$(free_kib "$root$bin")
+	flash=$((flash / 1024))
+	if [ -z "$(line_of "skerry-edge_${version}_${target}_full.tar.gz")" ]; then
+		info "skerry-edge lite: this release has no other for $target"
+	elif [ "${memory:-0}" -lt 256 ]; then
+		info "skerry-edge lite: ${memory:-0} MiB of memory, and full wants 256"
+	elif [ "$flash" -lt 64 ]; then
+		info "skerry-edge lite: $flash MiB are free for $bin, and full wants 64"
+	else
+		variant=full
+		info "skerry-edge full: $memory MiB of memory and $flash MiB free for $bin (256 and 64 are enough)"
+	fi
+}
+
+not_backwards() {
+	[ -x "$root$bin/$1" ] || return 0
+	have=$("$root$bin/$1" version 2>/dev/null | awk '{ print $2; exit }') || return 0
+	case $have in [0-9]*.[0-9]*.[0-9]*) ;; *) return 0 ;; esac
+	if older "$version" "$have"; then
+		[ -n "${SKERRY_VERSION:-}" ] || fail "$1 $have is there, and channel $channel is at $version, which is older; SKERRY_VERSION=$version takes it all the same"
+		warn "$1 goes back from $have to $version"
+	fi
+}
+
+# free_kib is what is free where the directory $1 is or would be.
+free_kib() {
+	at=$1
+	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
+	df -Pk "$at" 2>/dev/null | awk 'NR == 2 { print $4 }'
+}
+room_for() {
+	need=$((program_size / 1024 + 256))
+	free=$(free_kib "$root$bin")
+	[ -z "$free" ] || [ "$free" -ge "$need" ] || fail "$1 needs $need KiB in $bin; $free are free"
+}
+
+service_file() {
+	case $init in
+	systemd) echo "/etc/systemd/system/$service.service" ;;
+	openrc | procd) echo "/etc/init.d/$service" ;;
+	esac
+}
+extras_present() {
+	[ "$1" = "$service" ] || return 0
+	[ -e "$root$bin/skerry-uninstall" ] || return 1
+	[ "$init" = none ] || [ -e "$root$(service_file)" ]
+}
+prepare_extras() {
+	[ "$1" = "$service" ] || return 0
+	stage "$work/$1/uninstall.sh" "$bin/skerry-uninstall" 0755
+	[ "$init" != none ] || return 0
+	mode_bits=0755
+	from=$work/$1/$init/$service
+	[ "$init" != systemd ] || mode_bits=0644 from=$from.service
+	sed "s|/usr/local/bin/|$bin/|g" "$from" >"$work/service"
+	stage "$work/service" "$(service_file)" "$mode_bits"
+	if [ "$init" = openrc ]; then
+		stage "$work/$1/logrotate/$service" "/etc/logrotate.d/$service" 0644
+	fi
+}
+
+prepare_configuration() {
+	[ -n "$config" ] || return 0
+	if [ "$target" = "$host_target" ]; then
+		"$fresh_program" config --defaults >"$work/config" 2>"$work/run.log" || fail "$service prints no configuration: $(tail -n 1 "$work/run.log")"
+	else
+		echo "# Settings: $service config --defaults" >"$work/config"
+	fi
+	case $mode in
+	edge)
+		set_line '^join:.*' "join: \"@$etc/edge.join\""
+		if [ -n "$join" ]; then
+			(umask 077 && printf '%s\n' "$join" >"$work/join")
+			stage "$work/join" "$etc/edge.join" 0600
+		fi ;;
+	cluster)
+		[ -z "$advertise" ] || set_line '^advertise:.*' "advertise: [$(echo "$advertise" | sed 's/[^,][^,]*/"&"/g')]" ;;
+	esac
+	if [ ! -e "$root$etc/$config" ]; then
+		stage "$work/config" "$etc/$config" 0644
+	elif ! cmp_files "$work/config" "$root$etc/$config" && { [ ! -e "$root$etc/$config.new" ] || ! cmp_files "$work/config" "$root$etc/$config.new"; }; then
+		stage "$work/config" "$etc/$config.new" 0644 beside
+		info "$etc/$config stays as it is; $config.new is how this version would have it"
+	fi
+}
+# set_line replaces a line of the configuration, or adds it.
+set_line() {
+	if grep -q "$1" "$work/config"; then
+		sed "s|$1|$2|" "$work/config" >"$work/config.set" && mv "$work/config.set" "$work/config"
+	else
+		echo "$2" >>"$work/config"
+	fi
+}
+cmp_files() { [ "$(sha256 "$1")" = "$(sha256 "$2")" ]; }
+
+# stage writes $1 beside $2, with mode $3, unless that is there as it should be. $4: the service does not care.
+stage() {
+	if [ -e "$root$2" ] && cmp_files "$1" "$root$2"; then return 0; fi
+	if [ -n "$dry_run" ]; then
+		info "would write $root$2"
+		return 0
+	fi
+	make_dir "$(dirname "$root$2")"
+	temp=$(dirname "$root$2")/.$(basename "$2").skerry-new
+	staged="$staged $temp"
+	{ rm -f "$temp" && (umask 077 && cp "$1" "$temp") && chmod "$3" "$temp"; } 2>"$work/stage.log" ||
+		fail "cannot write $root$2: $(tail -n 1 "$work/stage.log")"
+	[ "${4:-}" = beside ] || changed=1
+}
+make_dir() {
+	[ ! -d "$1" ] || return 0
+	make_dir "$(dirname "$1")"
+	mkdir "$1" 2>"$work/stage.log" || fail "cannot make $1: $(tail -n 1 "$work/stage.log")"
+	made_dirs="$1 $made_dirs"
+}
+
+# put_in_place renames, within each directory, what was written. From here on there is no way back, and little that can fail.
+put_in_place() {
+	if [ -n "$dry_run" ]; then
+		info "dry run: nothing was written"
+		exit 0
+	fi
+	sync
+	for temp in $staged; do
+		name=$(basename "$temp")
+		name=${name#.}
+		to=$(dirname "$temp")/${name%.skerry-new}
+		mv -f "$temp" "$to" || { echo "skerry: error: cannot rename $temp to $to" >&2; exit 1; }
+		info "wrote $to"
+	done
+	committed=1
+}
+
+cleanup() {
+	code=$?
+	if [ -z "$committed" ]; then
+		for temp in $staged; do rm -f "$temp"; done
+		for dir in $made_dirs; do rmdir "$dir" 2>/dev/null || true; done
+	fi
+	[ -z "$work" ] || rm -rf "$work"
+	exit "$code"
+}
+
+# ---- the service
+
+enable_service() {
+	[ -n "$service" ] && [ -z "$skip_enable" ] || return 0
+	case $init in
+	systemd)
+		[ -z "$changed" ] || run systemctl daemon-reload
+		systemctl is-enabled --quiet "$service.service" 2>/dev/null || run systemctl enable "$service.service" ;;
+	openrc) rc-update show default 2>/dev/null | grep -q "^ *$service " || run rc-update add "$service" default ;;
+	procd) "/etc/init.d/$service" enabled 2>/dev/null || run "/etc/init.d/$service" enable ;;
+	none) info "no init system that this script knows; at boot run: $bin/$service run" ;;
+	esac
+}
+
+run() {
+	info "+ $*"
+	"$@" || { echo "skerry: error: $* failed; everything is installed, and nothing was undone" >&2; exit 1; }
+}
+
+start_service() {
+	[ -n "$service" ] && [ -z "$skip_start" ] || return 0
+	if [ "$mode" = edge ] && [ ! -s "$root$etc/edge.join" ] && [ ! -e /var/lib/skerry-edge/identity.json ]; then
+		info "not started, as it has no join string: write one to $etc/edge.join (0600), or run this again with SKERRY_JOIN"
+		skip_start=1
+		return 0
+	fi
+	case $init in
+	systemd) is_running="systemctl is-active --quiet $service.service" restart="systemctl restart $service.service" ;;
+	openrc) is_running="rc-service --quiet $service status" restart="rc-service $service restart" ;;
+	procd) is_running="/etc/init.d/$service running" restart="/etc/init.d/$service restart" ;;
+	none) return 0 ;;
+	esac
+	if [ -z "$changed" ] && $is_running >/dev/null 2>&1; then
+		info "nothing has changed: $service goes on"
+		return 0
+	fi
+	info "+ $restart"
+	# shellcheck disable=SC2086 # words
+	$restart || not_online "$service is installed, and does not start: $restart failed"
+}
+
+wait_until_online() {
+	if [ -z "$service" ] || [ -n "$skip_start" ] || [ "$init" = none ]; then
+		info "done"
+		return 0
+	fi
+	waited=0
+	until online; do
+		if [ "$waited" -ge "$wait_seconds" ]; then
+			not_online "$service is installed, and not online after $wait_seconds s"
+		fi
+		sleep 1
+		waited=$((waited + 1))
+	done
+	info "$service $version is online"
+	[ "$mode" != cluster ] || info "next: SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml $bin/skerry token create"
+}
+not_online() {
+	echo "skerry: error: $1" >&2
+	[ "$mode" != edge ] || "$bin/skerry-edge" doctor --config "$etc/$config" >&2 || true
+	exit 3
+}
+online() {
+	case $mode in
+	edge) "$bin/skerry-edge" status --config "$etc/$config" -o json 2>/dev/null | grep -q '"connected": true' ;;
+	cluster) SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml "$bin/skerry" get nodes >/dev/null 2>&1 ;;
+	esac
+}
+
+main "$@"
+exit
+}

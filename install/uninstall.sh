@@ -1,0 +1,119 @@
+#!/bin/sh
+# Removes what install.sh installed: programs, service files, and this script itself, last. Installed as skerry-uninstall.
+#
+#   skerry-uninstall            configuration and state stay: installing again goes on where it was
+#   skerry-uninstall --purge    they go too, and with them the node's key: it is a stranger to its cluster from then on
+#
+#   INSTALL_SKERRY_DIR, INSTALL_SKERRY_BIN_DIR, DESTDIR   as for install.sh; the programs are looked for beside this script
+#
+# Containers end with it, since nothing would look after them. Exit codes: 0 done (also when there was nothing), 1 failed, 2 refused.
+{
+set -eu
+
+services="skerry-edge skerry-cluster"
+
+main() {
+	purge=""
+	case ${1:-} in
+	'') ;;
+	--purge) purge=1 ;;
+	*) refuse "argument $1; wanted --purge or nothing" ;;
+	esac
+	[ $# -le 1 ] || refuse "arguments $*; wanted at most --purge"
+	root=${DESTDIR:-}
+	root=${root%/}
+	etc=${INSTALL_SKERRY_DIR:-/etc/skerry}
+	bin=${INSTALL_SKERRY_BIN_DIR:-}
+	if [ -z "$bin" ]; then
+		bin=/usr/local/bin
+		case $0 in */skerry-uninstall) bin=$(cd "$(dirname "$0")" && pwd) && root="" ;; esac
+	fi
+	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "this takes root; run it again with: sudo $0"
+	node=""
+	if [ -n "$purge" ] && [ -x "$root$bin/skerry-edge" ]; then node=$(name_of_node); fi
+	for service in $services; do
+		stop_service "$service"
+	done
+	end_containers
+	for service in $services; do
+		remove_file "$root/etc/systemd/system/$service.service"
+		if ours "$root/etc/init.d/$service"; then remove_file "$root/etc/init.d/$service"; fi
+		remove_file "$root/etc/logrotate.d/$service"
+		remove_file "$root$bin/$service"
+	done
+	remove_file "$root$bin/skerry"
+	if [ -z "$root" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	[ -z "$purge" ] || purge_state
+	remove_file "$root$bin/skerry-uninstall"
+	if [ -n "$purge" ]; then
+		[ -z "$node" ] || info "the cluster agent still knows this node; who may, runs: skerry node remove $node"
+	else
+		info "configuration in $etc and state in /var/lib stay; --purge would have removed them"
+	fi
+}
+
+info() { echo "skerry: $*"; }
+refuse() {
+	echo "skerry: error: $*" >&2
+	exit 2
+}
+
+name_of_node() { "$root$bin/skerry-edge" status -o json 2>/dev/null | sed -n 's/^ *"node": "\([^"]*\)".*/\1/p' | head -n 1; }
+ours() { [ -f "$1" ] && grep -qs Skerry "$1"; }
+
+stop_service() {
+	[ -z "$root" ] || return 0
+	if [ -d /run/systemd/system ] && [ -e "/etc/systemd/system/$1.service" ]; then
+		systemctl disable --now "$1.service"
+	elif ours "/etc/init.d/$1"; then
+		if command -v rc-service >/dev/null 2>&1; then
+			rc-service "$1" stop || true # it may not run
+			rc-update delete "$1" default || true
+		else
+			"/etc/init.d/$1" stop || true
+			"/etc/init.d/$1" disable || true
+		fi
+	fi
+}
+
+# end_containers ends what still runs of skerry-edge: the supervisors, and with each the kernel ends what is inside.
+end_containers() {
+	[ -z "$root" ] || return 0
+	for signal in TERM KILL; do
+		left=""
+		for process in /proc/[0-9]*; do
+			case $(readlink "$process/exe" 2>/dev/null) in
+			"$bin/skerry-edge" | "$bin/skerry-edge (deleted)") 
+				left=1
+				kill -s "$signal" "${process#/proc/}" 2>/dev/null || true ;; # it may have ended
+			esac
+		done
+		[ -n "$left" ] || return 0
+		sleep 1
+	done
+}
+
+remove_file() {
+	[ -e "$1" ] || [ -L "$1" ] || return 0
+	rm -f "$1"
+	info "removed $1"
+}
+
+# purge_state takes the directories of the defaults. Others, which the configuration names, are told of.
+purge_state() {
+	for dir in "$root$etc" "$root/var/lib/skerry-edge" "$root/var/lib/skerry-cluster" "$root/var/lib/private/skerry-cluster" \
+		"$root/run/skerry-edge" "$root/run/skerry-cluster"; do
+		[ -e "$dir" ] || [ -L "$dir" ] || continue
+		other=$(sed -n 's/^dir: *\(.*[^ ]\) *$/\1/p' "$dir"/*.yaml 2>/dev/null | grep -v '^/var/lib/skerry-' || true)
+		[ -z "$other" ] || info "stays, as the configuration named it: $other"
+		rm -rf "$dir"
+		info "removed $dir"
+	done
+	for service in $services; do
+		for log in "$root/var/log/$service.log"*; do remove_file "$log"; done
+	done
+}
+
+main "$@"
+exit
+}

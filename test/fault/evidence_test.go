@@ -50,7 +50,7 @@ func TestAScrapeThatIsMissingNeedsAReasonOfItsOwn(t *testing.T) {
 		"a failure in another row":         {func(e *evidence) { e.lose(4); e.failed = []time.Time{e.served[6]} }, "4 at"},
 		"answered after the next, of a harness that stood still": {func(e *evidence) {
 			e.failed = []time.Time{e.served[3]}
-			e.served[3], e.served[4] = e.served[4].Add(-time.Millisecond), e.served[4]
+			e.served[3] = e.served[4].Add(-time.Millisecond)
 			e.stored[4] = e.stored[5]
 			e.lose(5)
 		}, ""},

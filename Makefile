@@ -57,7 +57,7 @@ test: deps lint test-unit test-crd test-peer test-release test-install test-syst
 
 test-unit: ## unit and component tests, with the race detector
 	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/... ./test/image
-	$(GO) test -shuffle=on ./test/arch ./edge/store ./cluster/kube/tunnel
+	$(GO) test -shuffle=on ./test/arch ./cluster/kube/tunnel
 
 test-crd: ## the CRDs against the API server's own code, and the framework's fields (a module of its own)
 	$(GO) -C test/crd test -shuffle=on ./...

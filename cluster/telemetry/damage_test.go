@@ -106,6 +106,32 @@ func TestAFlippedBitCostsTheRestOfItsSegmentAlone(t *testing.T) {
 	}
 }
 
+// The TSDB would give the numbers of series that were cut out of the log to new ones, and with them, at the next start, the late
+// samples of those, which are in a log of their own.
+func TestNoSeriesInheritsTheSamplesOfOneThatWasCutOut(t *testing.T) {
+	s, _, count := damaged(t, func(dir string) {
+		edit(t, newest(t, filepath.Join(dir, "wal")), func(raw []byte) []byte { return raw[:len(raw)/3] })
+	})
+	lost := 1000 - int(count)
+	if lost < 20 {
+		t.Fatalf("%d series are lost; wanted some that have late samples", lost)
+	}
+	now := time.Now().Truncate(time.Second)
+	for i := range 2 * lost {
+		mustAppend(t, s.Store, "n", batch(fmt.Sprintf(`fresh{i="%d"}`, i), now, 0, 1))
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, Config{Dir: s.cfg.Dir, walSegmentBytes: 2 * walPage})
+	if got := instant(t, s.Store, `count(fresh)`, now); len(got) != 1 || got[0].Points[0].Value != float64(2*lost) {
+		t.Errorf("of the new series there are %v; wanted %d", got, 2*lost)
+	}
+	if got := instant(t, s.Store, `count(count_over_time(fresh[1h]))`, now.AddDate(0, 0, -1).Add(time.Minute)); len(got) != 0 {
+		t.Errorf("%v new series have samples of yesterday", got[0].Points[0].Value)
+	}
+}
+
 func TestADamagedOutOfOrderLogCostsLateSamplesAlone(t *testing.T) {
 	_, reports, count := damaged(t, func(dir string) {
 		edit(t, newest(t, filepath.Join(dir, "wbl")), func(raw []byte) []byte { raw[100] ^= 1; return raw })

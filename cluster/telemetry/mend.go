@@ -14,6 +14,8 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"github.com/skerry-edge/skerry/agent"
 )
 
 // asideDir collects what could not be read, for whoever wants to try. Nothing in it counts as data.
@@ -26,6 +28,7 @@ type mender struct {
 	dir    string
 	log    *slog.Logger
 	report func(Damage)
+	short  bool // some log ended before its time: series may be missing from it
 }
 
 func (m *mender) mend() error {
@@ -51,6 +54,11 @@ func (m *mender) mend() error {
 		}
 		if err := m.mendLog(dir, DamageCheckpoint); err != nil {
 			return err
+		}
+	}
+	if m.short {
+		if err := m.raiseRefs(); err != nil { // the disk may be full, and then takes no new series either
+			m.log.Warn("series not numbered anew", agent.KeyErr, err)
 		}
 	}
 	return m.mendBlocks()
@@ -93,6 +101,7 @@ func (m *mender) mendLog(dir string, kind DamageKind) error {
 		if cause == nil {
 			continue
 		}
+		m.short = true
 		st, err := os.Stat(path)
 		if err != nil {
 			return fmt.Errorf("read log: %w", err)
@@ -122,6 +131,7 @@ func (m *mender) fillHole(dir string, from, to int, kind DamageKind) error {
 			return fmt.Errorf("replace lost segment: %w", err)
 		}
 	}
+	m.short = true
 	m.report(Damage{Kind: kind, Path: wlog.SegmentName(dir, from), Cause: fmt.Errorf("%d segments are missing", to-from)})
 	return nil
 }

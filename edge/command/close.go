@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -42,7 +41,7 @@ func (e *Engine) tick() time.Duration {
 	for _, j := range due {
 		e.closeAnyway(j)
 	}
-	return next
+	return min(next, e.mendSoon(mono))
 }
 
 // askToEnd tells j's action to end. mu is held.
@@ -123,51 +122,5 @@ func (e *Engine) await(limit time.Duration, matter func(*job) bool) []*job {
 			return left
 		case <-e.wake: // an action returned
 		}
-	}
-}
-
-// maxLoose bounds the final statuses of commands that never came into the journal.
-const maxLoose = 256
-
-// looseEnd is a final status that could not be journalled, or need not be because the command was safe. It lives until it
-// is in the journal, or, when the journal has never heard of the command, until it is acknowledged.
-type looseEnd struct {
-	number uint64
-	rec    *record
-	status *api.Status
-	acked  bool
-}
-
-// loosen keeps l in memory; when there are too many it is only sent, once. mu is held.
-func (e *Engine) loosen(l *looseEnd) {
-	if l.number == 0 && len(e.loose) >= maxLoose {
-		e.sender.pass(l.status)
-		return
-	}
-	e.loose[l.rec.Command.ID] = l
-}
-
-// mend tries to journal what could not be journalled.
-func (e *Engine) mend() {
-	e.mu.Lock()
-	ends := make([]*looseEnd, 0, len(e.loose))
-	for _, l := range e.loose {
-		ends = append(ends, l)
-	}
-	e.mu.Unlock()
-	for _, l := range ends {
-		rec := *l.rec
-		if _, err := e.journal.keep(l.number, &rec, l.status, e.cfg.Clock.Cluster()); err != nil {
-			e.cfg.Log.Debug("command still not journalled", agent.KeyCommand, rec.Command.ID, agent.KeyErr, err)
-			return // the others fare no better
-		}
-		e.mu.Lock()
-		if l.acked {
-			e.journal.ack([]string{rec.Command.ID})
-		}
-		if e.loose[rec.Command.ID] == l {
-			delete(e.loose, rec.Command.ID)
-		}
-		e.mu.Unlock()
 	}
 }

@@ -239,8 +239,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	s := &site{t: t, dir: dir, orders: map[string]*api.Command{}, seen: map[string]map[api.Phase]bool{}, acked: map[string]bool{}}
 	states := []api.Phase{api.PhaseAccepted, api.PhaseRunning, api.PhaseInterrupted, api.PhaseSucceeded, api.PhaseFailed, api.PhaseRejected}
-	rounds := 60
-	for round := range rounds {
+	const rounds, most = 60, 600 // more than enough, and as many as a busy machine may need until a kill meets what runs
+	for round := 0; round < rounds || round < most && !s.met(api.PhaseFailed); round++ {
 		var fresh []*api.Command
 		for i := range 1 + rand.N(8) {
 			fresh = append(fresh, s.issue(fmt.Sprintf("r%dc%d", round, i)))
@@ -254,6 +254,18 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	s.life(nil, "", 0)
 	s.audit(marks)
+}
+
+// met reports whether a command ended so.
+func (s *site) met(phase api.Phase) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, seen := range s.seen {
+		if seen[phase] {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *site) audit(marks string) {

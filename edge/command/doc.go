@@ -8,5 +8,6 @@
 // happened, and what surely has not. A final status is sent again until it is acknowledged.
 //
 // Safe verbs, such as ping, are kept in memory: one that a crash takes away is delivered again and does no harm. What is
-// not acknowledged within Config.ResendEvery goes to the journal all the same.
+// not acknowledged within Config.ResendEvery goes to the journal all the same. A refusal that the journal has no room for is told
+// at once, for nothing was done, and kept in memory lest the command run when it is delivered again.
 package command

@@ -61,6 +61,8 @@ type Engine struct {
 	loose    map[string]*looseEnd
 	stopping bool
 
+	mended time.Time // when an end that is held back was last tried to be journalled; of the goroutine of Run
+
 	work      sync.WaitGroup // actions, abandoned ones included
 	abandoned atomic.Int64   // actions that have not returned although their command is closed
 	busy      atomic.Uint64
@@ -233,7 +235,12 @@ func (e *Engine) nudge() {
 func (e *Engine) Counts() Counts {
 	e.mu.Lock()
 	open := len(e.jobs)
-	loose := len(e.loose)
+	loose := 0
+	for _, l := range e.loose {
+		if !l.acked || l.held() {
+			loose++
+		}
+	}
 	e.mu.Unlock()
 	return Counts{Open: open, Owed: len(e.journal.owed()) + loose, Dropped: e.sender.dropped.Load(),
 		Busy: e.busy.Load(), Abandoned: e.abandoned.Load()}

@@ -85,10 +85,13 @@ func (e *Engine) answered(cmd *api.Command, sum string) bool {
 		}
 		// The end of the first is still owed: a rejection now would be taken for it.
 	}
-	if open != nil {
+	switch {
+	case open != nil:
 		st := e.current(open)
 		e.sender.pass(&st)
-	} else {
+	case loose != nil && loose.held():
+		e.sender.pass(loose.waiting())
+	default:
 		e.sender.final(cmd.ID)
 	}
 	return true
@@ -154,7 +157,7 @@ func (e *Engine) refuse(j *job, phase api.Phase, reason string) {
 	if err != nil {
 		j.rec.Status = slim(st)
 		e.mu.Lock()
-		e.loosen(&looseEnd{rec: j.rec, status: &st})
+		e.loosen(&looseEnd{rec: j.rec, status: &st, cause: err})
 		e.mu.Unlock()
 	}
 	e.tell(j, &st, err)
@@ -195,7 +198,7 @@ func (e *Engine) Acked(ids []string) {
 	for _, id := range ids {
 		if l := e.loose[id]; l != nil {
 			l.acked = true
-			if l.number == 0 {
+			if l.safe && !l.held() {
 				delete(e.loose, id)
 			}
 		}
@@ -228,7 +231,10 @@ func (e *Engine) Resend(ctx context.Context) {
 func (e *Engine) sendOwed() {
 	e.mu.Lock()
 	for id, l := range e.loose {
-		if !l.acked {
+		switch {
+		case l.held():
+			e.sender.pass(l.waiting())
+		case !l.acked:
 			e.sender.final(id)
 		}
 	}
@@ -238,12 +244,15 @@ func (e *Engine) sendOwed() {
 	}
 }
 
-// final returns the final status of id as it is stored, nil when there is none any more.
+// final returns the final status of id as it is stored, nil when there is none any more or it may not be told yet.
 func (e *Engine) final(id string) (*api.Status, error) {
 	e.mu.Lock()
 	l := e.loose[id]
 	e.mu.Unlock()
-	if l != nil {
+	switch {
+	case l != nil && l.held():
+		return nil, nil
+	case l != nil:
 		return l.status, nil
 	}
 	st, err := e.journal.status(id)
@@ -253,13 +262,18 @@ func (e *Engine) final(id string) (*api.Status, error) {
 	return st, nil
 }
 
-// Open lists the commands that have no final phase yet, at most api.MaxOpenCommands, for the node's birth.
+// Open lists the commands that have no final phase yet that may be told, at most api.MaxOpenCommands, for the node's birth.
 func (e *Engine) Open() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ids := make([]string, 0, len(e.jobs))
 	for id := range e.jobs {
 		ids = append(ids, id)
+	}
+	for id, l := range e.loose {
+		if l.held() {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return ids[:min(len(ids), api.MaxOpenCommands)]

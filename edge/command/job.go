@@ -223,7 +223,7 @@ func (e *Engine) finish(j *job, st api.Status) {
 	e.mu.Lock()
 	if loose || err != nil {
 		rec.Status = slim(st)
-		e.loosen(&looseEnd{number: j.number, rec: &rec, status: &st})
+		e.loosen(&looseEnd{number: j.number, safe: loose, rec: &rec, status: &st, cause: err})
 	}
 	delete(e.jobs, j.cmd.ID)
 	e.mu.Unlock()

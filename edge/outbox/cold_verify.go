@@ -2,11 +2,14 @@ package outbox
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/skerry-edge/skerry/edge/pages"
 )
 
 // verify reads every page and every record of the file once, before anything in it is trusted, and returns the state
@@ -17,7 +20,7 @@ func (c *cold) verify() (state, error) {
 	if err := c.rest(); err != nil {
 		return st, err
 	}
-	if err := checkTree(c.path); err != nil {
+	if err := untangled(c.path); err != nil {
 		return st, err
 	}
 	err := c.guard(false, func(tx *bbolt.Tx) error {
@@ -45,6 +48,15 @@ func (c *cold) verify() (state, error) {
 		c.phys, c.tally, c.known = sum, sum, true
 	}
 	return st, err
+}
+
+// untangled looks whether bbolt may be let near a file.
+func untangled(path string) error {
+	err := pages.Tangled(path)
+	if errors.Is(err, pages.ErrDamaged) {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return err
 }
 
 func (c *cold) verifyStream(tx *bbolt.Tx, s stream, sum *tally) error {
@@ -126,7 +138,7 @@ func (c *cold) setAside(st *state, read bool) (*rescue, error) {
 
 // salvage copies what can be read: forwards until the damage, then backwards until the damage.
 func (c *cold) salvage(res *rescue, st *state, acked map[lane]uint64) error {
-	if checkTree(res.aside) != nil {
+	if untangled(res.aside) != nil {
 		return nil
 	}
 	bad := newCold(res.aside)

@@ -172,8 +172,8 @@ func TestImpossibleFreelistIsNotBelieved(t *testing.T) {
 		page, hit := os.Getpagesize(), 0
 		for p := 2; (p+1)*page <= len(raw); p++ {
 			if at := raw[p*page:]; at[8] == 0x10 { // a freelist page
-				binary.NativeEndian.PutUint16(at[10:], boltManyFree)
-				binary.NativeEndian.PutUint64(at[boltPageHeader:], 1<<40)
+				binary.NativeEndian.PutUint16(at[10:], 0xFFFF)
+				binary.NativeEndian.PutUint64(at[16:], 1<<40)
 				hit++
 			}
 		}

@@ -27,8 +27,9 @@ func smallFlash(t *testing.T, d *device, size string) {
 		}
 		t.Skipf("mount a small tmpfs: %v", err)
 	}
+	dir := d.cfg.Dir
 	t.Cleanup(func() {
-		if err := unix.Unmount(d.cfg.Dir, unix.MNT_DETACH); err != nil {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})

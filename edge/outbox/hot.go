@@ -14,6 +14,7 @@ type hot struct {
 	idle  int64           // how much of it may be dead before it is rewritten
 	size  int64           // of the file
 	live  int64           // bytes of the records in index
+	room  int             // of each of the two states that the file begins with; 0: it does not
 	index [streams][]slot // ordered by key
 }
 
@@ -141,7 +142,7 @@ func (h *hot) read(sl *slot) (record, error) {
 // change writes the edit in one write. The state goes first: what is counted twice after a crash between is better than
 // what is not counted.
 func (h *hot) change(e *edit) error {
-	frames, err := appendState(nil, &e.st)
+	frames, err := appendState(nil, &e.st, 0)
 	if err != nil {
 		return err
 	}

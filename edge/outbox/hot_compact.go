@@ -10,9 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// appendState appends st twice: a flipped bit must not make a counter fall.
-func appendState(buf []byte, st *state) ([]byte, error) {
+// appendState appends st twice: a flipped bit must not make a counter fall. With room each takes so many bytes, and with ample
+// as many as leave it room to grow.
+func appendState(buf []byte, st *state, room int) ([]byte, error) {
 	raw, err := json.Marshal(st)
+	if err == nil && room == ample {
+		room = roomFor(len(raw))
+	}
+	if err == nil && room > 0 {
+		raw, err = padState(raw, room)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encode outbox state: %w", err)
 	}
@@ -22,9 +29,16 @@ func appendState(buf []byte, st *state) ([]byte, error) {
 
 // compact rewrites the file with nothing but st, acks and the live records, by rename.
 func (h *hot) compact(st *state, acks map[lane]uint64) error {
-	buf, err := appendState(nil, st)
+	room := ample
+	if h.volatile() {
+		room = 0 // memory is never full
+	}
+	buf, err := appendState(nil, st, room)
 	if err != nil {
 		return err
+	}
+	if room == ample {
+		room = len(buf) / 2
 	}
 	for l, seq := range acks {
 		c := classTelemetry
@@ -52,7 +66,7 @@ func (h *hot) compact(st *state, acks map[lane]uint64) error {
 		}
 	}
 	old := h.file
-	h.file, h.size, h.index = f, int64(len(buf)), index
+	h.file, h.size, h.index, h.room = f, int64(len(buf)), index, room
 	return old.Close()
 }
 

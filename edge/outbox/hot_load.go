@@ -47,6 +47,7 @@ func (h *hot) restore(f *os.File) (*found, error) {
 		return nil, err
 	}
 	h.size = decodeHot(raw, fd, h.replay)
+	h.room = firstStates(raw)
 	fd.unknown += info.Size() - limit
 	if h.size < info.Size() {
 		if err := f.Truncate(h.size); err != nil {

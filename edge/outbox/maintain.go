@@ -95,7 +95,7 @@ func (o *Outbox) overflow() {
 // saveState writes the state to the hot tier.
 func (o *Outbox) saveState() {
 	o.st.Version++
-	if err := o.hot.change(&edit{st: o.current()}); err != nil {
+	if err := o.hot.save(new(o.current())); err != nil {
 		o.cfg.Log.Warn("outbox state not saved", agent.KeyErr, err)
 		return
 	}

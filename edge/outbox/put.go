@@ -135,6 +135,7 @@ func (o *Outbox) put(r *record) error {
 	if err != nil {
 		countDropped(&o.st.Dropped, &r.meta)
 		o.unsaved = true
+		o.saveState() // now: a kill must not take the count along
 		return fmt.Errorf("keep %s of epoch %d seq %d: %w", r.class.stream(), r.epoch, r.seq, err)
 	}
 	if o.hot.live > o.cfg.HotBytes {

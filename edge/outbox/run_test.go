@@ -109,7 +109,7 @@ func TestRunSendsWhileManyPut(t *testing.T) {
 // FuzzHotFile reads any bytes as a hot file. What is read must be what a second reading finds.
 func FuzzHotFile(f *testing.F) {
 	good := appendRecord(nil, &record{meta: meta{kind: kindBatch, key: key{1, 1}, samples: 3}, payload: []byte(`{"seq":1}`)})
-	st, err := appendState(nil, &state{Version: 3})
+	st, err := appendState(nil, &state{Version: 3}, 0)
 	if err != nil {
 		f.Fatal(err)
 	}

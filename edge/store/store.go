@@ -17,6 +17,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/skerry-edge/skerry/edge/pages"
 )
 
 // Names of what the store keeps.
@@ -122,7 +124,8 @@ func openError(path string, err error) error {
 }
 
 // examine walks through all of a file, if there is one. bbolt finds damage only where it steps on it, by a panic; and once
-// a file is opened for writing, in a goroutine of its own, where nobody can catch it.
+// a file is opened for writing, in a goroutine of its own, where nobody can catch it. So whatever it looks for there has to be
+// found before.
 func examine(path string) (err error) {
 	if absent(path) {
 		return nil
@@ -130,6 +133,11 @@ func examine(path string) (err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := pages.Check(path); errors.Is(err, pages.ErrDamaged) {
+		return fmt.Errorf("open %s: %w: %w", path, err, errDamaged)
+	} else if err != nil {
+		return err
 	}
 	defer func() {
 		if r := recover(); r != nil { // bbolt's way of saying that a page is not what it claims

@@ -93,9 +93,6 @@ func TestADamagedStateIsSetAsideAndTheNodeGoesOn(t *testing.T) {
 		"order of keys":         func(raw []byte) []byte { return bytes.ReplaceAll(raw, keyFloor, []byte("zlock-floor")) },
 		"places of entries":     pages(func(p []byte) { p[16+7], p[16+16+7] = 0x7f, 0x7f }),
 	} {
-		if name == "order of keys" && raced {
-			continue // see raced
-		}
 		t.Run(name, func(t *testing.T) { setsAside(t, harm) })
 	}
 }

@@ -143,16 +143,20 @@ func (e *evidence) excuseFailures(missing ticks) {
 	}
 }
 
+// together is how close in time answers may be given in another order than they were asked for: by a harness that stood still.
+const together = 500 * time.Millisecond
+
 // neighbours are the times of the rows before and after that of an answer that is missing.
 func (e *evidence) neighbours(n int) (from, to time.Time) {
 	to = time.Now().Add(24 * time.Hour)
+	apart := func(i int) bool { return e.served[i-1].Sub(e.served[n-1]).Abs() >= together }
 	for i := n - 1; i > 0 && from.IsZero(); i-- {
-		if at := e.stored[i]; len(at) > 0 {
+		if at := e.stored[i]; len(at) > 0 && apart(i) {
 			from = at[0]
 		}
 	}
 	for i := n + 1; i <= len(e.served); i++ {
-		if at := e.stored[i]; len(at) > 0 {
+		if at := e.stored[i]; len(at) > 0 && apart(i) {
 			return from, at[0]
 		}
 	}

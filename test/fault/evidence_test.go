@@ -48,7 +48,13 @@ func TestAScrapeThatIsMissingNeedsAReasonOfItsOwn(t *testing.T) {
 		"a short life":                     {func(e *evidence) { e.lose(4, 5); e.restarted(4); e.restarted(5) }, ""},
 		"a failure in its row":             {func(e *evidence) { e.lose(4); e.failed = []time.Time{e.served[3]} }, ""},
 		"a failure in another row":         {func(e *evidence) { e.lose(4); e.failed = []time.Time{e.served[6]} }, "4 at"},
-		"one failure for two":              {func(e *evidence) { e.lose(4, 5); e.failed = []time.Time{e.served[3]} }, "5 at"},
+		"answered after the next, of a harness that stood still": {func(e *evidence) {
+			e.failed = []time.Time{e.served[3]}
+			e.served[3] = e.served[4].Add(-time.Millisecond)
+			e.stored[4] = e.stored[5]
+			e.lose(5)
+		}, ""},
+		"one failure for two": {func(e *evidence) { e.lose(4, 5); e.failed = []time.Time{e.served[3]} }, "5 at"},
 		"a failure by a clock that was wrong": {func(e *evidence) {
 			e.lose(4)
 			e.failed, e.wrong = []time.Time{e.served[6]}, true

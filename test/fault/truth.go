@@ -20,8 +20,8 @@ import (
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
-// edgeCommands is the truth about the commands of a node agent: the ends are those of its journal, the side effects those
-// of its script. It has to be stopped.
+// edgeCommands is the truth about the commands of a node agent: the ends are those of its journal, or refusals that a full disk
+// kept out of it, the side effects those of its script. It has to be stopped.
 func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]account.Command, error) {
 	out := map[string]account.Command{}
 	ours := map[string]*account.Order{}
@@ -30,9 +30,41 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 			ours[orders[i].ID] = &orders[i]
 		}
 	}
+	if err := r.journalled(edge, ours, out); err != nil {
+		return nil, fmt.Errorf("read journal of %s: %w", edge, err)
+	}
+	log, err := readIfAny(r.process(edge).Log)
+	if err != nil {
+		return nil, err
+	}
+	for id, phase := range unjournalled(log) {
+		if _, there := out[id]; !there && ours[id] != nil && phase == api.PhaseRejected {
+			out[id] = account.Command{Node: edge, Verb: ours[id].Verb, Arrivals: 1, Finals: []api.Phase{phase}}
+		}
+	}
+	raw, err := readIfAny(r.effects(edge))
+	if err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(raw) {
+		id := string(bytes.TrimSpace(line))
+		c, there := out[id]
+		if o := ours[id]; !there && o == nil {
+			continue // of an earlier round
+		} else if !there {
+			c = account.Command{Node: edge, Verb: o.Verb}
+		}
+		c.Effects++
+		out[id] = c
+	}
+	return out, nil
+}
+
+// journalled adds the commands of this round that the journal of a node agent has.
+func (r *Rig) journalled(edge string, ours map[string]*account.Order, out map[string]account.Command) error {
 	db, err := bbolt.Open(filepath.Join(r.process(edge).Disk, "state", "state.db"), 0o600, &bbolt.Options{ReadOnly: true, Timeout: 10 * time.Second})
 	if err != nil {
-		return nil, fmt.Errorf("read journal of %s: %w", edge, err)
+		return err
 	}
 	err = db.View(func(tx *bbolt.Tx) error {
 		records := tx.Bucket([]byte("command-records"))
@@ -58,25 +90,7 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 			return nil
 		})
 	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return nil, fmt.Errorf("read journal of %s: %w", edge, err)
-	}
-	raw, err := readIfAny(r.effects(edge))
-	if err != nil {
-		return nil, err
-	}
-	for line := range bytes.Lines(raw) {
-		id := string(bytes.TrimSpace(line))
-		c, there := out[id]
-		if o := ours[id]; !there && o == nil {
-			continue // of an earlier round
-		} else if !there {
-			c = account.Command{Node: edge, Verb: o.Verb}
-		}
-		c.Effects++
-		out[id] = c
-	}
-	return out, nil
+	return errors.Join(err, db.Close())
 }
 
 // pings are the truth about commands that a node agent does not journal, because they may be done any number of times.

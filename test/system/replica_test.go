@@ -151,11 +151,17 @@ func killReplica(t *testing.T, p *pair) {
 	stop, issued := make(chan struct{}), make(chan []order)
 	go func() { issued <- p.issue(stop) }()
 	pass(t, 6*time.Second)
-	begun := order{api.NewID(), dead, "exec"} // it ends while its replica is dead
-	if err := p.fields[dead].post("/v1/commands", api.CommandRequest{ID: begun.id, Nodes: []string{"n1"}, Verb: "exec",
-		Args: map[string]any{"argv": []string{p.slow, begun.id}}, Deadline: "2m"}, nil); err != nil {
-		t.Fatal(err)
-	}
+	begun := order{api.NewID(), dead, "exec"}                                    // it ends while its replica is dead
+	poll(t, 20*time.Second, "n1's owner takes the command", func() (err error) { // who that is may have changed, on a busy machine
+		if owners, err = p.owners("a", "b"); err != nil {
+			return err
+		}
+		if begun.replica = owners["n1"]; begun.replica != dead {
+			dead, heir = heir, dead
+		}
+		return p.fields[dead].post("/v1/commands", api.CommandRequest{ID: begun.id, Nodes: []string{"n1"}, Verb: "exec",
+			Args: map[string]any{"argv": []string{p.slow, begun.id}}, Deadline: "2m"}, nil)
+	})
 	poll(t, 10*time.Second, "it runs", func() error {
 		if linesOf(t, p.effects)[begun.id] == 0 {
 			return errors.New("no effect yet")

@@ -1,4 +1,6 @@
-package outbox
+// Package pages reads the pages of a bbolt file without bbolt, which tells of damage by a panic, and not always where that can
+// be caught.
+package pages
 
 import (
 	"encoding/binary"
@@ -9,9 +11,8 @@ import (
 	"os"
 )
 
-// errTangled is damage of a kind that bbolt must not be let near, not even to salvage: a page below itself has it walk
-// for ever, a freelist of impossible length has it take all memory. Neither can be caught.
-var errTangled = fmt.Errorf("%w: its pages are tangled", errDamaged)
+// ErrDamaged is wrapped by what is said of a file's contents; other errors are the machine's.
+var ErrDamaged = errors.New("pages are damaged")
 
 // The layout of a bbolt file, version 2 (go.etcd.io/bbolt/internal/common), in the byte order of the machine.
 const (
@@ -32,11 +33,24 @@ type tree struct {
 	file     *os.File
 	pageSize int64
 	pages    uint64 // in the file
+	high     uint64 // page numbers that were ever given are below it
 	seen     map[uint64]bool
 }
 
-// checkTree looks for tangles in the file at path. Anything else that is wrong with it is for bbolt to find.
-func checkTree(path string) error {
+// Tangled looks for damage of a kind that bbolt must not be let near, not even to salvage: a page below itself has it walk
+// for ever, a freelist of impossible length has it take all memory. Neither can be caught. What else is wrong with the file
+// at path is for bbolt to find.
+func Tangled(path string) error {
+	return look(path, func(t *tree, root, freelist uint64) error {
+		if err := t.checkFreelist(freelist); err != nil {
+			return err
+		}
+		return t.walk(root)
+	})
+}
+
+// look opens the file at path and calls fn, unless bbolt would not open it at all.
+func look(path string, fn func(t *tree, root, freelist uint64) error) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
@@ -49,13 +63,10 @@ func checkTree(path string) error {
 	t := &tree{file: f, pageSize: int64(os.Getpagesize()), seen: map[uint64]bool{}}
 	root, freelist, ok := t.meta()
 	if !ok {
-		return nil // bbolt will not open it
+		return nil
 	}
 	t.pages = uint64(info.Size() / t.pageSize)
-	if err := t.checkFreelist(freelist); err != nil {
-		return err
-	}
-	return t.walk(root)
+	return fn(t, root, freelist)
 }
 
 // meta finds the valid meta page with the highest transaction.
@@ -75,6 +86,7 @@ func (t *tree) meta() (root, freelist uint64, ok bool) {
 		}
 		if txid := ne.Uint64(raw[48:]); !ok || txid > newest {
 			root, freelist, newest, ok = ne.Uint64(raw[16:]), ne.Uint64(raw[32:]), txid, true
+			t.high = ne.Uint64(raw[40:])
 			t.pageSize = size
 		}
 	}
@@ -93,7 +105,7 @@ func (t *tree) checkFreelist(id uint64) error {
 		count = int(min(binary.NativeEndian.Uint64(raw[boltPageHeader:]), 1<<30))
 	}
 	if uint64(count) > t.pages {
-		return fmt.Errorf("%w: %d free pages of %d", errTangled, count, t.pages)
+		return fmt.Errorf("%w: %d free pages of %d", ErrDamaged, count, t.pages)
 	}
 	return nil
 }
@@ -128,7 +140,7 @@ func (t *tree) read(b []byte, at int64) error {
 // walk visits the pages below id, each once.
 func (t *tree) walk(id uint64) error {
 	if t.seen[id] {
-		return fmt.Errorf("%w: page %d is below itself or in two places", errTangled, id)
+		return fmt.Errorf("%w: page %d is below itself or in two places", ErrDamaged, id)
 	}
 	t.seen[id] = true
 	raw, count, err := t.page(id)

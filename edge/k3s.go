@@ -31,6 +31,7 @@ func (a *Agent) buildK3s() (err error) {
 // keepK3s runs k3s agent while the device is a member.
 func (a *Agent) keepK3s(ctx context.Context) error {
 	if a.k3s == nil {
+		<-ctx.Done()
 		return nil
 	}
 	return a.k3s.Run(ctx)

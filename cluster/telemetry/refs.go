@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/record"
@@ -31,7 +32,7 @@ func (m *mender) raiseRefs() error {
 		return fmt.Errorf("number series anew: %w", err)
 	}
 	var enc record.Encoder
-	raw := enc.Series([]record.RefSeries{{Ref: last + refGap, Labels: labels.FromStrings(labels.MetricName, "skerry_log_mended")}}, nil)
+	raw := enc.Series([]record.RefSeries{{Ref: last + refGap, Labels: labels.FromStrings(model.MetricNameLabel, "skerry_log_mended")}}, nil)
 	if err := errors.Join(w.Log(raw), w.Close()); err != nil {
 		return fmt.Errorf("number series anew: %w", err)
 	}

@@ -250,7 +250,11 @@ func (f *Fake) Stop(ctx context.Context, id string, grace time.Duration) error {
 	}
 	if !c.stubborn {
 		defer f.mu.Unlock()
-		c.end(143, 15)
+		if grace > 0 {
+			c.end(143, 15)
+		} else {
+			c.end(137, 9)
+		}
 		f.changed()
 		return nil
 	}

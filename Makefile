@@ -86,7 +86,7 @@ bin/kube/kine $(KUBEPARTS:%=bin/kube/%) &: test/kube/parts/go.mod test/kube/part
 	@mkdir -p bin/kube
 	cd test/kube/parts && $(BUILD) -ldflags '-s -w $(KUBESTAMP)' -o ../../../bin/kube/ github.com/k3s-io/kine $(KUBEPARTS:%=k8s.io/kubernetes/cmd/%)
 
-test-kube: build bin/kube/kubectl ## against a real Kubernetes API server, built from its modules (some minutes, once)
+test-kube: build full bin/kube/kubectl ## against a real Kubernetes API server, built from its modules (some minutes, once)
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/kube/...
 
 test-fault: build ## every kind of fault bites and heals, and eight schedules of faults add up (root)

@@ -22,17 +22,27 @@ import (
 // appImage is the image that the tests' pods run, by that name.
 const appImage = "registry.test/app:1"
 
-// app is the archive of appImage, built once.
-var app struct {
+// moduleImage is the same as a WebAssembly module.
+const moduleImage = "registry.test/module:1"
+
+// archive is an image of ./app, built once.
+type archive struct {
+	name, os, arch string
+
 	once sync.Once
 	raw  []byte
 	err  error
 }
 
-func buildApp(dir string) ([]byte, error) {
+var (
+	app    = archive{name: appImage, os: "linux", arch: runtime.GOARCH}
+	module = archive{name: moduleImage, os: "wasip1", arch: "wasm"}
+)
+
+func (a *archive) build(dir string) ([]byte, error) {
 	program := filepath.Join(dir, "app")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./app")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+a.os, "GOARCH="+a.arch)
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return nil, err
@@ -70,11 +80,11 @@ func buildApp(dir string) ([]byte, error) {
 		return nil, err
 	}
 	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture, cfg.Config = "linux", runtime.GOARCH, v1.Config{Entrypoint: []string{"/app"}, Cmd: []string{"count"}, User: "1000:1000"}
+	cfg.OS, cfg.Architecture, cfg.Config = a.os, a.arch, v1.Config{Entrypoint: []string{"/app"}, Cmd: []string{"count"}, User: "1000:1000"}
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
 		return nil, err
 	}
-	tag, err := name.NewTag(appImage)
+	tag, err := name.NewTag(a.name)
 	if err != nil {
 		return nil, err
 	}
@@ -86,9 +96,14 @@ func buildApp(dir string) ([]byte, error) {
 // importApp brings appImage to a site with the shipped CLI, as for one without a registry.
 func (s *site) importApp() {
 	s.t.Helper()
-	app.once.Do(func() { app.raw, app.err = buildApp(s.t.TempDir()) })
-	if app.err != nil {
-		s.t.Fatal(app.err)
+	s.bring(&app)
+}
+
+func (s *site) bring(a *archive) {
+	s.t.Helper()
+	a.once.Do(func() { a.raw, a.err = a.build(s.t.TempDir()) })
+	if a.err != nil {
+		s.t.Fatal(a.err)
 	}
 	program, err := system.Program("skerry")
 	if err != nil {
@@ -96,8 +111,8 @@ func (s *site) importApp() {
 	}
 	cmd := exec.CommandContext(s.t.Context(), program, "image", "import", "-")
 	cmd.Env = append(os.Environ(), "SKERRY_CONFIG="+filepath.Join(s.dir, "cluster", "admin.yaml"))
-	cmd.Stdin = bytes.NewReader(app.raw)
+	cmd.Stdin = bytes.NewReader(a.raw)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		s.t.Fatalf("import %s: %v: %s", appImage, err, out)
+		s.t.Fatalf("import %s: %v: %s", a.name, err, out)
 	}
 }

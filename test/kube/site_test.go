@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type site struct {
 	plane   *ControlPlane
 	cluster *system.Process
 	client  *cli.Client
+	edge    string // the program of its node agents; empty: lite
 }
 
 // newSite starts a cluster agent of that name.
@@ -153,7 +155,7 @@ func (s *site) prepare(name string, settings ...string) *system.Process {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	program, err := system.Program("skerry-edge")
+	program, err := system.Program(cmp.Or(s.edge, "skerry-edge"))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -5,15 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -62,16 +59,6 @@ func run(verb string, args []string) error {
 	return nil
 }
 
-// serve answers hello, and counts on stdout.
-func serve(address string) error {
-	done := make(chan error, 1)
-	go func() {
-		done <- http.ListenAndServe(address, http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) { fmt.Fprintln(rw, "hello", req.URL.Path) }))
-	}()
-	go func() { done <- count() }()
-	return <-done
-}
-
 // count writes a line each 100 ms until it is asked to end.
 func count() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -84,22 +71,6 @@ func count() error {
 		case <-tick.C:
 		case <-ctx.Done():
 			fmt.Println("asked to end")
-			return nil
-		}
-	}
-}
-
-// terminal tells the size of its terminal, whenever a line comes.
-func terminal() error {
-	var b [256]byte
-	for {
-		ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
-		if err != nil {
-			return fmt.Errorf("stdin is no terminal: %w", err)
-		}
-		fmt.Printf("%d columns\n", ws.Col)
-		n, err := os.Stdin.Read(b[:])
-		if err != nil || strings.TrimSpace(string(b[:n])) == "end" {
 			return nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
@@ -42,8 +43,15 @@ func (a *Agent) prepared(ctx context.Context, o command.Order) (command.Order, e
 	if err != nil {
 		return o, k3sProblem(err, "")
 	}
-	if _, known := a.registry.Get(o.Node); !known {
+	n, known := a.registry.Get(o.Node)
+	if !known {
 		return o, nil // whoever journals says so
+	}
+	if n.Presence != api.PresenceOnline { // its Node would be gone, and k3s run on
+		return o, k3sProblem(fmt.Errorf("device %s is not there: %s", o.Node, n.Presence), "order it while the device is online")
+	}
+	if verbs, _ := a.registry.Verbs(o.Node); !slices.ContainsFunc(verbs, func(v api.Verb) bool { return v.Name == o.Verb }) {
+		return o, k3sProblem(fmt.Errorf("device %s does not offer %s", o.Node, o.Verb), "set k3s.allow: true in /etc/skerry/edge.yaml on the device")
 	}
 	if err := a.kube.Forget(ctx, name); err != nil { // or k3s refuses a device that was installed anew: its node password is another
 		return o, k3sProblem(err, kubeCure)

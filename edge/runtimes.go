@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 
@@ -88,8 +87,9 @@ func (m *runtimeMaker) make(ctx context.Context) (*runtimes, error) {
 			m.log.Debug("runtime left out", keyRuntime, kind, agent.KeyReason, absent.reason)
 			continue
 		}
-		if err != nil {
-			return r, errors.Join(fmt.Errorf("runtime %s: %w", kind, err), r.Close())
+		if err != nil { // one that cannot work here must not keep the node from its link, by which it can be mended
+			m.log.Error("runtime left out", keyRuntime, kind, agent.KeyErr, err)
+			continue
 		}
 		r.list, r.closed, shared.users = append(r.list, rt), append(r.closed, rt), append(shared.users, rt)
 	}
@@ -120,7 +120,7 @@ func (i *images) Root(digest string) (launch.Image, error) {
 		return launch.Image{}, err
 	}
 	c := img.Config
-	out := launch.Image{Lower: []string{img.Dir}, Wasm: img.Wasm, Config: launch.ImageConfig{Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env,
+	out := launch.Image{Lower: []string{img.Dir}, Wasm: img.Wasm || img.Module != "", Config: launch.ImageConfig{Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env,
 		WorkingDir: c.WorkingDir, User: c.User, StopSignal: c.StopSignal}}
 	if img.Module != "" && len(c.Entrypoint) == 0 {
 		out.Config.Entrypoint = []string{"/" + img.Module}

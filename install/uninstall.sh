@@ -83,7 +83,7 @@ end_containers() {
 		left=""
 		for process in /proc/[0-9]*; do
 			case $(readlink "$process/exe" 2>/dev/null) in
-			"$bin/skerry-edge" | "$bin/skerry-edge (deleted)") 
+			"$bin/skerry-edge" | "$bin/skerry-edge (deleted)" | */update/[ab]/skerry-edge | */update/[ab]/"skerry-edge (deleted)")
 				left=1
 				kill -s "$signal" "${process#/proc/}" 2>/dev/null || true ;; # it may have ended
 			esac

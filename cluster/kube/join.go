@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/skerry-edge/skerry/cluster/bridge"
 	"github.com/skerry-edge/skerry/cluster/kube/tunnel"
 )
 
@@ -85,6 +86,9 @@ func (b *Bridge) serverFor(ctx context.Context, clients kubernetes.Interface, cf
 	return (&url.URL{Scheme: "https", Host: first}).String(), nil
 }
 
+// joinedBy is the label that k3s.join gives a machine's Node; edge/k3s sets it.
+const joinedBy = "mlsysops.eu/joined-by"
+
 // Forget deletes a machine's Node and what k3s knows it by, so that a machine of that name can join anew.
 func (b *Bridge) Forget(ctx context.Context, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, joinWithin)
@@ -93,6 +97,14 @@ func (b *Bridge) Forget(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
+	have, err := clients.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("look for node %s: %w", node, err)
+	}
+	if err == nil && have.Labels[joinedBy] != bridge.Manager {
+		return fmt.Errorf("node %s is there and was not joined by Skerry (label %s=%s): it is left alone", node, joinedBy, bridge.Manager)
+	}
+	err = nil
 	for what, remove := range map[string]func() error{
 		"node " + node: func() error { return clients.CoreV1().Nodes().Delete(ctx, node, metav1.DeleteOptions{}) },
 		"node password of " + node: func() error {

@@ -41,6 +41,8 @@ type reach struct {
 	tunnel  *tunnel.Tunnel
 	client  *certs.Keeper         // of the tunnel
 	lacks   atomic.Pointer[error] // why it has no certificate
+	serving *certs.Keeper         // of the kubelet API
+	mute    atomic.Pointer[error] // why that has none
 }
 
 // reachable decides how, by the configuration and by what the API server is.
@@ -114,7 +116,7 @@ func (l *life) addTunnel(cfg *rest.Config, clients kubernetes.Interface, ports *
 	r.servers = &tunnel.Servers{Slices: clients.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault), First: hostPort(at), Log: l.cfg.Log}
 	r.tunnel = tunnel.New(tunnel.Config{Follow: r.servers.Follow, TLS: trust, Open: func(port int) bool { return ports.Node(port) != "" },
 		Host: cmp.Or(ports.Host, "127.0.0.1"), Log: l.cfg.Log, Now: l.cfg.Now})
-	keep := func(ctx context.Context) error { return l.keepCertificate(ctx, client, r) }
+	keep := func(ctx context.Context) error { return l.keepCertificate(ctx, client, &r.lacks, "tunnel of k3s") }
 	run := func(ctx context.Context) error {
 		select {
 		case <-client.First():
@@ -126,16 +128,16 @@ func (l *life) addTunnel(cfg *rest.Config, clients kubernetes.Interface, ports *
 	return errors.Join(l.add(leaderOnly, keep), l.add(leaderOnly, run))
 }
 
-// keepCertificate tries again where a right is missing: all else works without the tunnel.
-func (l *life) keepCertificate(ctx context.Context, client *certs.Keeper, r *reach) error {
+// keepCertificate tries again where a right or a signer is missing: all else works without.
+func (l *life) keepCertificate(ctx context.Context, keeper *certs.Keeper, lacks *atomic.Pointer[error], use string) error {
 	wait := agent.Backoff{Min: time.Second, Max: time.Minute}
 	for {
-		err := client.Start(ctx)
+		err := keeper.Start(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if r.lacks.Swap(&err) == nil {
-			l.cfg.Log.Warn("no certificate for the tunnel of k3s", agent.KeyErr, err)
+		if lacks.Swap(&err) == nil {
+			l.cfg.Log.Warn("no certificate of the cluster", agent.KeyReason, use, agent.KeyErr, err)
 		}
 		if !agent.Wait(ctx, max(wait.Next(), time.Second)) {
 			return nil
@@ -156,11 +158,14 @@ func (r *reach) status() *api.KubeletStatus {
 }
 
 func (r *reach) trouble() (out []string) {
+	if err := r.mute.Load(); err != nil && !r.serving.Has() {
+		out = append(out, fmt.Sprintf("no certificate for the kubelet API: %.300s; logs, exec and port-forward of devices fail; pods run all the same", oneLine(*err)))
+	}
 	if r.tunnel == nil {
-		return nil
+		return out
 	}
 	if err := r.lacks.Load(); err != nil && !r.client.Has() {
-		return []string{fmt.Sprintf("no certificate for the tunnel of k3s: %.300s; logs, exec and port-forward of devices fail; see install/kube/rbac.yaml", oneLine(*err))}
+		return append(out, fmt.Sprintf("no certificate for the tunnel of k3s: %.300s; logs, exec and port-forward of devices fail; see install/kube/rbac.yaml", oneLine(*err)))
 	}
 	if err := r.servers.Trouble(); err != nil {
 		out = append(out, fmt.Sprintf("the servers of k3s are not known: %.300s; see install/kube/rbac.yaml", oneLine(err)))

@@ -85,6 +85,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 	}
 	serving := certs.New(certs.Want{Name: at.address.Address, Signer: certificatesv1.KubeletServingSignerName, Hosts: []string{at.address.Address}, Usage: certificatesv1.UsageServerAuth},
 		clients.CertificatesV1().CertificateSigningRequests(), l.cfg.Now)
+	at.serving = serving
 	roots, err := clientRoots(ctx, clients)
 	if err != nil {
 		return err
@@ -108,7 +109,9 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 	l.mu.Lock()
 	l.reach, l.faults = at, faults
 	l.mu.Unlock()
-	return errors.Join(l.add(leaderOnly, serving.Start), l.add(leaderOnly, serve))
+	return errors.Join(l.add(leaderOnly, func(ctx context.Context) error {
+		return l.keepCertificate(ctx, serving, &at.mute, "kubelet API")
+	}), l.add(leaderOnly, serve))
 }
 
 // clientRoots are the CAs of client certificates that the API server tells everybody who may read it; nil when it tells none.

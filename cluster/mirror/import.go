@@ -22,6 +22,12 @@ import (
 // maxImportBytes bounds what one archive may hold.
 const maxImportBytes = 16 << 30
 
+// maxWindow bounds what zstd keeps in memory: that of its level 19, and of a bundle.
+const maxWindow = 8 << 20
+
+// bounds are of the files that are read as a whole.
+var bounds = map[string]int64{release.ManifestName: release.MaxManifestBytes, release.SignatureName: release.MaxSignatureBytes}
+
 const importing = ".importing"
 
 // Import takes the release in an archive: tar, plain or packed with gzip or zstd. Files are known by their names, whatever the directory
@@ -78,6 +84,9 @@ func extract(ctx context.Context, in io.Reader, dir string) error {
 		if h.Typeflag != tar.TypeReg || release.ValidName(name) != nil {
 			continue
 		}
+		if most, bounded := bounds[name]; bounded && h.Size > most { // these are read as a whole
+			return fmt.Errorf("%w: %s has %d bytes; wanted at most %d", ErrInvalid, name, h.Size, most)
+		}
 		if left -= h.Size; left < 0 {
 			return fmt.Errorf("%w: the archive holds more than %d bytes", ErrInvalid, int64(maxImportBytes))
 		}
@@ -111,7 +120,7 @@ func unpacked(in io.Reader) (plain io.Reader, end func(), err error) {
 		}
 		return zr, func() { _ = zr.Close() }, nil
 	case string(head) == "\x28\xb5\x2f\xfd":
-		zr, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1))
+		zr, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}

@@ -162,3 +162,12 @@ func TestFilesAreServedInPartsAndNothingElseIs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAManifestThatIsTooLongIsRefusedBeforeItIsKept(t *testing.T) {
+	m := New(t.TempDir(), nil)
+	files := made(t, "1.2.3", "program")
+	files[release.ManifestName] = make([]byte, release.MaxManifestBytes+1)
+	if _, err := m.Import(t.Context(), bytes.NewReader(packed(t, files))); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "wanted at most") {
+		t.Errorf("%v; wanted its length to be refused", err)
+	}
+}

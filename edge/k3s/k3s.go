@@ -65,8 +65,10 @@ func New(cfg Config) (*Agent, error) {
 	if err == nil {
 		err = json.Unmarshal(raw, &m)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read k3s state: %w; remove %s to begin anew", err, filepath.Join(cfg.Dir, stateFile))
+	if err != nil { // the node has to come up all the same, to be joined anew
+		path := filepath.Join(cfg.Dir, stateFile)
+		cfg.Log.Error("what k3s was joined to is not known: join it again", agent.KeyErr, errors.Join(err, os.Rename(path, path+".damaged")))
+		return a, nil
 	}
 	a.joined = &m
 	return a, nil
@@ -124,7 +126,7 @@ func (a *Agent) member() *membership {
 // once runs k3s until it ends, or is not wanted any more.
 func (a *Agent) once(ctx context.Context, m *membership) error {
 	args := append([]string{"agent", "--server", m.Server, "--token-file", filepath.Join(a.cfg.Dir, tokenFile), "--node-name", m.Name,
-		"--data-dir", a.cfg.Data}, a.cfg.Args...)
+		"--data-dir", a.cfg.Data, "--node-label", Label}, a.cfg.Args...)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	runtime.LockOSThread() // Pdeathsig is bound to it: k3s must not outlive an agent that is killed, or there will be two
@@ -179,10 +181,16 @@ func (l *lastLine) String() string {
 	return string(lines[len(lines)-1])
 }
 
+// Label marks the Node of a machine that was joined so: the cluster agent deletes no other.
+const Label = "mlsysops.eu/joined-by=skerry"
+
 // Join makes the machine a member and returns when k3s has run for a while. When it ends before, nothing is joined.
 func (a *Agent) Join(ctx context.Context, server, name, token string) error {
 	if _, err := exec.LookPath(a.cfg.Program); err != nil {
 		return fmt.Errorf("k3s is not installed: %w", err)
+	}
+	if err := a.foreign(); err != nil {
+		return err
 	}
 	if err := a.Leave(ctx); err != nil { // what was joined before
 		return err
@@ -211,6 +219,20 @@ func (a *Agent) Join(ctx context.Context, server, name, token string) error {
 	return errors.Join(err, a.Leave(undo))
 }
 
+// foreign is an error when k3s has a membership that was not made here.
+func (a *Agent) foreign() error {
+	own := a.member() != nil
+	for _, name := range []string{stateFile, stateFile + ".damaged"} {
+		_, err := os.Stat(filepath.Join(a.cfg.Dir, name))
+		own = own || err == nil
+	}
+	credential := filepath.Join(a.cfg.Data, "agent", "client-kubelet.crt")
+	if _, err := os.Stat(credential); own || err != nil {
+		return nil
+	}
+	return fmt.Errorf("k3s is a member of a cluster already, and not by this agent: %s is there; wanted a k3s that has joined nothing", credential)
+}
+
 func (a *Agent) set(m *membership) {
 	a.mu.Lock()
 	a.joined = m
@@ -224,6 +246,9 @@ func (a *Agent) set(m *membership) {
 // Leave stops k3s and removes the token, the state, and what k3s would go back to its server with. Containers that k3s has started are
 // k3s-killall.sh's to end.
 func (a *Agent) Leave(ctx context.Context) error {
+	if a.foreign() != nil {
+		return nil // what somebody else joined is not ours to end
+	}
 	if a.member() != nil {
 		a.set(nil)
 	}

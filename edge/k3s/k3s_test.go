@@ -2,6 +2,7 @@ package k3s
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -74,7 +75,7 @@ func TestJoinRunsK3sWithATokenThatNobodySees(t *testing.T) {
 	if err := r.Join(t.Context(), "https://10.0.0.1:6443", "pi-a-k3s", secret); err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("agent --server https://10.0.0.1:6443 --token-file %s/token --node-name pi-a-k3s --data-dir %s --node-label=a=b\n", r.cfg.Dir, r.cfg.Data)
+	want := fmt.Sprintf("agent --server https://10.0.0.1:6443 --token-file %s/token --node-name pi-a-k3s --data-dir %s --node-label mlsysops.eu/joined-by=skerry --node-label=a=b\n", r.cfg.Dir, r.cfg.Data)
 	r.until("k3s runs", func() bool { return r.read("mode") != "" })
 	if got := r.read("argv"); got != want {
 		t.Errorf("k3s is started with %q; wanted %q", got, want)
@@ -159,5 +160,41 @@ func TestAJoinThatFailsSaysWhyAndJoinsNothing(t *testing.T) {
 	r.begin()
 	if err := r.Join(t.Context(), "https://10.0.0.1:6443", "pi-a-k3s", secret); err == nil || !strings.Contains(err.Error(), "not installed") {
 		t.Errorf("%v; wanted that k3s is not installed", err)
+	}
+}
+
+func TestAMembershipThatSomebodyElseMadeIsLeftAlone(t *testing.T) {
+	r := newRig(t, untilTold)
+	theirs := filepath.Join(r.cfg.Data, "agent", "client-kubelet.crt")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(theirs), 0o700), os.WriteFile(theirs, []byte("theirs"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Join(t.Context(), "https://10.0.0.1:6443", "pi-a-k3s", secret); err == nil || !strings.Contains(err.Error(), "not by this agent") {
+		t.Errorf("%v; wanted a refusal", err)
+	}
+	if err := r.Leave(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if raw, err := os.ReadFile(theirs); err != nil || string(raw) != "theirs" || r.read("argv") != "" {
+		t.Errorf("%q, %v, argv %q", raw, err, r.read("argv"))
+	}
+}
+
+func TestADamagedStateKeepsNobodyFromBeginning(t *testing.T) {
+	r := newRig(t, untilTold)
+	if err := r.Join(t.Context(), "https://10.0.0.1:6443", "pi-a-k3s", secret); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	state := filepath.Join(r.cfg.Dir, stateFile)
+	if err := os.WriteFile(state, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.begin()
+	if _, err := os.Stat(state + ".damaged"); err != nil {
+		t.Error(err)
+	}
+	if err := r.Join(t.Context(), "https://10.0.0.1:6443", "pi-a-k3s", secret); err != nil {
+		t.Errorf("joined anew: %v", err)
 	}
 }

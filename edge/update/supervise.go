@@ -61,6 +61,7 @@ func (s *Supervisor) Run(ctx context.Context) (int, error) {
 // once is one life of the agent. stopped: a signal said that it was to be the last.
 func (s *Supervisor) once(signals <-chan os.Signal) (code int, stopped bool, err error) {
 	cmd := exec.Command(s.Argv[0], s.Argv[1:]...)
+	cmd.Env = append(os.Environ(), "GOTRACEBACK=crash") // a panic ends with a signal, not with the code of a faulty configuration
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
 		return 0, false, fmt.Errorf("start agent: %w", err)

@@ -55,6 +55,12 @@ func TestADeviceJoinsAndLeavesK3s(t *testing.T) {
 	apply(t, p, fmt.Sprintf(worker, "join-a-k3s"), "create", "-f", "-") // of a former life
 	kubectl(t, p, "-n", "kube-system", "create", "secret", "generic", "join-a-k3s.node-password.k3s")
 
+	var none api.List[api.CommandRecord]
+	err := s.client.Post(t.Context(), "/v1/commands", api.CommandRequest{Nodes: []string{"join-a"}, Verb: api.VerbK3sJoin, Deadline: "2m"}, &none)
+	if err := refusedWith(err, "was not joined by Skerry"); err != nil {
+		t.Error(err)
+	}
+	kubectl(t, p, "label", "node", "join-a-k3s", "mlsysops.eu/joined-by=skerry")
 	run := func(verb string, args map[string]any) api.CommandRecord {
 		t.Helper()
 		var list api.List[api.CommandRecord]
@@ -116,7 +122,6 @@ func TestADeviceJoinsAndLeavesK3s(t *testing.T) {
 	if argv, err = os.ReadFile(filepath.Join(dir, "argv")); err != nil || !strings.HasSuffix(string(argv), "stopped\n") {
 		t.Errorf("k3s was started and ended with %q, %v", argv, err)
 	}
-	var none api.List[api.CommandRecord]
 	err = s.client.Post(t.Context(), "/v1/commands", api.CommandRequest{Nodes: []string{"join-a"}, Verb: api.VerbK3sJoin,
 		Args: map[string]any{"token": "mine"}, Deadline: "2m"}, &none)
 	if err := refusedWith(err, "args.token"); err != nil {

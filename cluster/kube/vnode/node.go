@@ -50,10 +50,11 @@ func (r *reconciler) node(ctx context.Context, device *api.Node) (*corev1.Node, 
 	return node, want, r.status(ctx, node, want)
 }
 
-// ours reports whether a Node is one of this cluster agent's, or of its replicas.
+// ours reports whether a Node is one of this cluster agent's, or of its replicas. One that says no cluster is taken over.
 func (r *reconciler) ours(node client.Object) bool {
 	l := node.GetLabels()
-	return l[bridge.ManagedBy] == bridge.Manager && l[bridge.LabelCluster] == r.Cluster
+	of, said := l[bridge.LabelCluster]
+	return l[bridge.ManagedBy] == bridge.Manager && (!said || of == r.Cluster)
 }
 
 func (r *reconciler) create(ctx context.Context, device *api.Node) (*corev1.Node, error) {

@@ -144,3 +144,17 @@ func TestPlansSettle(t *testing.T) {
 		}
 	}
 }
+
+func TestANodeOfAnotherClusterOrOfNobodyIsNotOurs(t *testing.T) {
+	r := &reconciler{Config: Config{Cluster: "a"}}
+	for want, labels := range map[bool][]map[string]string{
+		true:  {{bridge.ManagedBy: bridge.Manager, bridge.LabelCluster: "a"}, {bridge.ManagedBy: bridge.Manager}},
+		false: {nil, {bridge.LabelCluster: "a"}, {bridge.ManagedBy: bridge.Manager, bridge.LabelCluster: "b"}},
+	} {
+		for _, l := range labels {
+			if got := r.ours(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: l}}); got != want {
+				t.Errorf("%v: %v", l, got)
+			}
+		}
+	}
+}

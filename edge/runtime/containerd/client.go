@@ -23,8 +23,11 @@ import (
 // Namespace is where in containerd our containers are.
 const Namespace = "skerry"
 
+// Usual is where a containerd listens that nobody told another place.
+const Usual = "/run/containerd/containerd.sock"
+
 // places are where a containerd listens, by itself and in k3s.
-var places = []string{"/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"}
+var places = []string{Usual, "/run/k3s/containerd/containerd.sock"}
 
 // Find tells where a containerd listens: at socket, or, when that is empty, in the first of its usual places; "" when nowhere.
 func Find(socket string) string {

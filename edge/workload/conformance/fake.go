@@ -248,13 +248,9 @@ func (f *Fake) Stop(ctx context.Context, id string, grace time.Duration) error {
 		f.mu.Unlock()
 		return nil
 	}
-	if !c.stubborn {
+	if !c.stubborn && grace > 0 {
 		defer f.mu.Unlock()
-		if grace > 0 {
-			c.end(143, 15)
-		} else {
-			c.end(137, 9)
-		}
+		c.end(143, 15)
 		f.changed()
 		return nil
 	}

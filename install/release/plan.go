@@ -56,7 +56,7 @@ type program struct {
 // lite comes first: what a later variant does not add to it is not built.
 var programs = []program{
 	{name: "skerry-edge", about: "Skerry's node agent: telemetry, commands and workloads for far-edge devices",
-		variants: []variant{{"lite", "nethttpomithttp2,lite"}, {"full", "nethttpomithttp2"}},
+		variants: []variant{{"lite", "nethttpomithttp2,lite"}, {"full", "nethttpomithttp2,grpcnotrace"}},
 		gcflags:  []string{"-gcflags=all=-l", "-gcflags=crypto/internal/fips140/edwards25519/...="}, ldflags: " -funcalign=8",
 		stamped: true, image: true, service: true},
 	{name: "skerry-cluster", about: "Skerry's cluster agent: enrolment, MQTT broker, registry, telemetry and REST for a site",

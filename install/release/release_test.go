@@ -353,14 +353,20 @@ func TestProgramsAreBuiltAsMakeBuildsThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	edge := programs[0]
-	for _, want := range append([]string{"-tags " + edge.variants[0].tags, edge.ldflags}, edge.gcflags...) {
+	edge, where := programs[0], map[string]string{programs[0].ldflags: "SMALL"}
+	for _, flag := range edge.gcflags {
+		where[flag] = "SMALL"
+	}
+	for _, v := range edge.variants { // lite is EDGE
+		where["-tags "+v.tags+" $(SMALL)"] = map[string]string{"lite": "EDGE", "full": "FULL"}[v.name]
+	}
+	for want, variable := range where {
 		found := false
 		for line := range strings.SplitSeq(string(raw), "\n") {
-			found = found || strings.HasPrefix(line, "EDGE ") && strings.Contains(line, want)
+			found = found || strings.HasPrefix(line, variable+" ") && strings.Contains(line, want)
 		}
 		if !found {
-			t.Errorf("EDGE in the Makefile does not have %q", want)
+			t.Errorf("%s in the Makefile does not have %q", variable, want)
 		}
 	}
 }

@@ -10,8 +10,24 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
-// reportEvery is how often what the node reports is told again at most. The first change is told at once.
-const reportEvery = time.Second
+// How often what the node reports is told again: as many changes at once as a container has on its way to Running, and one each second
+// over time.
+const (
+	reportEvery = time.Second
+	reportBurst = 5
+)
+
+// pace says how long to wait after something was told. Its zero value has the whole burst left.
+type pace struct{ due time.Time } // when the next would be told if all were told evenly
+
+// told is called with the instant at which something was told.
+func (p *pace) told(now time.Time) time.Duration {
+	if p.due.Before(now) {
+		p.due = now
+	}
+	p.due = p.due.Add(reportEvery)
+	return max(0, p.due.Sub(now)-(reportBurst-1)*reportEvery)
+}
 
 // oweReport has the reporter tell what became of the desired document, its workloads or the settings.
 func (a *Agent) oweReport() {
@@ -24,6 +40,7 @@ func (a *Agent) oweReport() {
 // reporter publishes what the node made of the desired document whenever that changes. Not who changes it: the document may arrive
 // while the session is still being announced, when nobody else can publish yet.
 func (a *Agent) reporter(ctx context.Context) error {
+	var p pace
 	for {
 		select {
 		case <-ctx.Done():
@@ -36,7 +53,7 @@ func (a *Agent) reporter(ctx context.Context) error {
 		if err := a.report(ctx, a.line.Publish); err != nil && ctx.Err() == nil {
 			a.log.Debug("report not sent; the next session begins with it", agent.KeyErr, err)
 		}
-		if !agent.Wait(ctx, reportEvery) {
+		if wait := p.told(time.Now()); wait > 0 && !agent.Wait(ctx, wait) {
 			return nil
 		}
 	}

@@ -5,10 +5,8 @@ package containerd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -17,50 +15,34 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/runtime/shim"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
-// goneMark begins the name of a folder that is being removed.
-const goneMark = ".gone-"
-
 // List tells of all containers, by their folders and containerd's tasks.
-func (r *Runtime) List(ctx context.Context) ([]workload.Observed, error) {
-	entries, err := os.ReadDir(r.cfg.Dir)
-	if errors.Is(err, os.ErrNotExist) {
+func (r *Runtime) List(ctx context.Context) (out []workload.Observed, err error) {
+	if _, err := os.Stat(r.cfg.Dir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
 	}
 	found, err := r.tasks(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []workload.Observed
-	var errs []error
-	for _, e := range entries {
-		id := e.Name()
-		if strings.HasPrefix(id, goneMark) { // an agent was killed while it removed it
-			errs = append(errs, os.RemoveAll(filepath.Join(r.cfg.Dir, id)))
-		}
-		r.mu.Lock()
-		starting := r.starting[id]
-		r.mu.Unlock()
-		if strings.HasPrefix(id, ".") || starting || !e.IsDir() {
-			continue
-		}
+	err = launch.Each(r.cfg.Dir, r.inTheMaking, func(id string) error {
 		st, err := r.settle(ctx, id, found[name(id)])
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it was removed meanwhile
+		if err == nil {
+			out = append(out, launch.Observed(&st))
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("container %s: %w", id, err))
-			continue
-		}
-		out = append(out, observe(&st))
-	}
-	return out, errors.Join(errs...)
+		return err
+	})
+	return out, err
+}
+
+func (r *Runtime) inTheMaking(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.starting[id]
 }
 
 // tasks are containerd's, by its names of containers.
@@ -161,19 +143,4 @@ func (r *Runtime) keepAgain(id string) {
 		return
 	}
 	r.cfg.Log.Warn("who kept the streams of a container was killed; they are kept again, what was attached is not", "container", id)
-}
-
-func observe(st *bundle.State) workload.Observed {
-	o := workload.Observed{ID: st.Record.ID, Workload: st.Record.Workload, Image: st.Record.Image, Started: st.Record.Created}
-	if st.Begun != nil {
-		o.Started, o.Pid = st.Begun.Started, st.Begun.Pid
-	}
-	e := st.End
-	if e == nil {
-		o.Running = true
-		return o
-	}
-	o.Pid = 0
-	o.Finished, o.Exit, o.Signal, o.OOM, o.Unknown, o.Message = e.Finished, e.Exit, e.Signal, e.OOM, e.Unknown, e.Message
-	return o
 }

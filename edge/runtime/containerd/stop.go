@@ -17,6 +17,7 @@ import (
 
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/runtime/shim"
 )
 
@@ -74,25 +75,10 @@ func (r *Runtime) signal(ctx context.Context, id string, sig uint32, all bool) e
 
 // await returns when the container has ended, ctx has, or, unless it is 0, after patience.
 func (r *Runtime) await(ctx context.Context, id string, patience time.Duration) (ended bool, err error) {
-	var late <-chan time.Time
-	if patience > 0 {
-		t := time.NewTimer(patience)
-		defer t.Stop()
-		late = t.C
-	}
-	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+	return launch.Await(ctx, 5*time.Millisecond, patience, func() (bool, error) {
 		st, err := r.inspect(ctx, id)
-		if err != nil || st.End != nil {
-			return st.End != nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-late:
-			return false, nil
-		case <-time.After(pause):
-		}
-	}
+		return st.End != nil, err
+	})
 }
 
 // Remove forgets a container that has ended.
@@ -124,7 +110,7 @@ func (r *Runtime) discard(ctx context.Context, dir, id string) error {
 	if call, err := bundle.Dial(ask, dir, &bundle.Request{Op: bundle.OpSignal}); err == nil { // most have ended with the output
 		_ = call.Close() // it has its answer
 	}
-	gone := filepath.Join(filepath.Dir(dir), goneMark+filepath.Base(dir))
+	gone := filepath.Join(filepath.Dir(dir), launch.GoneMark+filepath.Base(dir))
 	if err := os.RemoveAll(gone); err != nil {
 		return err
 	}

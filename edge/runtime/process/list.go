@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
@@ -18,59 +17,21 @@ import (
 const killTime = 10 * time.Second
 
 // List tells of all containers of this kind, by their bundles. One whose supervisor is gone without a word is ended for good.
-func (r *Runtime) List(ctx context.Context) ([]workload.Observed, error) {
-	entries, err := os.ReadDir(r.cfg.Dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var out []workload.Observed
-	var errs []error
-	for _, e := range entries {
-		id := e.Name()
-		if strings.HasPrefix(id, goneMark) { // an agent was killed while it removed it
-			errs = append(errs, os.RemoveAll(filepath.Join(r.cfg.Dir, id)))
-		}
-		r.mu.Lock()
-		starting := r.starting[id]
-		r.mu.Unlock()
-		if strings.HasPrefix(id, ".") || starting || !e.IsDir() {
-			continue
-		}
+func (r *Runtime) List(ctx context.Context) (out []workload.Observed, err error) {
+	err = launch.Each(r.cfg.Dir, r.inTheMaking, func(id string) error {
 		st, err := r.inspect(ctx, filepath.Join(r.cfg.Dir, id))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it was removed meanwhile
+		if err == nil && st.Record.Kind == r.cfg.Kind {
+			out = append(out, launch.Observed(&st))
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("container %s: %w", id, err))
-			continue
-		}
-		if st.Record.Kind == r.cfg.Kind {
-			out = append(out, observe(&st))
-		}
-	}
-	return out, errors.Join(errs...)
+		return err
+	})
+	return out, err
 }
 
-func observe(st *bundle.State) workload.Observed {
-	o := workload.Observed{ID: st.Record.ID, Workload: st.Record.Workload, Image: st.Record.Image, Started: st.Record.Created}
-	if st.Begun != nil {
-		o.Started = st.Begun.Started
-		o.Pid = st.Begun.Pid
-	}
-	e := st.End
-	if e == nil {
-		o.Running = true
-		return o
-	}
-	o.Pid = 0
-	o.Finished, o.Exit, o.Signal, o.OOM, o.Unknown, o.Message = e.Finished, e.Exit, e.Signal, e.OOM, e.Unknown, e.Message
-	if e.LostLog > 0 {
-		o.Message = strings.TrimPrefix(fmt.Sprintf("%s; %d bytes of log could not be written", o.Message, e.LostLog), "; ")
-	}
-	return o
+func (r *Runtime) inTheMaking(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.starting[id]
 }
 
 // inspect reads a bundle, and sees to it that one that nobody supervises has ended, is known to have, and left nothing.

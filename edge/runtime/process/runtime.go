@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -134,21 +132,8 @@ func (r *Runtime) Pull(ctx context.Context, ref string, policy api.PullPolicy, p
 
 // Collect keeps what containers are made of, running or not.
 func (r *Runtime) Collect(ctx context.Context, keep []string) (int64, error) {
-	all, err := r.List(ctx)
-	if err != nil {
-		return 0, err
-	}
-	keep = slices.Clone(keep)
-	for _, o := range all {
-		keep = append(keep, o.Image)
-	}
-	return r.cfg.Images.Collect(ctx, keep)
+	return launch.Collect(ctx, r.cfg.Images, r, keep)
 }
 
 // dir is the folder of a container, whose id may not lead elsewhere.
-func (r *Runtime) dir(id string) (string, error) {
-	if _, _, _, ok := workload.ParseContainerID(id); !ok || strings.ContainsAny(id, "/\x00") || id[0] == '.' {
-		return "", fmt.Errorf("container id %q; wanted workload_container_run", id)
-	}
-	return filepath.Join(r.cfg.Dir, id), nil
-}
+func (r *Runtime) dir(id string) (string, error) { return launch.Folder(r.cfg.Dir, id) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
+	"github.com/skerry-edge/skerry/edge/runtime/launch"
 )
 
 // answerTime is how long a supervisor may take to pass a signal on before it is itself killed.
@@ -70,25 +71,10 @@ func (r *Runtime) signal(ctx context.Context, dir string, q *bundle.Request) err
 
 // await returns when the container has ended, ctx has, or, unless it is 0, after patience.
 func (r *Runtime) await(ctx context.Context, dir string, patience time.Duration) (ended bool, err error) {
-	var late <-chan time.Time
-	if patience > 0 {
-		t := time.NewTimer(patience)
-		defer t.Stop()
-		late = t.C
-	}
-	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+	return launch.Await(ctx, 2500*time.Microsecond, patience, func() (bool, error) {
 		st, err := r.inspect(ctx, dir)
-		if err != nil || st.End != nil {
-			return st.End != nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-late:
-			return false, nil
-		case <-time.After(pause):
-		}
-	}
+		return st.End != nil, err
+	})
 }
 
 // Remove removes the bundle of a container that has ended.
@@ -110,9 +96,6 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	return r.discard(dir)
 }
 
-// goneMark begins the name of a bundle that is being removed.
-const goneMark = ".gone-"
-
 // discard removes a bundle, which is out of sight at once, and its groups.
 func (r *Runtime) discard(dir string) error {
 	b, err := bundle.Open(dir)
@@ -128,7 +111,7 @@ func (r *Runtime) discard(dir string) error {
 			return err
 		}
 	}
-	gone := filepath.Join(filepath.Dir(dir), goneMark+filepath.Base(dir))
+	gone := filepath.Join(filepath.Dir(dir), launch.GoneMark+filepath.Base(dir))
 	if err := os.RemoveAll(gone); err != nil {
 		return err
 	}

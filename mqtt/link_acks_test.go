@@ -94,10 +94,11 @@ func TestLinkAcknowledgesInTheOrderOfReceipt(t *testing.T) {
 
 // TestLinkBoundsTheAcknowledgementsItOwes has one handler hang while the other shard is quick.
 func TestLinkBoundsTheAcknowledgementsItOwes(t *testing.T) {
-	handled := make(chan struct{}, 64)
+	handled, up := make(chan struct{}, 64), make(chan struct{})
 	x := tap(t, &brokerEnd{scheme: "tcp"}, "broker", "node", "", func(c *LinkConfig) {
 		c.Queue, c.Shards, c.Shard = 2, 2, lastDigit
 		c.BackoffMin, c.BackoffMax = time.Hour, time.Hour
+		c.OnUp = func() { close(up) } // of a session that was never up there is no end to tell
 		c.Subscriptions = []Subscription{{"t/#", func(ctx context.Context, m Inbound) error {
 			if lastDigit(m.Topic) == 0 {
 				<-ctx.Done()
@@ -107,6 +108,7 @@ func TestLinkBoundsTheAcknowledgementsItOwes(t *testing.T) {
 			return nil
 		}}}
 		c.Dial = scripted(granting(func(conn net.Conn) {
+			<-up
 			deliver(conn, 0, 1)
 			for id := 2; id <= 7; id++ { // 6 are owed at most
 				deliver(conn, 1, id)

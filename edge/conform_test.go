@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -35,8 +34,8 @@ func runtimesFor(t *testing.T, s *shelf, change func(cfg *configs.Workloads), na
 	if change != nil {
 		change(&cfg)
 	}
-	k := &kinds{t: t, maker: &runtimeMaker{cfg: cfg, cgroup: "./skerry-test-edge-" + strconv.Itoa(os.Getpid()), shim: []string{programFile(t, "skerry-edge"), ShimCommand}, site: s.site(),
-		log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
+	k := &kinds{t: t, maker: &runtimeMaker{cfg: cfg, cgroup: "." + cgroupOf(cfg.Dir), shim: []string{programFile(t, "skerry-edge"), ShimCommand},
+		site: s.site(), log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
 	k.runtimes = k.again()
 	t.Cleanup(k.clean)
 	if len(k.list) != len(names) {
@@ -76,17 +75,19 @@ func (k *kinds) clean() {
 }
 
 // subject is a runtime of that name for the conformance suite.
-func subject(t *testing.T, image, name string) conformance.Subject {
-	k := runtimesFor(t, stocked(t), nil, name)
+func subject(t *testing.T, image, name string, change func(cfg *configs.Workloads)) conformance.Subject {
+	s := stocked(t)
+	k := runtimesFor(t, s, change, name)
 	return conformance.Subject{Runtime: k.list[0], Image: image, Absent: noWords, Ask: []string{"/words", "cat", "exit", "0"},
 		Say: []string{"/words", "echo", "said", "exit", "0"}, Fail: []string{"/words", "exit", "3"},
-		Again: func() workload.Runtime { return k.again().list[0] }}
+		Again: func() workload.Runtime { return k.again().list[0] },
+		Other: func() workload.Runtime { return runtimesFor(t, s, change, name).list[0] }}
 }
 
 func TestTheProcessRuntimeConforms(t *testing.T) {
-	conformance.Test(t, func(t *testing.T) conformance.Subject { return subject(t, words, "process") })
+	conformance.Test(t, func(t *testing.T) conformance.Subject { return subject(t, words, "process", nil) })
 }
 
 func TestTheWasmRuntimeConforms(t *testing.T) {
-	conformance.Test(t, func(t *testing.T) conformance.Subject { return subject(t, wordsWasm, "wasm") })
+	conformance.Test(t, func(t *testing.T) conformance.Subject { return subject(t, wordsWasm, "wasm", nil) })
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/configs"
-	"github.com/skerry-edge/skerry/edge/workload"
 	"github.com/skerry-edge/skerry/edge/workload/conformance"
 )
 
@@ -57,17 +56,9 @@ func peerContainerd(t *testing.T) string {
 	}
 }
 
-// withContainerd are the runtimes of a node with a containerd.
-func withContainerd(t *testing.T) *kinds {
-	socket := peerContainerd(t)
-	return runtimesFor(t, stocked(t), func(cfg *configs.Workloads) { cfg.Containerd = socket }, "containerd")
-}
-
 func TestPeerContainerdConforms(t *testing.T) {
 	conformance.Test(t, func(t *testing.T) conformance.Subject {
-		k := withContainerd(t)
-		return conformance.Subject{Runtime: k.list[0], Image: words, Absent: noWords, Ask: []string{"/words", "cat", "exit", "0"},
-			Say: []string{"/words", "echo", "said", "exit", "0"}, Fail: []string{"/words", "exit", "3"},
-			Again: func() workload.Runtime { return k.again().list[0] }}
+		socket := peerContainerd(t)
+		return subject(t, words, "containerd", func(cfg *configs.Workloads) { cfg.Containerd = socket })
 	})
 }

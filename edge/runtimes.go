@@ -2,7 +2,9 @@ package edge
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -22,12 +24,19 @@ func (a *Agent) ownRuntimes(cfg configs.Workloads) (*runtimes, error) {
 	if !cfg.Enabled {
 		return &runtimes{}, nil
 	}
-	m := &runtimeMaker{cfg: cfg, cgroup: "/skerry", log: a.log, site: image.Site{
+	m := &runtimeMaker{cfg: cfg, cgroup: cgroupOf(cfg.Dir), log: a.log, site: image.Site{
 		Endpoints: func() []string { return a.keeper.Current().Endpoints },
 		TLS:       func(host string) *tls.Config { return a.keeper.Current().SiteTLS(host, a.clock) }}}
 	r, err := m.make(context.Background())
 	a.closers = append(a.closers, r)
 	return r, err
+}
+
+// cgroupOf is where the control groups of containers are that have their files in dir. Agents on one machine (a demo, tests, a
+// second site) have containers of the same names, and none may move into, bound or kill those of another.
+func cgroupOf(dir string) string {
+	sum := sha256.Sum256([]byte(dir))
+	return "/skerry/" + hex.EncodeToString(sum[:4])
 }
 
 // runtimes are those of a node, the preferred one first.

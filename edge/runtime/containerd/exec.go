@@ -58,7 +58,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, e workload.Exec) (int, er
 
 // command describes a command as the container's own program was, which has the same rights.
 func (r *Runtime) command(ctx context.Context, id string, e *workload.Exec) ([]byte, error) {
-	got, err := r.client.containers.Get(ctx, &containers.GetContainerRequest{ID: name(id)})
+	got, err := r.client.containers.Get(ctx, &containers.GetContainerRequest{ID: r.called(id)})
 	if err != nil {
 		return nil, plain(ctx, "look at container", err)
 	}
@@ -84,7 +84,7 @@ type execution struct {
 }
 
 func (x *execution) run(ctx context.Context, process []byte) (int, error) {
-	q := &tasks.ExecProcessRequest{ContainerID: name(x.id), ExecID: x.name, Terminal: x.what.TTY, Spec: &anypb.Any{TypeUrl: processType, Value: process}}
+	q := &tasks.ExecProcessRequest{ContainerID: x.called(x.id), ExecID: x.name, Terminal: x.what.TTY, Spec: &anypb.Any{TypeUrl: processType, Value: process}}
 	var err error
 	if q.Stdout, err = x.pipe("stdout"); err != nil {
 		return 0, err
@@ -108,13 +108,13 @@ func (x *execution) run(ctx context.Context, process []byte) (int, error) {
 	if x.what.Stdin != nil {
 		go x.copyIn(ctx) // a Read that is under way at the end is not waited for
 	}
-	if _, err := x.client.tasks.Start(ctx, &tasks.StartRequest{ContainerID: name(x.id), ExecID: x.name}); err != nil {
+	if _, err := x.client.tasks.Start(ctx, &tasks.StartRequest{ContainerID: x.called(x.id), ExecID: x.name}); err != nil {
 		return 0, plain(ctx, "start command", err)
 	}
 	over, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go x.resize(over, x.id, x.name, x.what.Resize)
-	end, err := x.client.tasks.Wait(ctx, &tasks.WaitRequest{ContainerID: name(x.id), ExecID: x.name})
+	end, err := x.client.tasks.Wait(ctx, &tasks.WaitRequest{ContainerID: x.called(x.id), ExecID: x.name})
 	if err != nil {
 		return 0, plain(ctx, "wait for command", err)
 	}
@@ -172,9 +172,9 @@ func (x *execution) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
 	defer cancel()
 	if x.begun {
-		_, _ = x.client.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: name(x.id), ExecID: x.name, Signal: uint32(unix.SIGKILL)}) // most have ended
+		_, _ = x.client.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: x.called(x.id), ExecID: x.name, Signal: uint32(unix.SIGKILL)}) // most have ended
 		for range 50 {
-			_, err := x.client.tasks.DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: name(x.id), ExecID: x.name})
+			_, err := x.client.tasks.DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: x.called(x.id), ExecID: x.name})
 			if err == nil || absent(err) {
 				break
 			}

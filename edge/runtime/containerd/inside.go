@@ -82,7 +82,7 @@ func (e *ending) Read(p []byte) (int, error) {
 func (r *Runtime) closeInput(ctx context.Context, id, exec string) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	_, _ = r.client.tasks.CloseIO(ctx, &tasks.CloseIORequest{ContainerID: name(id), ExecID: exec, Stdin: true}) // it fails for one that has ended
+	_, _ = r.client.tasks.CloseIO(ctx, &tasks.CloseIORequest{ContainerID: r.called(id), ExecID: exec, Stdin: true}) // it fails for one that has ended
 }
 
 // resize passes sizes of a terminal on until ctx ends.
@@ -96,7 +96,7 @@ func (r *Runtime) resize(ctx context.Context, id, exec string, sizes <-chan work
 				return
 			}
 			call, cancel := context.WithTimeout(ctx, callTime)
-			_, _ = r.client.tasks.ResizePty(call, &tasks.ResizePtyRequest{ContainerID: name(id), ExecID: exec, Width: uint32(size.Columns), Height: uint32(size.Rows)}) // it fails for one that has ended
+			_, _ = r.client.tasks.ResizePty(call, &tasks.ResizePtyRequest{ContainerID: r.called(id), ExecID: exec, Width: uint32(size.Columns), Height: uint32(size.Rows)}) // it fails for one that has ended
 			cancel()
 		}
 	}

@@ -30,7 +30,7 @@ func (r *Runtime) List(ctx context.Context) (out []workload.Observed, err error)
 		return nil, err
 	}
 	err = launch.Each(r.cfg.Dir, r.inTheMaking, func(id string) error {
-		st, err := r.settle(ctx, id, found[name(id)])
+		st, err := r.settle(ctx, id, found[r.called(id)])
 		if err == nil {
 			out = append(out, launch.Observed(&st))
 		}
@@ -64,7 +64,7 @@ func (r *Runtime) tasks(ctx context.Context) (map[string]*task.Process, error) {
 func (r *Runtime) task(ctx context.Context, id string) (*task.Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	got, err := r.client.tasks.Get(ctx, &tasks.GetRequest{ContainerID: name(id)})
+	got, err := r.client.tasks.Get(ctx, &tasks.GetRequest{ContainerID: r.called(id)})
 	if absent(err) {
 		return nil, nil
 	}

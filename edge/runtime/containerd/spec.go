@@ -58,7 +58,7 @@ func (r *Runtime) spec(c *workload.Container, image *launch.Image) (*made, error
 		return nil, err
 	}
 	m := &made{spec: &specs.Spec{Version: "1.0.2", Process: process, Root: &specs.Root{Path: "rootfs", Readonly: c.Security.ReadOnlyRoot}, Hostname: c.Hostname,
-		Linux: &specs.Linux{CgroupsPath: filepath.Join(r.cfg.Cgroup, name(c.ID)), Resources: r.resources(c),
+		Linux: &specs.Linux{CgroupsPath: filepath.Join(r.cfg.Cgroup, r.called(c.ID)), Resources: r.resources(c),
 			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace}}}}}
 	if c.Hostname == "" {
 		if m.spec.Hostname, err = os.Hostname(); err != nil {

@@ -38,9 +38,9 @@ const (
 // characters.
 const labelID = "skerry.id"
 
-// name is what a container is called in containerd.
-func name(id string) string {
-	sum := sha256.Sum256([]byte(id))
+// called is a container's name in containerd, which other agents may use too: no two have the same control groups.
+func (r *Runtime) called(id string) string {
+	sum := sha256.Sum256([]byte(r.cfg.Cgroup + "/" + id))
 	return "c" + hex.EncodeToString(sum[:16])
 }
 
@@ -116,13 +116,13 @@ func (r *Runtime) launch(ctx context.Context, dir string, c *workload.Container,
 	if err := r.openStreams(dir, c, &image.Config); err != nil {
 		return err
 	}
-	_, err = r.client.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: name(c.ID),
+	_, err = r.client.containers.Create(ctx, &containers.CreateContainerRequest{Container: &containers.Container{ID: r.called(c.ID),
 		Labels: map[string]string{labelID: c.ID, "skerry.workload": c.Workload}, Runtime: &containers.Container_Runtime{Name: runc},
 		Spec: &anypb.Any{TypeUrl: specType, Value: raw}}})
 	if err != nil {
 		return plain(ctx, "create container", err)
 	}
-	begun := bundle.Begun{Boot: r.boot, Started: time.Now(), Cgroups: r.tree.Dirs(r.cfg.Cgroup, name(c.ID))}
+	begun := bundle.Begun{Boot: r.boot, Started: time.Now(), Cgroups: r.tree.Dirs(r.cfg.Cgroup, r.called(c.ID))}
 	task, err := r.client.tasks.Create(ctx, r.taskOf(dir, c, image))
 	if err != nil {
 		return plain(ctx, "make container", err)
@@ -138,7 +138,7 @@ func (r *Runtime) launch(ctx context.Context, dir string, c *workload.Container,
 	if err := errors.Join(b.Begin(&begun), b.Close()); err != nil {
 		return err
 	}
-	if _, err := r.client.tasks.Start(ctx, &tasks.StartRequest{ContainerID: name(c.ID)}); err != nil {
+	if _, err := r.client.tasks.Start(ctx, &tasks.StartRequest{ContainerID: r.called(c.ID)}); err != nil {
 		return plain(ctx, "start container", err)
 	}
 	return nil
@@ -153,7 +153,7 @@ func (r *Runtime) taskOf(dir string, c *workload.Container, image *launch.Image)
 		}
 		lower += l
 	}
-	t := &tasks.CreateTaskRequest{ContainerID: name(c.ID), Terminal: c.TTY, Stdout: filepath.Join(dir, "stdout"), Rootfs: []*types.Mount{{Type: "overlay", Source: "overlay",
+	t := &tasks.CreateTaskRequest{ContainerID: r.called(c.ID), Terminal: c.TTY, Stdout: filepath.Join(dir, "stdout"), Rootfs: []*types.Mount{{Type: "overlay", Source: "overlay",
 		Options: []string{"lowerdir=" + lower, "upperdir=" + filepath.Join(dir, bundle.UpperDir), "workdir=" + filepath.Join(dir, bundle.WorkDir), "nodev"}}}}
 	if !c.TTY {
 		t.Stderr = filepath.Join(dir, "stderr")

@@ -66,7 +66,7 @@ func stopSignal(dir string) uint32 {
 func (r *Runtime) signal(ctx context.Context, id string, sig uint32, all bool) error {
 	call, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	_, err := r.client.tasks.Kill(call, &tasks.KillRequest{ContainerID: name(id), Signal: sig, All: all})
+	_, err := r.client.tasks.Kill(call, &tasks.KillRequest{ContainerID: r.called(id), Signal: sig, All: all})
 	if over(err) {
 		return nil
 	}
@@ -117,7 +117,7 @@ func (r *Runtime) discard(ctx context.Context, dir, id string) error {
 	if err := os.Rename(dir, gone); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(gone), cgroup.Remove(r.tree.Dirs(r.cfg.Cgroup, name(id))))
+	return errors.Join(os.RemoveAll(gone), cgroup.Remove(r.tree.Dirs(r.cfg.Cgroup, r.called(id))))
 }
 
 // forget has containerd end and forget what it has of a container; nil when it has nothing.
@@ -134,7 +134,7 @@ func (r *Runtime) forget(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	_, err = r.client.containers.Delete(ctx, &containers.DeleteContainerRequest{ID: name(id)})
+	_, err = r.client.containers.Delete(ctx, &containers.DeleteContainerRequest{ID: r.called(id)})
 	if absent(err) {
 		return nil
 	}
@@ -146,7 +146,7 @@ func (r *Runtime) delete(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	for {
-		_, err := r.client.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: name(id)})
+		_, err := r.client.tasks.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: r.called(id)})
 		if err == nil || absent(err) {
 			return nil
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
+	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
 	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/runtime/shim"
 	"github.com/skerry-edge/skerry/edge/workload"
@@ -31,8 +32,23 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	if err := os.Setenv(cgroupVariable, fmt.Sprintf("skerry-test-process-%d", os.Getpid())); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	for _, below := range []string{"/*", ""} {
+		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + testCgroup() + below) // the pattern is good
+		if err := cgroup.Remove(left); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	os.Exit(code)
 }
+
+// cgroupVariable tells the agents that tests start which control group is this run's.
+const cgroupVariable = "PROCESS_CGROUP"
+
+func testCgroup() string { return os.Getenv(cgroupVariable) }
 
 // payload builds the program that containers run, once.
 var payload = sync.OnceValues(func() (string, error) {
@@ -107,7 +123,7 @@ func newRuntime(t *testing.T, dir string, images launch.Images) *Runtime {
 }
 
 func testConfig(dir string, images launch.Images) Config {
-	return Config{Kind: bundle.KindProcess, Dir: filepath.Join(dir, "containers"), Images: images, Cgroup: "./skerry-test-process", Processes: 64,
+	return Config{Kind: bundle.KindProcess, Dir: filepath.Join(dir, "containers"), Images: images, Cgroup: "./" + testCgroup(), Processes: 64,
 		Shim: []string{"/proc/self/exe", "shim"}}
 }
 

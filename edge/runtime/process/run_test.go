@@ -146,7 +146,7 @@ func TestAProgramThatCannotBeStartedIsAnErrorAndLeavesNothing(t *testing.T) {
 		if _, there := r.observe(c.ID); there {
 			t.Errorf("%s: listed although it was not started", name)
 		}
-		if dirs, _ := filepath.Glob("/sys/fs/cgroup/*/skerry-test-process/" + c.ID); len(dirs) > 0 {
+		if dirs, _ := filepath.Glob("/sys/fs/cgroup/*/" + testCgroup() + "/" + c.ID); len(dirs) > 0 {
 			t.Errorf("%s: left %v", name, dirs)
 		}
 	}

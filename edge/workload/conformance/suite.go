@@ -27,6 +27,8 @@ type Subject struct {
 	Fail    []string // a command that ends with exit code 3
 	// Again is the same runtime as an agent finds it that was started anew; nil: Runtime itself.
 	Again func() workload.Runtime
+	// Other is the runtime of another agent on this machine, which has the same image.
+	Other func() workload.Runtime
 }
 
 // within bounds every wait of the suite.
@@ -60,6 +62,7 @@ func Test(t *testing.T, subject func(t *testing.T) Subject) {
 		{"nothing is reached in what does not run", notRunning},
 		{"unused images go and used ones stay", collects},
 		{"what a container uses only grows", uses},
+		{"agents on one machine keep apart", apart},
 	} {
 		t.Run(strings.ReplaceAll(claim.name, " ", "-"), func(t *testing.T) {
 			b := &bench{Subject: subject(t), t: t, dir: t.TempDir()}

@@ -129,18 +129,33 @@ func collects(b *bench) {
 }
 
 func uses(b *bench) {
-	b.start("a_main_1", "wait")
-	b.until("a_main_1", "running", running)
+	c := b.start("a_main_1", "echo", "up", "wait")
+	b.lines(c.Log, 1)
 	var last workload.Stats
-	for i := range 3 {
-		s, err := b.Runtime.Stats(b.ctx(), "a_main_1")
-		b.ok(fmt.Sprintf("stats %d", i), err)
+	ctx := b.ctx()
+	for i := 0; i < 3 || last.MemoryBytes == 0; i++ { // what a program takes before it is moved to its group is not counted there
+		s, err := b.Runtime.Stats(ctx, "a_main_1")
+		b.ok(fmt.Sprintf("stats %d, the last %+v", i, last), err)
 		if s.CPU < last.CPU || s.At.Before(last.At) || s.At.IsZero() {
 			b.t.Errorf("stats %+v after %+v", s, last)
 		}
 		last = s
 	}
-	if last.MemoryBytes == 0 {
-		b.t.Errorf("stats of a running program: %+v; wanted some memory", last)
+}
+
+// apart has another agent run a container of the same ID: control groups and names in a shared engine must not be the same.
+func apart(b *bench) {
+	mine := b.start("a_main_1", "echo", "up", "wait")
+	subject := b.Subject
+	subject.Runtime = b.Other()
+	other := &bench{Subject: subject, t: b.t, dir: b.t.TempDir()}
+	theirs := other.start("a_main_1", "stubborn", "echo", "up", "wait")
+	b.lines(mine.Log, 1)
+	other.lines(theirs.Log, 1)
+	b.ok("stop", b.Runtime.Stop(b.ctx(), "a_main_1", 0))
+	b.until("a_main_1", "ended", ended)
+	b.ok("remove", b.Runtime.Remove(b.ctx(), "a_main_1"))
+	if o, there := other.find(other.Runtime, "a_main_1"); !there || !o.Running {
+		b.t.Errorf("the other agent's container after this one's was killed and removed: %+v, listed: %t", o, there)
 	}
 }

@@ -67,6 +67,7 @@ func described(t *testing.T, p *ControlPlane, node, pod string) {
 	for _, want := range []string{"Running", "Started container main", node, "Restart Count:  0"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
+			t.Log(kubectl(t, p, "get", "events", "-A", "-o", "wide"))
 		}
 	}
 }

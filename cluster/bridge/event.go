@@ -39,7 +39,7 @@ func Happened(was, is *corev1.PodStatus) []Event {
 }
 
 func toContainer(was, is *corev1.ContainerStatus) (out []Event) {
-	if is.ContainerID != "" && is.ContainerID != was.ContainerID && (is.State.Running != nil || is.State.Terminated != nil) {
+	if is.ContainerID != "" && hasRun(is, is.ContainerID) && !hasRun(was, is.ContainerID) {
 		out = append(out, Event{corev1.EventTypeNormal, "Started", "Start", fmt.Sprintf("Started container %s", is.Name)})
 	}
 	w := is.State.Waiting
@@ -58,4 +58,10 @@ func toContainer(was, is *corev1.ContainerStatus) (out []Event) {
 		out = append(out, Event{corev1.EventTypeWarning, "Failed", "Create", fmt.Sprintf("%s: container %s: %s", w.Reason, is.Name, w.Message)})
 	}
 	return out
+}
+
+// hasRun tells whether a status shows that the container of that ID was started: it has its ID before.
+func hasRun(c *corev1.ContainerStatus, id string) bool {
+	last := c.LastTerminationState.Terminated
+	return c.ContainerID == id && (c.State.Running != nil || c.State.Terminated != nil) || last != nil && last.ContainerID == id
 }

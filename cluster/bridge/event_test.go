@@ -18,6 +18,10 @@ func TestWhatHappenedToAPodIsToldOnceUnderAKubeletsReasons(t *testing.T) {
 	running := func(id string) *corev1.PodStatus {
 		return one(corev1.ContainerStatus{ContainerID: id, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}})
 	}
+	after := func(s *corev1.PodStatus, last string) *corev1.PodStatus {
+		s.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ContainerID: last}
+		return s
+	}
 	failed := running("a")
 	failed.Phase, failed.Reason, failed.Message = corev1.PodFailed, "OutOfmemory", "too small"
 	for name, c := range map[string]struct {
@@ -27,8 +31,12 @@ func TestWhatHappenedToAPodIsToldOnceUnderAKubeletsReasons(t *testing.T) {
 		"nothing":           {running("a"), running("a"), nil},
 		"created":           {&corev1.PodStatus{}, waiting("ContainerCreating", ""), nil},
 		"first start":       {waiting("ContainerCreating", ""), running("a"), []string{"Normal Started Started container main"}},
+		"slow start":        {waiting("ContainerCreating", "a"), running("a"), []string{"Normal Started Started container main"}},
+		"slow second start": {after(waiting("ContainerCreating", "b"), "a"), after(running("b"), "a"), []string{"Normal Started Started container main"}},
+		"short life":        {waiting("ContainerCreating", "a"), after(waiting("CrashLoopBackOff", "a"), "a"), []string{"Normal Started Started container main", "Warning BackOff Back-off restarting failed container main"}},
+		"not begun again":   {after(waiting("CrashLoopBackOff", "a"), "a"), one(corev1.ContainerStatus{ContainerID: "a", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}), nil},
 		"unseen crash":      {running("a"), running("b"), []string{"Normal Started Started container main"}},
-		"crash":             {running("b"), waiting("CrashLoopBackOff", "b"), []string{"Warning BackOff Back-off restarting failed container main"}},
+		"crash":             {running("b"), after(waiting("CrashLoopBackOff", "b"), "b"), []string{"Warning BackOff Back-off restarting failed container main"}},
 		"no image":          {waiting("ContainerCreating", ""), waiting("ErrImagePull", ""), []string{`Warning Failed Failed to pull image "app:1": why`}},
 		"still no image":    {waiting("ErrImagePull", ""), waiting("ImagePullBackOff", ""), []string{`Normal BackOff Back-off pulling image "app:1": why`}},
 		"backs off as ever": {waiting("ImagePullBackOff", ""), waiting("ImagePullBackOff", ""), nil},

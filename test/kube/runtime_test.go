@@ -59,49 +59,66 @@ func sensor(t *testing.T) string {
 	return sys
 }
 
-// onSensor is a deployment under a runtime, for devices with a sensor: name, runtime, image.
+// onSensor is a deployment under a runtime, for devices with a sensor: name and runtime, image, arguments.
 const onSensor = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: %[1]s}, spec: {selector: {matchLabels: {app: %[1]s}},
  template: {metadata: {labels: {app: %[1]s}, annotations: {mlsysops.eu/runtime: %[1]s}}, spec: {nodeSelector: {sensor.mlsysops.eu/temperature: bme280},
- tolerations: [{key: mlsysops.eu/far-edge, operator: Exists}], hostNetwork: true, terminationGracePeriodSeconds: 5, containers: [{name: main, image: "%[2]s", args: [count]}]}}}}`
+ tolerations: [{key: mlsysops.eu/far-edge, operator: Exists}], hostNetwork: true, terminationGracePeriodSeconds: 5, containers: [{name: main, image: "%[2]s", args: [%[3]s],
+ env: [{name: WORD, valueFrom: {secretKeyRef: {name: pass, key: word}}}, {name: COST, value: "5$$(WORD)"}], resources: {limits: {memory: 64Mi, cpu: 500m}}}]}}}}`
 
-// TestADeploymentRunsUnderEachRuntime has one device with all runtimes, chosen by its sensor.
+// TestADeploymentRunsUnderEachRuntime has one device with all runtimes, chosen by its sensor, and goes through kubectl's verbs under
+// each: where the API server reaches the cluster agent directly, and through the tunnel of k3s.
 func TestADeploymentRunsUnderEachRuntime(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("takes root: containers")
 	}
 	socket := containerd(t)
-	p := Start(t, Options{})
-	s := newSite(t, p, "runtimes")
+	t.Run("direct", func(t *testing.T) { verbsUnderEachRuntime(t, Start(t, Options{}), "127.0.0.1", socket) })
+	t.Run("tunnel", func(t *testing.T) {
+		verbsUnderEachRuntime(t, Start(t, Options{K3s: true}), "skerry-tunnel.mlsysops.svc.cluster.local", socket)
+	})
+}
+
+// verbsUnderEachRuntime calls the cluster and the device by the name of the test. Host is how the cluster agent is called as a kubelet.
+func verbsUnderEachRuntime(t *testing.T, p *ControlPlane, host, socket string) {
+	_, route, _ := strings.Cut(t.Name(), "/")
+	s := newSite(t, p, route, "kube.kubelet_listen="+freeAddress(t), "kube.kubelet_ports=20")
 	s.edge = "skerry-edge-full"
 	s.stand("leading")
 	s.importApp()
 	s.bring(&module)
-	s.node("dev-blind")
-	s.node("dev-r", "workloads.containerd="+socket, "telemetry.sys="+sensor(t))
-	s.conditionBecomes("node/dev-r", "Ready", "True", time.Minute)
-	for _, runtime := range []string{"process", "containerd", "wasm"} {
-		t.Run(runtime, func(t *testing.T) {
-			image := appImage
-			if runtime == "wasm" {
-				image = moduleImage
-			}
-			apply(t, p, fmt.Sprintf(onSensor, runtime, image), "apply", "-f", "-")
-			pod := of(t, p, runtime)
+	s.node("blind-" + route)
+	device := "dev-" + route
+	s.node(device, "workloads.containerd="+socket, "telemetry.sys="+sensor(t))
+	s.conditionBecomes("node/"+device, "Ready", "True", time.Minute)
+	apply(t, p, "{apiVersion: v1, kind: Secret, metadata: {name: pass}, stringData: {word: hush}}", "apply", "-f", "-")
+	address := freeAddress(t)
+	for _, c := range []struct{ runtime, image, args string }{
+		{"process", appImage, `serve, "` + address + `"`}, {"containerd", appImage, `serve, "` + address + `"`}, {"wasm", moduleImage, "count"},
+	} {
+		t.Run(c.runtime, func(t *testing.T) {
+			apply(t, p, fmt.Sprintf(onSensor, c.runtime, c.image, c.args), "apply", "-f", "-")
+			pod := of(t, p, c.runtime)
 			got := kubectl(t, p, "get", "pod", pod, "-o", "jsonpath={.spec.nodeName} {.status.containerStatuses[0].containerID}")
-			if !strings.HasPrefix(got, "dev-r "+runtime+"://") {
-				t.Errorf("it runs as %q; wanted dev-r, %s", got, runtime)
+			if !strings.HasPrefix(got, device+" "+c.runtime+"://") {
+				t.Errorf("it runs as %q; wanted %s, %s", got, device, c.runtime)
 			}
 			logsOf(t, p, pod)
-			out, err := p.Admin.Kubectl(t.Context(), "exec", pod, "--", "/app", "echo", "inside")
-			if runtime == "wasm" {
-				if err := refusedWith(err, "module"); err != nil {
-					t.Error(err)
-				}
-			} else if err != nil || out != "inside\n" {
-				t.Errorf("exec: %q, %v", out, err)
+			if c.runtime == "wasm" {
+				moduleRefuses(t, p, pod)
+			} else {
+				execIn(t, p, pod)
+				forwardTo(t, p, pod, address)
 			}
-			kubectl(t, p, "delete", "deployment", runtime, "--timeout=60s")
-			kubectl(t, p, "wait", "--for=delete", "pod/"+pod, "--timeout=60s")
+			metricsAsAMetricsServer(t, p, host, device, pod)
+			described(t, p, device, pod)
+			deleted(t, p, c.runtime, pod, address)
 		})
+	}
+}
+
+// moduleRefuses: a module is one program without a network.
+func moduleRefuses(t *testing.T, p *ControlPlane, pod string) {
+	if _, err := p.Admin.Kubectl(t.Context(), "exec", pod, "--", "/app", "echo", "inside"); refusedWith(err, "module") != nil {
+		t.Error(refusedWith(err, "module"))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -56,23 +57,29 @@ func TestADeploymentRunsOnADeviceAsOnAKubelet(t *testing.T) {
 	t.Run("logs", func(t *testing.T) { logsOf(t, p, pod) })
 	t.Run("exec", func(t *testing.T) { execIn(t, p, pod) })
 	t.Run("port-forward", func(t *testing.T) { forwardTo(t, p, pod, address) })
-	t.Run("top", func(t *testing.T) { metricsAsAMetricsServer(t, p, "dev-a", pod) })
-	t.Run("describe", func(t *testing.T) {
-		text := kubectl(t, p, "describe", "pod", pod)
-		for _, want := range []string{"Running", "Started container main", "dev-a", "Restart Count:  0"} {
-			if !strings.Contains(text, want) {
-				t.Errorf("no %q in\n%s", want, text)
-			}
+	t.Run("top", func(t *testing.T) { metricsAsAMetricsServer(t, p, "127.0.0.1", "dev-a", pod) })
+	t.Run("describe", func(t *testing.T) { described(t, p, "dev-a", pod) })
+	t.Run("delete", func(t *testing.T) { deleted(t, p, "web", pod, address) })
+}
+
+func described(t *testing.T, p *ControlPlane, node, pod string) {
+	text := kubectl(t, p, "describe", "pod", pod)
+	for _, want := range []string{"Running", "Started container main", node, "Restart Count:  0"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+			t.Log(kubectl(t, p, "get", "events", "-A", "-o", "wide"))
 		}
-	})
-	t.Run("delete", func(t *testing.T) {
-		kubectl(t, p, "delete", "deployment", "web", "--timeout=60s")
-		kubectl(t, p, "wait", "--for=delete", "pod/"+pod, "--timeout=60s")
-		if conn, err := http.Get("http://" + address); err == nil {
-			_ = conn.Body.Close()
-			t.Error("the program answers after its pod is gone")
-		}
-	})
+	}
+}
+
+// deleted deletes a deployment, whose program served at an address.
+func deleted(t *testing.T, p *ControlPlane, name, pod, address string) {
+	kubectl(t, p, "delete", "deployment", name, "--timeout=60s")
+	kubectl(t, p, "wait", "--for=delete", "pod/"+pod, "--timeout=60s")
+	if conn, err := http.Get("http://" + address); err == nil {
+		_ = conn.Body.Close()
+		t.Error("the program answers after its pod is gone")
+	}
 }
 
 func logsOf(t *testing.T, p *ControlPlane, pod string) {
@@ -158,15 +165,20 @@ func forwardTo(t *testing.T, p *ControlPlane, pod, address string) {
 }
 
 // metricsAsAMetricsServer asks as metrics-server does: with a token of a service account, at the address that the Node says.
-func metricsAsAMetricsServer(t *testing.T, p *ControlPlane, node, pod string) {
+// Names of a cluster are looked up by its DNS, which is this machine here.
+func metricsAsAMetricsServer(t *testing.T, p *ControlPlane, host, node, pod string) {
 	apply(t, p, `{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: ServiceAccount, metadata: {name: metrics, namespace: kube-system}},
  {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: metrics}, rules: [{apiGroups: [""], resources: [nodes/metrics], verbs: [get]}]},
  {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: metrics}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: metrics},
   subjects: [{kind: ServiceAccount, name: metrics, namespace: kube-system}]}]}`, "apply", "-f", "-")
 	port := kubectl(t, p, "get", "node", node, "-o", "jsonpath={.status.daemonEndpoints.kubeletEndpoint.Port}")
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.papers.servers.pool()}, DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.papers.servers.pool()}, DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, "127.0.0.1:"+port)
+		}}, Timeout: 20 * time.Second}
 	ask := func(token, path string) (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+port+path, nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+":"+port+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

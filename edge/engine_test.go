@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
@@ -31,7 +32,7 @@ func (k *kinds) live(dir string, list ...api.Workload) *life {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	e, err := workload.New(workload.Config{Runtimes: own.list, Needed: own.needed, Dir: filepath.Join(dir, "disk"), MemoryDir: filepath.Join(dir, "memory"), LogBytes: 1 << 20,
+	e, err := workload.New(workload.Config{Usage: bundle.DiskUsage, Runtimes: own.list, Needed: own.needed, Dir: filepath.Join(dir, "disk"), MemoryDir: filepath.Join(dir, "memory"), LogBytes: 1 << 20,
 		Boot: "b", DB: db, Now: time.Now, Log: slog.New(slog.NewTextHandler(k.t.Output(), nil)), OnChange: func() {},
 		Unseal: func(*api.Workload) (*api.Secrets, error) { return nil, errors.New("nothing is sealed") }})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
@@ -25,7 +26,7 @@ func (a *Agent) buildWorkloads() error {
 	}
 	a.workloads, err = workload.New(workload.Config{Runtimes: own.list, Needed: own.needed, Dir: filepath.Join(cfg.Dir, "sets"), MemoryDir: filepath.Join(a.cfg.RuntimeDir, "workloads"),
 		HostPaths: cfg.HostPaths, Privileged: cfg.Privileged, Off: !cfg.Enabled, LogBytes: int64(cfg.MaxLogBytes), Boot: a.boot, DB: a.store.DB(),
-		Now: a.clock.Now, Log: a.log, OnChange: a.oweReport, Unseal: func(w *api.Workload) (*api.Secrets, error) {
+		Now: a.clock.Now, Log: a.log, Usage: bundle.DiskUsage, OnChange: a.oweReport, Unseal: func(w *api.Workload) (*api.Secrets, error) {
 			return a.keeper.Current().Unseal(w.Name, w.Sealed)
 		}})
 	if len(own.list) > 0 {

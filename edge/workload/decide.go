@@ -49,6 +49,8 @@ type Input struct {
 	Trials  map[string]Trial // by container
 	Busy    map[string]Deed  // by container's ID, "" for the workload: what is being done
 	Hold    bool             // nothing is to be begun now
+	// Outgrown says which volume has become larger than it may; "": none.
+	Outgrown string
 }
 
 // Verdict is what a decision comes to. Memory has to be kept before Actions are done.
@@ -175,6 +177,7 @@ func (d *decision) run() {
 	}
 	seen := d.observe()
 	d.limit()
+	d.evict()
 	over := w.Draining || d.mem.Failed != ""
 	if over {
 		for _, s := range seen {

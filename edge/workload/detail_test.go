@@ -113,6 +113,42 @@ func TestAWorkloadEndsWhenItHasRunForAsLongAsItMay(t *testing.T) {
 	})
 }
 
+func TestAVolumeThatOutgrowsItsBoundEndsItsWorkloadForGood(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := pod("web", "serve")
+		w.Volumes = []api.Volume{{Name: "free", Empty: &api.EmptyVolume{}}, {Name: "cache", Empty: &api.EmptyVolume{SizeBytes: 1000}}}
+		r.want(w, pod("other", "serve"))
+		grow := func(volume string, n int) {
+			t.Helper()
+			dir := filepath.Join(r.dir, "disk", "web", "volumes", volume)
+			if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "grown"), make([]byte, n), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		grow("free", 5000)
+		grow("cache", 1000)
+		r.after(time.Minute)
+		equal(t, "state", r.status("web").State, api.WorkloadRunning)
+		grow("cache", 1001)
+		r.after(11 * time.Second)
+		s := r.status("web")
+		equal(t, "state", s.State, api.WorkloadFailed)
+		equal(t, "reason", s.Reason, "Evicted")
+		equal(t, "message", s.Message, `Usage of EmptyDir volume "cache" exceeds the limit of 1000 bytes`)
+		grow("cache", 10)
+		r.stop()
+		r.start() // it is remembered
+		r.want(w, pod("other", "serve"))
+		r.after(time.Minute)
+		equal(t, "state in the next life", r.status("web").State, api.WorkloadFailed)
+		equalLists(t, "running", r.fake.Running(), "other_c0_1")
+		w.LimitSeconds = 3600
+		r.want(w, pod("other", "serve"))
+		r.after(time.Minute)
+		equal(t, "state of another form", r.status("web").State, api.WorkloadRunning)
+	})
+}
+
 func TestChecksDecideWhatIsReadyAndWhatIsRestarted(t *testing.T) {
 	bubble(t, func(r *rig) {
 		check := func(argv ...string) *api.HealthCheck {

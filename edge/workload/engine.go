@@ -30,6 +30,8 @@ type Config struct {
 	Unseal     func(w *api.Workload) (*api.Secrets, error) // of one that has something sealed
 	// Needed names the runtime that a present image needs; "" when any but those that some image needs will do. nil: they all do.
 	Needed func(digest string) string
+	// Usage is how many bytes of storage what is below a folder takes; for what is not there it is 0.
+	Usage func(ctx context.Context, dir string) (uint64, error)
 	// OnChange is told when Status would tell something new. It must not block.
 	OnChange func()
 }
@@ -53,6 +55,9 @@ type Engine struct {
 	told    bool // what is wanted is known
 	unkept  bool // something could not be written down
 	first   bool // the first look is over
+	// measuring: volumes are being measured. measured is when that was last begun.
+	measuring bool
+	measured  time.Time
 
 	mu     sync.Mutex
 	wanted []api.Workload // not yet looked at
@@ -71,12 +76,14 @@ type entry struct {
 	kept    bool // mem is on flash
 	trials  map[string]Trial
 	busy    map[string]*work // by container's ID, "" for the workload
+	// outgrown: which volume of the form that is wanted has become larger than it may, for people; "": none.
+	outgrown string
 }
 
 // New checks cfg and reads what was remembered.
 func New(cfg Config) (*Engine, error) {
-	if cfg.DB == nil || cfg.Now == nil || cfg.Log == nil || cfg.Unseal == nil || cfg.OnChange == nil {
-		return nil, errors.New("workloads: wanted a database, a clock, a log, a way to unseal and one who is told")
+	if cfg.DB == nil || cfg.Now == nil || cfg.Log == nil || cfg.Unseal == nil || cfg.Usage == nil || cfg.OnChange == nil {
+		return nil, errors.New("workloads: wanted a database, a clock, a log, ways to unseal and to measure, and one who is told")
 	}
 	if !filepath.IsAbs(cfg.Dir) || !filepath.IsAbs(cfg.MemoryDir) {
 		return nil, fmt.Errorf("workloads: directories %q and %q: wanted absolute paths", cfg.Dir, cfg.MemoryDir)
@@ -223,6 +230,7 @@ func (e *Engine) take() {
 		changed := en.hash != before[name]
 		if changed {
 			clear(en.trials)
+			en.outgrown = ""
 		}
 		if changed || en.want == nil || en.want.Draining {
 			for _, w := range en.busy {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -65,6 +66,13 @@ func (r *rig) start() {
 	r.t.Helper()
 	cfg := workload.Config{Runtimes: append([]workload.Runtime{r.fake}, r.more...), Dir: filepath.Join(r.dir, "disk"), MemoryDir: filepath.Join(r.dir, "memory"),
 		LogBytes: 1 << 20, Boot: r.boot, DB: r.db, Now: time.Now, Log: slog.New(slog.NewTextHandler(&r.log, nil)), OnChange: func() { r.changes.Add(1) },
+		Usage: func(_ context.Context, dir string) (uint64, error) {
+			info, err := os.Stat(filepath.Join(dir, "grown"))
+			if err != nil {
+				return 0, nil // nothing has been written
+			}
+			return uint64(info.Size()), nil
+		},
 		Unseal: func(*api.Workload) (*api.Secrets, error) { return nil, errors.New("nothing is sealed here") }}
 	if r.change != nil {
 		r.change(&cfg)

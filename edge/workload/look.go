@@ -62,7 +62,7 @@ func (e *Engine) look(ctx context.Context) time.Duration {
 	}
 	e.watch(ctx, verdicts)
 	e.show(verdicts, seen)
-	return wake
+	return min(wake, e.measure(ctx))
 }
 
 // informed tells whether enough is known to decide about a workload: what the runtime that has it says.
@@ -97,7 +97,7 @@ func (e *Engine) adopt() {
 
 func (e *Engine) input(en *entry, seen []Seen) Input {
 	in := Input{Now: e.cfg.Now(), Boot: e.cfg.Boot, Want: en.want, Hash: en.hash, Refuse: en.refuse, Runtime: en.runtime, Memory: en.mem, Seen: seen,
-		Trials: en.trials, Busy: map[string]Deed{}}
+		Trials: en.trials, Busy: map[string]Deed{}, Outgrown: en.outgrown}
 	for id, w := range en.busy {
 		in.Busy[id] = w.deed
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
+	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 	"github.com/skerry-edge/skerry/edge/workload"
 	"github.com/skerry-edge/skerry/edge/workload/conformance"
 	"github.com/skerry-edge/skerry/mqtt"
@@ -38,7 +39,7 @@ func newYard(t *testing.T) *yard {
 	dir := t.TempDir()
 	db := must(bbolt.Open(filepath.Join(dir, "state.db"), 0o600, &bbolt.Options{NoSync: true}))(t)
 	changed := make(chan struct{}, 1)
-	engine := must(workload.New(workload.Config{Runtimes: []workload.Runtime{y.fake}, Dir: filepath.Join(dir, "disk"), MemoryDir: filepath.Join(dir, "memory"), LogBytes: 1 << 20,
+	engine := must(workload.New(workload.Config{Usage: bundle.DiskUsage, Runtimes: []workload.Runtime{y.fake}, Dir: filepath.Join(dir, "disk"), MemoryDir: filepath.Join(dir, "memory"), LogBytes: 1 << 20,
 		DB: db, Now: time.Now, Log: slog.New(slog.DiscardHandler), Unseal: func(*api.Workload) (*api.Secrets, error) { return &api.Secrets{}, nil }, OnChange: func() {
 			select {
 			case changed <- struct{}{}:

@@ -15,9 +15,9 @@ import (
 )
 
 // Subject is a runtime under test. Its image has to be one whose program obeys a few words of its arguments, one after the
-// other: echo WORD and complain WORD write a line to stdout or stderr, exit N ends, stubborn ignores SIGTERM; after the last word
-// it waits until it is stopped. With a runtime that gives no signals stubborn does nothing. Ask and Say are commands that can be run inside: Ask copies its input to its output, Say writes
-// "said" and a newline.
+// other: echo WORD and complain WORD write a line to stdout or stderr, exit N ends, stubborn ignores SIGTERM, grow takes memory
+// for ever, at most 16 MiB; after the last word it waits until it is stopped. With a runtime that gives no signals stubborn does
+// nothing. Ask and Say are commands that can be run inside: Ask copies its input to its output, Say writes "said" and a newline.
 type Subject struct {
 	Runtime workload.Runtime
 	Image   string // a reference that can be pulled

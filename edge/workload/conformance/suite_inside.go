@@ -129,7 +129,7 @@ func collects(b *bench) {
 }
 
 func uses(b *bench) {
-	c := b.start("a_main_1", "echo", "up", "wait")
+	c := b.start("a_main_1", "echo", "up", "grow")
 	b.lines(c.Log, 1)
 	var last workload.Stats
 	ctx := b.ctx()

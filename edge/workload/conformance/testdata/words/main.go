@@ -72,6 +72,8 @@ func main() {
 			size()
 		case "hog":
 			hog()
+		case "grow":
+			grow()
 		case "spin":
 			for i := 0; ; i++ {
 				if i == -1 {
@@ -100,6 +102,19 @@ func cat() {
 		}
 		if err != nil {
 			return
+		}
+	}
+}
+
+// grow takes 8 MiB, little by little, and touches them, again and again: whoever looks sees some of it.
+func grow() {
+	for {
+		all := make([]byte, 8<<20)
+		for i := 0; i < len(all); i += 4096 {
+			all[i] = 1
+			if i%(1<<20) == 0 {
+				time.Sleep(20 * time.Millisecond)
+			}
 		}
 	}
 }

@@ -22,7 +22,7 @@ MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build programs full release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs full targets release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -74,7 +74,10 @@ test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other 
 bin/nats-server: test/nats/go.mod test/nats/go.sum # a real second broker, for the tests alone
 	cd test/nats && $(BUILD) -o ../../bin/nats-server github.com/nats-io/nats-server/v2
 
-test-system: deps build bin/nats-server ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
+targets: # skerry-edge for all seven targets, lite and full, into bin/targets
+	@test/targets.sh >/dev/null
+
+test-system: deps build targets bin/nats-server ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/...
 
 # Stamped as Kubernetes' own builds are, so that kubectl and the API server tell their version.

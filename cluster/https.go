@@ -37,6 +37,7 @@ func (a *Agent) newREST() (*server, error) {
 	srv := &server{agent: a, closing: cancel}
 	devices := http.NewServeMux()
 	a.enroll.Routes(devices)
+	devices.HandleFunc("POST /v1/leave", a.serveLeave)
 	site := rest.Site{Gate: gate{a}, Fleet: fleet{a}, Orders: orders{a}, Admission: admission{a}, Files: files{a.streams}, Live: a.streams, Images: imageStore{a},
 		Pulls: http.HandlerFunc(a.servePulls), Releases: releaseStore{a}, Rollouts: rollouts{a}, Release: http.HandlerFunc(a.serveRelease), Status: a.status,
 		PromQL: a.telemetry.Handler(), Enroll: devices, Metrics: a.metrics(), Ready: a.ready, Closing: closing,

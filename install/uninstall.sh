@@ -2,7 +2,7 @@
 # Removes what install.sh installed: programs, service files, and this script itself, last. Installed as skerry-uninstall.
 #
 #   skerry-uninstall            configuration and state stay: installing again goes on where it was
-#   skerry-uninstall --purge    they go too, and with them the node's key: it is a stranger to its cluster from then on
+#   skerry-uninstall --purge    they go too, and the node leaves its cluster, where its telemetry goes with it
 #
 #   INSTALL_SKERRY_DIR, INSTALL_SKERRY_BIN_DIR, DESTDIR   as for install.sh; the programs are looked for beside this script
 #
@@ -30,7 +30,7 @@ main() {
 	fi
 	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "this takes root; run it again with: sudo $0"
 	node=""
-	if [ -n "$purge" ] && [ -x "$root$bin/skerry-edge" ]; then node=$(name_of_node); fi
+	if [ -n "$purge" ] && [ -x "$root$bin/skerry-edge" ]; then leave; fi
 	for service in $services; do
 		stop_service "$service"
 	done
@@ -59,6 +59,17 @@ refuse() {
 }
 
 name_of_node() { "$root$bin/skerry-edge" status -o json 2>/dev/null | sed -n 's/^ *"node": "\([^"]*\)".*/\1/p' | head -n 1; }
+
+# leave takes the node out of its cluster. Where that does not work, it goes on: the device may have been cut off for good.
+leave() {
+	node=$(name_of_node)
+	if told=$("$root$bin/skerry-edge" leave 2>&1); then
+		node=""
+		info "$told"
+	else
+		case $told in *"in no cluster"*) node="" ;; *) info "$told" ;; esac
+	fi
+}
 ours() { [ -f "$1" ] && grep -qs Skerry "$1"; }
 
 stop_service() {

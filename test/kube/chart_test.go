@@ -91,7 +91,7 @@ config:
 func TestTheChartIsTakenByTheAPIServer(t *testing.T) {
 	p := cluster(t)
 	h := newHelm(t, p)
-	kubectl(t, p, "create", "namespace", "chart-a")
+	namespace(t, p, "chart-a")
 	kubectl(t, p, "label", "namespace", "chart-a", "pod-security.kubernetes.io/enforce=restricted")
 	for name, c := range combinations {
 		for _, release := range []string{"skerry-cluster", "barn"} {

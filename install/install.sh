@@ -887,10 +887,12 @@ start_service() {
 }
 
 wait_until_online() {
-	if [ -z "$service" ] && [ "$mode" != in-cluster ] || [ -n "$skip_start" ] || [ "$init" = none ]; then
+	case $mode:$skip_start:$init in
+	in-cluster:*) ;; # k3s starts it, whatever starts k3s
+	cli:* | *:1:* | *:none)
 		info "done"
-		return 0
-	fi
+		return 0 ;;
+	esac
 	waited=0
 	until online; do
 		if [ "$waited" -ge "$wait_seconds" ]; then

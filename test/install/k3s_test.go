@@ -222,6 +222,44 @@ func TestInTheClusterWhatIsMissingIsSaidAtOnce(t *testing.T) {
 	wantRun(t, out, code, 3, "skerry-cluster is installed, and not online after 3 s", "k3s kubectl -n kube-system get helmcharts.helm.cattle.io", "k3s kubectl -n mlsysops get pods,")
 }
 
+func TestADryRunNextToK3sWritesNothing(t *testing.T) {
+	d := NewDepot(t)
+	d.Release("1.2.3", nil)
+	for want, c := range map[string]struct {
+		server bool
+		env    []string
+		args   []string
+	}{
+		"would make the account skerry-cluster in k3s":                          {true, nil, []string{"cluster"}},
+		"would write /var/lib/rancher/k3s/server/manifests/skerry-cluster.yaml": {true, []string{"SKERRY_ADVERTISE=192.0.2.1"}, []string{"cluster", "--in-cluster"}},
+		"would write /etc/systemd/system/k3s-agent.service.env":                 {false, []string{"SKERRY_K3S=join", "K3S_URL=https://192.0.2.1:6443", "K3S_TOKEN=x"}, nil},
+	} {
+		t.Run(want, func(t *testing.T) {
+			m := NewMachine(t, d.Handler())
+			withSystemd(m)
+			withK3s(m)
+			if !c.server {
+				m.Do(func() error { return os.Remove(m.Path("/etc/rancher/k3s/k3s.yaml")) })
+			}
+			m.Write("/root/install.sh", d.Script, 0o644)
+			before := m.Listing()
+			out, code := m.install(d, shells[0], append(c.env, "INSTALL_SKERRY_DRY_RUN=1"), c.args...)
+			wantRun(t, out, code, 0, want, "dry run: nothing was written")
+			m.Same(before)
+		})
+	}
+}
+
+func TestInTheClusterNoInitSystemIsNeeded(t *testing.T) {
+	d := NewDepot(t)
+	d.Release("1.2.3", nil)
+	m := NewMachine(t, d.Handler())
+	withK3s(m)
+	m.Write("/run/no-pod", "", 0o600)
+	out, code := m.install(d, shells[2], []string{"SKERRY_ADVERTISE=192.0.2.1", "INSTALL_SKERRY_WAIT=2", "INSTALL_SKERRY_INIT=none"}, "cluster", "--in-cluster")
+	wantRun(t, out, code, 3, "init: none", "not online after 2 s")
+}
+
 // joining is a systemctl that starts k3s-agent as its unit says, in so far as a shell can.
 const joining = `#!/bin/sh
 case $1 in
@@ -310,6 +348,10 @@ func TestAMachineThatCannotJoinK3sIsToldWhy(t *testing.T) {
 		{"a server", "", "", "this machine is a k3s server", withK3s},
 		{"joined by the agent", "", "", "skerry run k3s.leave --on NODE takes it out", func(m *Machine) { m.Write("/var/lib/skerry-edge/k3s/join.json", "{}", 0o600) }},
 		{"a member of something", "", "", "k3s is a member of a cluster already", func(m *Machine) { m.Write("/var/lib/rancher/k3s/agent/client-kubelet.crt", "x", 0o600) }},
+		{"too little memory", "", "", "this machine has 390 MiB of memory, and an agent of k3s wants 512", func(m *Machine) {
+			m.Write("/root/meminfo", "MemTotal:         400000 kB\n", 0o644)
+			m.Bind("/root/meminfo", "/proc/meminfo")
+		}},
 		{"no init system", "", "", "SKERRY_K3S=join takes systemd or OpenRC; here is: none", func(m *Machine) { m.Do(func() error { return os.RemoveAll(m.Path("/run/systemd")) }) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

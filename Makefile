@@ -62,7 +62,10 @@ test-unit: ## unit and component tests, with the race detector
 test-crd: ## the CRDs against the API server's own code, and the framework's fields (a module of its own)
 	$(GO) -C test/crd test -shuffle=on ./...
 
-test-release: ## a release for one target, twice in different directories: the same bytes (a module of its own)
+bin/helm: test/helm/go.mod test/helm/go.sum # the real one, for the tests of the chart alone
+	cd test/helm && $(BUILD) -ldflags '-s -w' -o ../../bin/helm helm.sh/helm/v4/cmd/helm
+
+test-release: bin/helm ## a release for one target, twice in different directories: the same bytes (a module of its own)
 	$(GO) -C install/release test -shuffle=on ./...
 
 test-install: deps programs ## install.sh in three shells, on views of this machine with but a release server (root)
@@ -89,7 +92,7 @@ bin/kube/kine $(KUBEPARTS:%=bin/kube/%) &: test/kube/parts/go.mod test/kube/part
 	@mkdir -p bin/kube
 	cd test/kube/parts && $(BUILD) -ldflags '-s -w $(KUBESTAMP)' -o ../../../bin/kube/ github.com/k3s-io/kine $(KUBEPARTS:%=k8s.io/kubernetes/cmd/%)
 
-test-kube: build full bin/kube/kubectl ## against a real Kubernetes API server, built from its modules (some minutes, once)
+test-kube: build full bin/kube/kubectl bin/helm ## against a real Kubernetes API server, with the chart, built from their modules (some minutes, once)
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/kube/...
 
 test-fault: build ## every kind of fault bites and heals, and eight schedules of faults add up (root)

@@ -110,10 +110,13 @@ type adminContext struct {
 	Token  string `yaml:"token"`
 }
 
+// adminFile is the administrator's context in the agent's directory.
+const adminFile = "admin.yaml"
+
 // writeAdmin writes admin.yaml, with an administrator's token, when the agent first starts; later starts only correct
 // the address in it.
 func (a *Agent) writeAdmin() error {
-	path := filepath.Join(a.cfg.Dir, "admin.yaml")
+	path := filepath.Join(a.cfg.Dir, adminFile)
 	raw, rerr := os.ReadFile(path)
 	write := func(token string) error {
 		text, err := yaml.Marshal(contexts{a.cfg.Cluster, []adminContext{{a.cfg.Cluster, a.endpoints(a.https.Addr())[0],

@@ -37,12 +37,13 @@ type Config struct {
 	Log       *slog.Logger
 	Now       func() time.Time
 	Workers   int           // 0: 8
-	Heartbeat time.Duration // a status that has not changed is told again after this time; 0: 5 minutes, a kubelet's
+	Heartbeat time.Duration // a status that has not changed is told again after this time; 0: 30 minutes
 }
 
 const (
-	workers   = 8
-	heartbeat = 5 * time.Minute
+	workers = 8
+	// heartbeat is longer than a kubelet's 5 minutes: the Lease is what says that a device lives (ADR 25).
+	heartbeat = 30 * time.Minute
 	// missingAgain is when something that a pod refers to is looked for again: no watch tells, because to watch Secrets is to read
 	// all of them.
 	missingAgain = 10 * time.Second

@@ -131,27 +131,42 @@ func (l *leases) renew(ctx context.Context, id string) {
 	}
 }
 
+// renewed is the time of a renewal: now, but always later than that of the last one. Kubernetes takes a Lease for renewed only when its time
+// has moved on, and remembers the latest that it saw: after a clock that was a day ahead the nodes would be unreachable for a day.
+func renewed(now time.Time, last *coordinationv1.Lease) metav1.MicroTime {
+	if t := last.Spec.RenewTime; t != nil && !now.After(t.Time) {
+		now = t.Add(time.Millisecond)
+	}
+	return metav1.NewMicroTime(now)
+}
+
 // write renews with one call when nobody else wrote meanwhile. The Lease that it returns is nil when it has to be read anew.
 func (l *leases) write(ctx context.Context, id string, k *kept) (*coordinationv1.Lease, error) {
-	seconds, now := int32(leaseSeconds), metav1.NewMicroTime(l.now())
-	spec := coordinationv1.LeaseSpec{HolderIdentity: &id, LeaseDurationSeconds: &seconds, RenewTime: &now}
+	seconds := int32(leaseSeconds)
+	spec := coordinationv1.LeaseSpec{HolderIdentity: &id, LeaseDurationSeconds: &seconds}
 	if k.last != nil {
 		next := k.last.DeepCopy()
 		next.Spec = spec
+		next.Spec.RenewTime = new(renewed(l.now(), k.last))
 		if err := l.client.Update(ctx, next); err != nil {
 			return nil, fmt.Errorf("update: %w", err)
 		}
 		return next, nil
 	}
+	spec.RenewTime = new(metav1.NewMicroTime(l.now()))
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: id, OwnerReferences: []metav1.OwnerReference{k.owner}}, Spec: spec}
 	err := l.client.Create(ctx, lease)
 	if err == nil || !apierrors.IsAlreadyExists(err) {
 		return lease, err
 	}
-	// It is from an earlier life: a patch without a version takes it over.
-	lease.ResourceVersion = ""
+	// It is from an earlier life: a patch without a version takes it over, and tells the time that it has.
+	lease.ResourceVersion, lease.Spec.RenewTime = "", nil
 	if err := l.client.Patch(ctx, lease, client.Merge); err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
+	}
+	lease.Spec.RenewTime = new(renewed(l.now(), lease))
+	if err := l.client.Update(ctx, lease); err != nil {
+		return nil, fmt.Errorf("renew after it was taken over: %w", err)
 	}
 	return lease, nil
 }

@@ -81,7 +81,7 @@ func TestADeploymentRunsUnderEachRuntime(t *testing.T) {
 	s.conditionBecomes("node/dev-r", "Ready", "True", time.Minute)
 	for _, runtime := range []string{"process", "containerd", "wasm"} {
 		t.Run(runtime, func(t *testing.T) {
-			image := appImage
+			image := AppImage
 			if runtime == "wasm" {
 				image = moduleImage
 			}

@@ -85,7 +85,11 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) (*Faults, error) 
 	if err != nil {
 		return nil, fmt.Errorf("index pods by node: %w", err)
 	}
-	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(mgr.GetClient(), &cfg), faults: &Faults{log: cfg.Log}, events: mgr.GetEventRecorder("skerry")}
+	unpaced, err := client.New(pacedByItself(mgr.GetConfig()), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("connect for leases: %w", err)
+	}
+	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(unpaced, &cfg), faults: &Faults{log: cfg.Log}, events: mgr.GetEventRecorder("skerry")}
 	if err := mgr.Add(r.leases); err != nil {
 		return nil, fmt.Errorf("add keeper of leases: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -21,7 +22,7 @@ const (
 	leaseSeconds  = 40 // a kubelet's
 	renewal       = leaseSeconds / 4 * time.Second
 	leaseTick     = 250 * time.Millisecond
-	leaseWriters  = 8
+	leaseWriters  = 32          // of a thousand leases, by an API server that takes 0.2 s
 	leaseDeadline = renewal / 2 // of one write: the next is due soon
 )
 
@@ -42,6 +43,14 @@ type kept struct {
 	last  *coordinationv1.Lease // as the API server returned it; nil before the first write
 	due   time.Time             // by the runtime's clock, not the cluster's
 	busy  bool
+}
+
+// pacedByItself is cfg without a limit on the rate of requests. Leases are as many as there are devices, each at its time and a few at once: behind
+// a limit for all they would be late, and all else would wait for them.
+func pacedByItself(cfg *rest.Config) *rest.Config {
+	own := rest.CopyConfig(cfg)
+	own.QPS, own.RateLimiter = -1, nil
+	return own
 }
 
 func newLeases(c client.Client, cfg *Config) *leases {

@@ -3,13 +3,19 @@ package vnode
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -101,4 +107,56 @@ func TestTheTimeOfALeaseNeverGoesBack(t *testing.T) {
 	}
 	k.last = nil
 	renew("after that")
+}
+
+// slowLeases is an API server that takes its time over every write.
+type slowLeases struct {
+	client.Client
+	takes time.Duration
+
+	mu     sync.Mutex
+	wrote  map[string]time.Time
+	latest time.Duration // the longest between two writes of one lease
+}
+
+func (s *slowLeases) write(name string) error {
+	time.Sleep(s.takes) // of the bubble
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, before := s.wrote[name]; before {
+		s.latest = max(s.latest, time.Since(last))
+	}
+	s.wrote[name] = time.Now()
+	return nil
+}
+
+func (s *slowLeases) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	return s.write(o.GetName())
+}
+
+func (s *slowLeases) Update(_ context.Context, o client.Object, _ ...client.UpdateOption) error {
+	return s.write(o.GetName())
+}
+
+func TestAThousandLeasesAreRenewedInTimeByASlowAPIServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &slowLeases{takes: 200 * time.Millisecond, wrote: map[string]time.Time{}}
+		l := newLeases(server, &Config{Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		for i := range 1000 {
+			name := fmt.Sprint("n", i)
+			l.keep(name, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		if err := l.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if limit := leaseSeconds * time.Second / 2; len(server.wrote) != 1000 || server.latest > limit {
+			t.Errorf("%d leases, the longest %s without a renewal; wanted all within %s", len(server.wrote), server.latest, limit)
+		}
+	})
+	slow := &rest.Config{QPS: 100, Burst: 200}
+	if own := pacedByItself(slow); own.QPS >= 0 || slow.QPS != 100 {
+		t.Errorf("leases have a limit of %g requests a second, all else %g", own.QPS, slow.QPS)
+	}
 }

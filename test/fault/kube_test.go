@@ -195,7 +195,7 @@ func TestAnObjectTellsEveryEndThatItEverHad(t *testing.T) {
 	} {
 		o := decode[nodeCommand](t, c.text)
 		l := lifeOf(&o, c.seen)
-		if got := strings.Join(strings.Fields(fmt.Sprint(l.Finals, l.Said, string(l.Late), l.Unordered)), " "); got != c.want {
+		if got := strings.Join(strings.Fields(fmt.Sprintln(l.Finals, l.Said, l.Late, l.Unordered)), " "); got != c.want {
 			t.Errorf("%s: %s; wanted %s", name, got, c.want)
 		}
 	}

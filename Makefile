@@ -18,11 +18,12 @@ ARGS     ?=
 HOURS    ?= 1
 SEED     ?= 1
 NODES    ?= 10000
+KUBENODES ?= 1000
 MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build programs full targets release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs full targets release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-kube bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -109,6 +110,9 @@ bench-scale: build ## NODES (10000) on one core and 2 GiB for MINUTES (15), then
 	bin/skerry-scale load --nodes $(NODES) --minutes $(MINUTES) --dir $(SCALEDIR)/$(NODES) $(ARGS); a=$$?; \
 	bin/skerry-scale storm --nodes $(NODES) --minutes 1 --dir $(SCALEDIR)/$(NODES) $(ARGS); b=$$?; \
 	bin/skerry-scale storm --nodes $(NODES) --minutes 1 --loss 0.2 --dir $(SCALEDIR)/$(NODES) $(ARGS); c=$$?; exit $$((a|b|c))
+
+bench-kube: build bin/kube/kubectl ## KUBENODES (1000) devices as nodes of a Kubernetes cluster for MINUTES (15), idle, then with a pod on each
+	bin/skerry-scale kube --nodes $(KUBENODES) --minutes $(MINUTES) --pods --swarm-cpu -1 $(ARGS)
 
 bench-growth: build ## how everything grows over SIZES (100 to 10000 nodes), into docs/performance/growth.json and .svg (root)
 	bin/skerry-scale growth --sizes $(SIZES) --minutes 3 --dir $(SCALEDIR) $(ARGS)

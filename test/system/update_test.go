@@ -54,7 +54,7 @@ type fleetOfOne struct {
 const (
 	oldVersion, newVersion = "1.0.0", "1.1.0"
 	trialWindow            = 25 * time.Second
-	updateDeadline         = "4m"
+	updateDeadline         = "11m" // a supervisor waits up to 5 minutes for an agent that was killed again and again
 )
 
 func newFleetOfOne(t *testing.T) *fleetOfOne {
@@ -174,6 +174,12 @@ func (f *fleetOfOne) agents() []int {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// cmdline is what a process was started with.
+func cmdline(pid int) string {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // empty: it has ended
+	return string(bytes.ReplaceAll(raw, []byte{0}, []byte{' '}))
 }
 
 // publish makes a release of a program, and imports it.
@@ -375,7 +381,7 @@ func (f *fleetOfOne) order(version string) string {
 func (f *fleetOfOne) end(id string) api.CommandRecord {
 	f.t.Helper()
 	var rec api.CommandRecord
-	poll(f.t, 6*time.Minute, "the update ends", func() error {
+	poll(f.t, 12*time.Minute, "the update ends", func() error {
 		if err := f.get("/v1/commands/"+url.PathEscape(id), &rec); err != nil {
 			return err
 		}
@@ -411,51 +417,59 @@ func (f *fleetOfOne) sound(want ...string) {
 	}
 }
 
-func updates(quick, all int) int {
-	n := quick
-	if os.Getenv("SKERRY_UPDATES") == "all" {
-		n = all
+// updates is how many are made: SKERRY_UPDATES is a number, or all.
+func updates(t *testing.T, quick, all int) int {
+	t.Helper()
+	switch text := os.Getenv("SKERRY_UPDATES"); text {
+	case "":
+		return quick
+	case "all":
+		return all
+	default:
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			t.Fatalf("SKERRY_UPDATES %q; wanted a number above 0, or all", text)
+		}
+		return n
 	}
-	return n
 }
 
-// TestUpdatesSurviveKillsAtRandomPoints updates forwards and back, and kills supervisor, launcher or agent meanwhile.
-// SKERRY_UPDATES=all does it a hundred times.
+// TestUpdatesSurviveKillsAtRandomPoints updates forwards and back, and kills supervisor, launcher, agent, or the check of the new program
+// meanwhile, once or twice: each update succeeds all the same. SKERRY_UPDATES=all does it a hundred times.
 func TestUpdatesSurviveKillsAtRandomPoints(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 1))
 	f := newFleetOfOne(t)
 	phases := map[api.Phase]int{}
-	for i := range updates(6, 100) {
+	for i := range updates(t, 6, 100) {
 		target := newVersion
 		if f.version() == newVersion {
 			target = oldVersion
 		}
 		id := f.order(target)
+		var killed []string
 		for range 1 + dice.IntN(2) {
 			if !wait(t, time.Duration(dice.Int64N(int64(6*time.Second)))) {
 				return
 			}
 			if pids := f.agents(); len(pids) > 0 {
-				_ = syscall.Kill(pids[dice.IntN(len(pids))], syscall.SIGKILL) // it may have ended
+				pid := pids[dice.IntN(len(pids))]
+				killed = append(killed, fmt.Sprintf("%s %d: %s", time.Now().UTC().Format(time.StampMilli), pid, cmdline(pid)))
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 			}
 		}
 		rec := f.end(id)
 		phases[rec.Phase]++
-		want := []string{oldVersion, newVersion}
-		if rec.Phase == api.PhaseSucceeded {
-			want = []string{target}
+		if rec.Phase != api.PhaseSucceeded { // nobody is killed so often that it looks like a crash loop
+			t.Errorf("update %d: %s: %+v, killed %q", i, rec.Phase, rec.Status, killed)
 		}
-		f.sound(want...)
+		f.sound(target)
 		if t.Failed() {
 			t.Fatalf("update %d: %v", i, rec)
 		}
 	}
 	t.Logf("ends: %v", phases)
-	if phases[api.PhaseSucceeded] == 0 {
-		t.Error("no update succeeded; the test proves nothing")
-	}
 }
 
 func wait(t *testing.T, d time.Duration) bool {
@@ -498,7 +512,7 @@ func TestABrokenProgramIsTakenBack(t *testing.T) {
 		{"garbage", func(string) []byte { return bytes.Repeat([]byte{0xde, 0xad}, 50_000) }, false},
 		{"another machine's", func(string) []byte { return foreign }, false},
 	}
-	for i := range updates(len(kinds), 20) {
+	for i := range updates(t, len(kinds), 20) {
 		kind := kinds[i%len(kinds)]
 		version := fmt.Sprintf("2.0.%d", i)
 		path := filepath.Join(f.dir, "broken")

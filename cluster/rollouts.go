@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
-	"github.com/skerry-edge/skerry/agent/release"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/rest"
@@ -131,22 +130,22 @@ func (a rollouts) Create(spec api.RolloutSpec, who rest.Principal) (api.Rollout,
 	if err := spec.Validate(); err != nil {
 		return api.Rollout{}, badRequest("rollout", err)
 	}
-	v, err := release.ParseVersion(spec.Version)
-	if err != nil {
-		return api.Rollout{}, badRequest("version", err)
-	}
-	spec.Version = v.String()
-	if spec.URL == "" && !a.mirrored.Has(spec.Version) {
-		return api.Rollout{}, &api.Problem{Status: http.StatusNotFound, Title: "no such release", Code: "release_unknown",
-			Detail: fmt.Sprintf("release %s is not kept here", spec.Version), Cure: "skerry release import DIR|BUNDLE, or give a url"}
+	var err error
+	if spec.Version, err = a.offered(spec.Version, spec.URL); err != nil {
+		return api.Rollout{}, err
 	}
 	nodes, err := orders(a).targets(api.CommandRequest{Nodes: spec.Nodes, Selector: spec.Selector})
 	if err != nil {
 		return api.Rollout{}, err
 	}
 	for _, n := range nodes {
-		if _, ok := a.registry.Get(n); !ok {
+		known, ok := a.registry.Get(n)
+		if !ok {
 			return api.Rollout{}, orderProblem(fmt.Errorf("node %q: %w", n, command.ErrUnknownNode))
+		}
+		if w := known.Wanted; w != nil && w.Version != spec.Version { // the node would be told to go two ways
+			return api.Rollout{}, &api.Problem{Status: http.StatusConflict, Title: "conflict", Code: "version_assigned",
+				Detail: fmt.Sprintf("node %s is assigned version %s", n, w.Version), Cure: "skerry release unassign " + n}
 		}
 	}
 	r := rollout.New(spec, nodes, who.Name, a.clock.Now())

@@ -53,6 +53,12 @@ const (
 // ErrRefused is wrapped by errors that say that nothing was done because the update must not be.
 var ErrRefused = errors.New("update refused")
 
+// UnfitError says that the new program does not run on this device, as its checks found out.
+type UnfitError struct{ error }
+
+// Unwrap returns what the check found.
+func (e *UnfitError) Unwrap() error { return e.error }
+
 // Install does all up to the trial, which begins with the next start. It goes on from what an interrupted one left.
 func (i *Installer) Install(ctx context.Context, w Want, report func(string)) error {
 	s, err := i.Self.State()
@@ -86,7 +92,7 @@ func (i *Installer) Install(ctx context.Context, w Want, report func(string)) er
 	}
 	report("checking that the new program starts")
 	if err := i.try(ctx, i.Self.dir.Program(slot), m.Version); err != nil {
-		return err
+		return &UnfitError{err}
 	}
 	report("switching; version " + m.Version + " is on trial for " + i.Window.String())
 	return i.begin(slot, img, w)

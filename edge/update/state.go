@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,9 +75,10 @@ type State struct {
 	Trouble  string         `json:"trouble,omitempty"` // found at a start, not yet told as an event
 }
 
-// Outcome returns what came of the update that a command wanted.
+// Outcome returns what came of the update that a command wanted, or the desired document: that may have wanted it more than once, and
+// the last counts.
 func (s *State) Outcome(command string) (Outcome, bool) {
-	for _, o := range s.Outcomes {
+	for _, o := range slices.Backward(s.Outcomes) {
 		if command != "" && o.Command == command {
 			return o, true
 		}

@@ -530,6 +530,113 @@ func TestABrokenProgramIsTakenBack(t *testing.T) {
 	}
 }
 
+// assign states which version the node should be.
+func (f *fleetOfOne) assign(req api.AgentRequest) {
+	f.t.Helper()
+	raw, err := json.Marshal(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
+	defer cancel()
+	resp, err := f.client.Do(ctx, http.MethodPut, "/v1/nodes/n1/agent", bytes.NewReader(raw))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}
+
+// tells waits until the node reports that it stands so to what was stated last, and returns why.
+func (f *fleetOfOne) tells(state, version string) string {
+	f.t.Helper()
+	var why string
+	poll(f.t, 3*time.Minute, "the node is "+version+", "+state, func() error {
+		var n api.Node
+		if err := f.get("/v1/nodes/n1", &n); err != nil {
+			return err
+		}
+		if n.Presence != api.PresenceOnline || n.Reported == nil || n.Reported.Agent == nil || n.Wanted == nil {
+			return fmt.Errorf("%s, reported %+v", n.Presence, n.Reported)
+		}
+		is := n.Reported.Agent
+		if is.Try != n.Wanted.Try || is.State != state || is.Version != version || is.Wanted != n.Wanted.Version {
+			return fmt.Errorf("%+v of %+v", is, n.Wanted)
+		}
+		why = is.Reason
+		return nil
+	})
+	return why
+}
+
+// trials counts how often a version was on trial, as the node tells.
+func (f *fleetOfOne) trials(version string) (n int) {
+	f.t.Helper()
+	var events api.List[api.EventRecord]
+	if err := f.get("/v1/events?node=n1&limit=1000", &events); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, e := range events.Items {
+		if e.Kind == "update.step" && e.Object == version && strings.HasPrefix(e.Message, "switching") {
+			n++
+		}
+	}
+	return n
+}
+
+// TestANodeComesToTheVersionThatIsStated states versions in the desired document: one that is good, also while the node is away, and one that
+// breaks, which is tried once, whatever is restarted, until it is stated anew.
+func TestANodeComesToTheVersionThatIsStated(t *testing.T) {
+	f := newFleetOfOne(t)
+	broken := filepath.Join(f.dir, "broken")
+	text := "#!/bin/sh\ncase \"$1\" in version) echo \"skerry-edge 2.0.0 (test)\"; exit 0;; config) exit 0;; esac\nexit 2\n"
+	if err := os.WriteFile(broken, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f.publish("2.0.0", broken)
+	f.assign(api.AgentRequest{Version: "2.0.0"})
+	if why := f.tells(api.AgentFailed, oldVersion); !strings.Contains(why, "did not prove itself") {
+		t.Errorf("reason %q", why)
+	}
+	f.sound(oldVersion)
+	again := func(want int, what string) {
+		t.Helper()
+		f.tells(api.AgentFailed, oldVersion)
+		if got := f.trials("2.0.0"); got != want {
+			t.Fatalf("%s: %d trials; wanted %d", what, got, want)
+		}
+	}
+	again(1, "stated")
+	for _, pid := range f.agents() {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+	}
+	f.ping("n1")
+	kill(t, f.cluster)
+	start(t, f.cluster)
+	f.online("n1")
+	f.assign(api.AgentRequest{Version: "2.0.0"})
+	again(1, "after restarts of node and cluster agent, and stated as before")
+	f.assign(api.AgentRequest{Version: "2.0.0", Retry: true})
+	poll(t, time.Minute, "it is tried again", func() error {
+		if got := f.trials("2.0.0"); got != 2 {
+			return fmt.Errorf("%d trials", got)
+		}
+		return nil
+	})
+	again(2, "told to try again")
+
+	f.assign(api.AgentRequest{Version: newVersion})
+	for _, pid := range f.agents() { // wherever it is
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+	}
+	f.tells(api.AgentCurrent, newVersion)
+	f.sound(newVersion)
+	if rec := f.end(f.order(oldVersion)); rec.Phase != api.PhaseSucceeded { // by hand, and forced
+		t.Errorf("%+v", rec)
+	}
+	f.sound(newVersion) // what is stated holds
+	f.tells(api.AgentCurrent, newVersion)
+}
+
 // TestARolloutGoesOnAfterItsClusterAgentWasKilled rolls a release out to the device, which was offline first, and kills the cluster agent meanwhile.
 func TestARolloutGoesOnAfterItsClusterAgentWasKilled(t *testing.T) {
 	f := newFleetOfOne(t)

@@ -2,9 +2,7 @@ package edge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -133,7 +131,7 @@ type outlook struct {
 func (w *wish) await(ctx context.Context, wait time.Duration) {
 	var due <-chan time.Time
 	if wait >= 0 {
-		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(wait/4)+1))) //nolint:gosec // a jitter is no secret
+		timer := time.NewTimer(agent.Jitter(wait, 0.1))
 		defer timer.Stop()
 		due = timer.C
 	}
@@ -192,7 +190,7 @@ func (u *updates) attempt(ctx context.Context, want *api.AgentWant) outlook {
 		return outlook{}
 	}
 	a.log.Warn("desired version not reached", agent.KeyVersion, want.Version, agent.KeyErr, err)
-	if _, unfit := errors.AsType[*update.UnfitError](err); unfit {
+	if errors.Is(err, update.ErrUnfit) {
 		a.event(api.ClassAlarm, "update.failed", want.Version, clip(oneLine(err)))
 		u.gaveUp(want, oneLine(err))
 		return outlook{wait: -1}
@@ -204,25 +202,17 @@ func (u *updates) attempt(ctx context.Context, want *api.AgentWant) outlook {
 // gaveUp keeps that a wish failed, so that no restart tries it again.
 func (u *updates) gaveUp(want *api.AgentWant, reason string) {
 	reason = clip(reason)
-	raw, err := json.Marshal(update.Failure{Try: want.Try, Reason: reason})
-	if err == nil {
-		err = u.agent.store.SetUpdateFailure(raw)
-	}
-	if err != nil {
-		u.agent.log.Warn("failure of the desired version not kept; the next start may try it again", agent.KeyVersion, want.Version, agent.KeyErr, err)
+	if err := u.agent.store.SetUpdateFailure(update.Failure{Try: want.Try, Reason: reason}.Encode()); err != nil {
+		u.agent.log.Warn("desired version not reached, which is not kept", agent.KeyVersion, want.Version, agent.KeyErr, err)
 	}
 	u.wish.stands(u.agent, api.AgentFailed, reason)
 }
 
 // failure is what is kept of the wish that failed last.
-func (u *updates) failure() (f update.Failure) {
+func (u *updates) failure() update.Failure {
 	raw, err := u.agent.store.UpdateFailure()
-	if err == nil && raw != nil {
-		err = json.Unmarshal(raw, &f)
-	}
 	if err != nil {
-		u.agent.log.Warn("kept failure of a desired version is not used", agent.KeyErr, err)
-		return update.Failure{}
+		u.agent.log.Warn("desired version not reached", agent.KeyErr, err)
 	}
-	return f
+	return update.DecodeFailure(raw)
 }

@@ -116,7 +116,7 @@ func (u *updates) alone(ctx context.Context) error {
 // outcome is how a command ends whose trial is over.
 func (u *updates) outcome(o update.Outcome) (command.Outcome, error) {
 	if !o.OK {
-		return command.Outcome{Result: map[string]any{"version": o.From}}, fmt.Errorf("version %s did not prove itself, %s is back: %s", o.Version, o.From, o.Reason)
+		return command.Outcome{Result: map[string]any{"version": o.From}}, errors.New(o.Failure())
 	}
 	return command.Outcome{Result: map[string]any{"version": o.Version, "from": o.From}}, nil
 }
@@ -244,7 +244,7 @@ func (u *updates) tell() {
 	for _, o := range outcomes {
 		class, kind, text := api.ClassEvent, "update.succeeded", fmt.Sprintf("from %s to %s", o.From, o.Version)
 		if !o.OK {
-			class, kind, text = api.ClassAlarm, "update.failed", fmt.Sprintf("%s did not prove itself, %s is back: %s", o.Version, o.From, o.Reason)
+			class, kind, text = api.ClassAlarm, "update.failed", o.Failure()
 		}
 		err = errors.Join(err, u.agent.outbox.PutEvent(class, kind, o.Version, clip(text), nil))
 	}

@@ -50,14 +50,12 @@ const (
 	newSuffix      = ".new"
 )
 
-// ErrRefused is wrapped by errors that say that nothing was done because the update must not be.
-var ErrRefused = errors.New("update refused")
-
-// UnfitError says that the new program does not run on this device, as its checks found out.
-type UnfitError struct{ error }
-
-// Unwrap returns what the check found.
-func (e *UnfitError) Unwrap() error { return e.error }
+// ErrRefused is wrapped by errors that say that nothing was done because the update must not be, ErrUnfit by those of a program that
+// does not run on this device, as its checks found out.
+var (
+	ErrRefused = errors.New("update refused")
+	ErrUnfit   = errors.New("the new program")
+)
 
 // Install does all up to the trial, which begins with the next start. It goes on from what an interrupted one left.
 func (i *Installer) Install(ctx context.Context, w Want, report func(string)) error {
@@ -92,7 +90,7 @@ func (i *Installer) Install(ctx context.Context, w Want, report func(string)) er
 	}
 	report("checking that the new program starts")
 	if err := i.try(ctx, i.Self.dir.Program(slot), m.Version); err != nil {
-		return &UnfitError{err}
+		return err
 	}
 	report("switching; version " + m.Version + " is on trial for " + i.Window.String())
 	return i.begin(slot, img, w)
@@ -218,15 +216,15 @@ func unpack(archive, path string, f release.File) (err error) {
 func (i *Installer) try(ctx context.Context, path, version string) error {
 	out, _, err := check(ctx, path, "version")
 	if err != nil {
-		return fmt.Errorf("the new program does not start on this device: %w", err)
+		return fmt.Errorf("%w does not start on this device: %w", ErrUnfit, err)
 	}
 	fields := strings.Fields(out)
 	if len(fields) < 2 || fields[0] != programName || strings.TrimPrefix(fields[1], "v") != strings.TrimPrefix(version, "v") {
-		return fmt.Errorf("the new program says that it is %.80q; wanted %s %s", strings.TrimSpace(out), programName, version)
+		return fmt.Errorf("%w says that it is %.80q; wanted %s %s", ErrUnfit, strings.TrimSpace(out), programName, version)
 	}
 	for _, args := range i.Try {
 		if _, told, err := check(ctx, path, args...); err != nil {
-			return fmt.Errorf("the new program cannot %s on this device: %w: %s", args[0], err, strings.TrimSpace(told))
+			return fmt.Errorf("%w cannot %s on this device: %w: %s", ErrUnfit, args[0], err, strings.TrimSpace(told))
 		}
 	}
 	return nil
@@ -237,16 +235,12 @@ func (i *Installer) try(ctx context.Context, path, version string) error {
 func check(ctx context.Context, path string, args ...string) (out, told string, err error) {
 	for run := 1; ; run++ {
 		var stdout, stderr strings.Builder
-		killed := false
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, tryWithin)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, path, args...)
-			cmd.Stdout, cmd.Stderr = &limited{&stdout, 400}, &limited{&stderr, 400}
-			err := cmd.Run()
-			killed = ctx.Err() == nil && endedBy(err) == syscall.SIGKILL
-			return err
-		}()
+		within, cancel := context.WithTimeout(ctx, tryWithin)
+		cmd := exec.CommandContext(within, path, args...)
+		cmd.Stdout, cmd.Stderr = &limited{&stdout, 400}, &limited{&stderr, 400}
+		err := cmd.Run()
+		killed := within.Err() == nil && endedBy(err) == syscall.SIGKILL
+		cancel()
 		if !killed || run >= maxStarts || !agent.Wait(ctx, retryWait) {
 			return stdout.String(), stderr.String(), err
 		}

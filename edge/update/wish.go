@@ -1,7 +1,6 @@
 package update
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +18,20 @@ type Wish struct {
 
 // Failure is what is kept of a wish that failed: the outcomes in State are few, and others push it out.
 type Failure struct {
-	Try    uint64 `json:"try"`
-	Reason string `json:"reason"`
+	Try    uint64
+	Reason string
+}
+
+// Encode writes f for the node's store.
+func (f Failure) Encode() []byte { return []byte(strconv.FormatUint(f.Try, 10) + " " + f.Reason) }
+
+// DecodeFailure reads what Encode wrote. What it cannot read is no failure.
+func DecodeFailure(raw []byte) (f Failure) {
+	try, reason, _ := strings.Cut(string(raw), " ")
+	if n, err := strconv.ParseUint(try, 10, 64); err == nil {
+		f = Failure{n, reason}
+	}
+	return f
 }
 
 // WishID stands for a wish where an update by command has the command's id, which never has a slash.
@@ -48,10 +59,10 @@ func (s *State) Weigh(w *Wish) Course {
 		if t.Command == WishID(w.Try) {
 			return Course{State: api.AgentTrial, Restart: true}
 		}
-		return Course{State: api.AgentWaiting, Reason: fmt.Sprintf("version %s is on trial", s.Slots[t.Slot].Version)}
+		return Course{State: api.AgentWaiting, Reason: "version " + s.Slots[t.Slot].Version + " is on trial"}
 	}
 	if o, ended := s.Outcome(WishID(w.Try)); ended && !o.OK {
-		return Course{State: api.AgentFailed, Reason: fmt.Sprintf("version %s did not prove itself, %s is back: %s", o.Version, o.From, o.Reason), Failed: true}
+		return Course{State: api.AgentFailed, Reason: o.Failure(), Failed: true}
 	}
 	open, err := w.Opens(w.Now)
 	switch {

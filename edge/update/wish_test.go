@@ -47,3 +47,15 @@ func TestADesiredVersionIsInstalledOnceAndAgainOnlyWhenItIsStatedAnew(t *testing
 		t.Errorf("%+v; wanted a window that this version cannot read to be waited for", got)
 	}
 }
+
+func TestAFailureIsKeptWholeAndGarbageIsNone(t *testing.T) {
+	f := Failure{Try: 7, Reason: "no broker, of two words"}
+	if got := DecodeFailure(f.Encode()); got != f {
+		t.Errorf("%+v", got)
+	}
+	for _, raw := range []string{"", "x", "-1 y", " 7"} {
+		if got := DecodeFailure([]byte(raw)); got != (Failure{}) {
+			t.Errorf("%q: %+v", raw, got)
+		}
+	}
+}

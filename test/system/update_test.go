@@ -1,13 +1,9 @@
 package system
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -62,8 +57,12 @@ func newFleetOfOne(t *testing.T) *fleetOfOne {
 	f := &fleetOfOne{field: newField(t), stop: make(chan struct{}), versions: map[string]string{}}
 	f.key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	for _, v := range []string{oldVersion, newVersion} {
-		f.versions[v] = buildEdge(t, f.dir, v)
-		f.publish(v, f.versions[v])
+		program, err := BuildEdge(t.Context(), f.dir, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.versions[v] = program
+		f.publish(v, program)
 	}
 	installed := filepath.Join(f.dir, "installed", "skerry-edge")
 	if err := os.MkdirAll(filepath.Dir(installed), 0o755); err != nil {
@@ -79,20 +78,6 @@ func newFleetOfOne(t *testing.T) *fleetOfOne {
 	f.online("n1")
 	f.runWorkload()
 	return f
-}
-
-// buildEdge builds the node agent as a release would.
-func buildEdge(t *testing.T, dir, version string) string {
-	t.Helper()
-	out := filepath.Join(dir, "skerry-edge-"+version)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "nethttpomithttp2,lite", "-gcflags=all=-l",
-		"-gcflags=crypto/internal/fips140/edwards25519/...=", "-ldflags", "-s -w -funcalign=8 -X github.com/skerry-edge/skerry/agent.version="+version, "-o", out,
-		"../../cmd/skerry-edge")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if said, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, said)
-	}
-	return out
 }
 
 func copyFile(t *testing.T, from, to string) {
@@ -185,62 +170,11 @@ func cmdline(pid int) string {
 // publish makes a release of a program, and imports it.
 func (f *fleetOfOne) publish(version, program string) {
 	f.t.Helper()
-	raw, err := os.ReadFile(program)
+	all, err := Release(version, program, f.key)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	var packed bytes.Buffer
-	zw := gzip.NewWriter(&packed)
-	tw := tar.NewWriter(zw)
-	put(f.t, tw, "skerry-edge-"+version+"/skerry-edge", raw)
-	if err := zw.Close(); err != nil {
-		f.t.Fatal(err)
-	}
-	archive := "skerry-edge_" + version + "_lite.tar.gz"
-	man := release.Manifest{Format: release.Format, Version: version, Commit: "test", Built: time.Unix(1790000000, 0).UTC(), Files: []release.File{{
-		Name: archive, SHA256: hexSum(packed.Bytes()), Size: int64(packed.Len()), Kind: release.KindArchive, Program: "skerry-edge", Variant: "lite",
-		Target: runtime.GOOS + "-" + runtime.GOARCH, ProgramSHA256: hexSum(raw), ProgramSize: int64(len(raw))}}}
-	text, err := man.Encode()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	sig, err := release.Sign(text, f.key, "test")
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	var all bytes.Buffer
-	out := tar.NewWriter(&all)
-	for name, content := range map[string][]byte{release.ManifestName: text, release.SignatureName: sig, archive: packed.Bytes()} {
-		if err := out.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
-			f.t.Fatal(err)
-		}
-		if _, err := out.Write(content); err != nil {
-			f.t.Fatal(err)
-		}
-	}
-	if err := out.Close(); err != nil {
-		f.t.Fatal(err)
-	}
-	f.upload("/v1/releases", &all)
-}
-
-func put(t *testing.T, tw *tar.Writer, name string, content []byte) {
-	t.Helper()
-	err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg})
-	if err == nil {
-		_, err = tw.Write(content)
-	}
-	if err == nil {
-		err = tw.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func hexSum(raw []byte) string {
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
+	f.upload("/v1/releases", all)
 }
 
 func (f *fleetOfOne) upload(path string, in io.Reader) {
@@ -270,7 +204,9 @@ func (f *fleetOfOne) runWorkload() {
 		return
 	}
 	var layer bytes.Buffer
-	put(f.t, tar.NewWriter(&layer), "busybox", busybox)
+	if err := archive(&layer, member{"busybox", busybox}); err != nil {
+		f.t.Fatal(err)
+	}
 	f.upload("/v1/images?name=docker.io/test/app:1", imageOf(f.t, layer.Bytes()))
 	mark := "8" + strconv.Itoa(os.Getpid()) // tells the process from others
 	kill(f.t, f.cluster)

@@ -30,7 +30,7 @@ func needKube(t *testing.T) {
 	}
 }
 
-// TestEveryFaultOfKubernetesBites has each felt at each of its targets, with all that it can be.
+// TestEveryFaultOfKubernetesBites has each felt at each of its targets, in one of the ways that it can be.
 func TestEveryFaultOfKubernetesBites(t *testing.T) {
 	needKube(t)
 	self, err := os.Executable()

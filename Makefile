@@ -18,11 +18,12 @@ ARGS     ?=
 HOURS    ?= 1
 SEED     ?= 1
 NODES    ?= 10000
+KUBENODES ?= 1000
 MINUTES  ?= 15
 SIZES    ?= 100,1000,5000,10000
 SCALEDIR ?= /var/tmp/skerry-scale
 
-.PHONY: help build programs full release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-growth fuzz lint size docs generate ci clean deps
+.PHONY: help build programs full targets release demo test test-unit test-release test-install test-crd test-peer test-system test-fault test-kube soak bench bench-scale bench-kube bench-growth fuzz lint size docs generate ci clean deps
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -62,7 +63,10 @@ test-unit: ## unit and component tests, with the race detector
 test-crd: ## the CRDs against the API server's own code, and the framework's fields (a module of its own)
 	$(GO) -C test/crd test -shuffle=on ./...
 
-test-release: ## a release for one target, twice in different directories: the same bytes (a module of its own)
+bin/helm: test/helm/go.mod test/helm/go.sum # the real one, for the tests of the chart alone
+	cd test/helm && $(BUILD) -ldflags '-s -w' -o ../../bin/helm helm.sh/helm/v4/cmd/helm
+
+test-release: bin/helm ## a release for one target, twice in different directories: the same bytes (a module of its own)
 	$(GO) -C install/release test -shuffle=on ./...
 
 test-install: deps programs ## install.sh in three shells, on views of this machine with but a release server (root)
@@ -74,7 +78,10 @@ test-peer: deps ## tests against mosquitto, Prometheus, node_exporter and other 
 bin/nats-server: test/nats/go.mod test/nats/go.sum # a real second broker, for the tests alone
 	cd test/nats && $(BUILD) -o ../../bin/nats-server github.com/nats-io/nats-server/v2
 
-test-system: deps build bin/nats-server ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
+targets: # skerry-edge for all seven targets, lite and full, into bin/targets
+	@test/targets.sh >/dev/null
+
+test-system: deps build targets bin/nats-server ## the built binaries as processes: kill -9, cut links, wrong clocks, full disks
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/system/...
 
 # Stamped as Kubernetes' own builds are, so that kubectl and the API server tell their version.
@@ -86,7 +93,7 @@ bin/kube/kine $(KUBEPARTS:%=bin/kube/%) &: test/kube/parts/go.mod test/kube/part
 	@mkdir -p bin/kube
 	cd test/kube/parts && $(BUILD) -ldflags '-s -w $(KUBESTAMP)' -o ../../../bin/kube/ github.com/k3s-io/kine $(KUBEPARTS:%=k8s.io/kubernetes/cmd/%)
 
-test-kube: build full bin/kube/kubectl ## against a real Kubernetes API server, built from its modules (some minutes, once)
+test-kube: build full bin/kube/kubectl bin/helm ## against a real Kubernetes API server, with the chart, built from their modules (some minutes, once)
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/kube/...
 
 test-fault: build ## every kind of fault bites and heals, and eight schedules of faults add up (root)
@@ -103,6 +110,9 @@ bench-scale: build ## NODES (10000) on one core and 2 GiB for MINUTES (15), then
 	bin/skerry-scale load --nodes $(NODES) --minutes $(MINUTES) --dir $(SCALEDIR)/$(NODES) $(ARGS); a=$$?; \
 	bin/skerry-scale storm --nodes $(NODES) --minutes 1 --dir $(SCALEDIR)/$(NODES) $(ARGS); b=$$?; \
 	bin/skerry-scale storm --nodes $(NODES) --minutes 1 --loss 0.2 --dir $(SCALEDIR)/$(NODES) $(ARGS); c=$$?; exit $$((a|b|c))
+
+bench-kube: build bin/kube/kubectl ## KUBENODES (1000) devices as nodes of a Kubernetes cluster for MINUTES (15), idle, then with a pod on each
+	bin/skerry-scale kube --nodes $(KUBENODES) --minutes $(MINUTES) --pods --swarm-cpu -1 $(ARGS)
 
 bench-growth: build ## how everything grows over SIZES (100 to 10000 nodes), into docs/performance/growth.json and .svg (root)
 	bin/skerry-scale growth --sizes $(SIZES) --minutes 3 --dir $(SCALEDIR) $(ARGS)

@@ -12,13 +12,14 @@ import (
 type Desired struct {
 	Node       string         `json:"node"`
 	Generation uint64         `json:"generation"`
-	Hash       string         `json:"hash"` // of workloads, policies and config: what a Revision compares
+	Hash       string         `json:"hash"` // of workloads, policies, config and agent: what a Revision compares
 	Epoch      uint64         `json:"epoch"`
 	Issued     Millis         `json:"issued"`
 	Expires    Millis         `json:"expires"`
 	Workloads  []Workload     `json:"workloads"`
 	Policies   []Policy       `json:"policies"`
 	Config     map[string]any `json:"config,omitempty"`
+	Agent      *AgentWant     `json:"agent,omitempty"` // absent: the agent stays what it is
 	Claim      *Claim         `json:"claim,omitempty"` // of the replica that signed it; absent when there is only one cluster agent
 }
 
@@ -41,7 +42,7 @@ func (d *Desired) Validate() error {
 	if d.Issued <= 0 || d.Expires <= d.Issued {
 		return fmt.Errorf("issued %d, expires %d: wanted 0 < issued < expires", d.Issued, d.Expires)
 	}
-	errs := []error{ValidID("node", d.Node), d.Claim.Validate()}
+	errs := []error{ValidID("node", d.Node), d.Claim.Validate(), within("agent", d.Agent.Validate())}
 	for i := range d.Workloads {
 		errs = append(errs, within("workload "+d.Workloads[i].Name, d.Workloads[i].Validate()))
 	}
@@ -57,6 +58,7 @@ type Reported struct {
 	Workloads  []WorkloadStatus `json:"workloads"`
 	Policies   []PolicyStatus   `json:"policies"`
 	Config     ConfigStatus     `json:"config"`
+	Agent      *AgentStatus     `json:"agent,omitempty"` // absent: no version is wanted, or the agent is too old to follow one
 }
 
 // PolicyStatus is the node's word on one policy.

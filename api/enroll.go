@@ -145,6 +145,7 @@ type EnrollReply struct {
 const (
 	EnrollIssued  = "issued"
 	EnrollPending = "pending"
+	EnrollLeft    = "left" // the answer to POST /v1/leave
 )
 
 // RenewRequest is the body of POST /v1/renew, sent over TLS with the current (perhaps expired) client certificate. CSR

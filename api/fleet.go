@@ -34,7 +34,8 @@ type Node struct {
 	Birth       *Birth            `json:"birth,omitempty"`
 	Reported    *Reported         `json:"reported,omitempty"`
 	Desired     Revision          `json:"desired"`
-	Owner       *Owner            `json:"owner,omitempty"` // where several cluster agents share a broker
+	Wanted      *AgentWant        `json:"wanted,omitempty"` // the version that desired states for its agent; reported tells how that stands
+	Owner       *Owner            `json:"owner,omitempty"`  // where several cluster agents share a broker
 
 	// Rejected counts samples of good batches that were acknowledged and not stored, by reason (duplicate, too_old, future,
 	// series_limit, other), since the cluster agent's start or the node's last long silence.

@@ -71,6 +71,7 @@ type Rollout struct {
 	State     RolloutState  `json:"state"`
 	Reason    string        `json:"reason,omitempty"`
 	By        string        `json:"by"`
+	Object    bool          `json:"object,omitempty"` // By is an object of Kubernetes, which says whether it is paused
 	Created   Millis        `json:"created"`
 	Changed   Millis        `json:"changed"`
 	Batches   int           `json:"batches"`

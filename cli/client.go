@@ -60,6 +60,11 @@ func (c *Client) Post(ctx context.Context, path string, body, out any) error {
 	return c.call(ctx, http.MethodPost, path, body, out)
 }
 
+// Put sends body as JSON and decodes the answer into out.
+func (c *Client) Put(ctx context.Context, path string, body, out any) error {
+	return c.call(ctx, http.MethodPut, path, body, out)
+}
+
 // Patch sends body as JSON.
 func (c *Client) Patch(ctx context.Context, path string, body, out any) error {
 	return c.call(ctx, http.MethodPatch, path, body, out)

@@ -85,6 +85,9 @@ func (a *App) describeNode(ctx context.Context, c *Client, id, format string) er
 		has = max(has, n.Reported.Generation)
 	}
 	t.add("Desired", fmt.Sprintf("generation %d, node has %d", n.Desired.Generation, has))
+	if n.Wanted != nil {
+		t.add("Assigned", assigned(&n))
+	}
 	if n.Reported != nil && n.Reported.Config.State != "" {
 		t.add("Config", strings.TrimSuffix(n.Reported.Config.State+"; "+n.Reported.Config.Reason, "; "))
 	}

@@ -20,10 +20,10 @@ import (
 )
 
 func (a *App) releaseCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "release", Short: "Import, list and remove the releases that the cluster agent keeps for its nodes"}
+	cmd := &cobra.Command{Use: "release", Short: "Import, list and remove the releases that the cluster agent keeps for its nodes, and assign them"}
 	remove := a.deletion("remove VERSION", "Remove a release; nodes that have it keep it", "/v1/releases/", "removed")
 	remove.ValidArgsFunction = a.complete("releases", 1)
-	cmd.AddCommand(a.releaseImport(), a.listCommand("releases", "List the releases that are kept"), remove)
+	cmd.AddCommand(a.releaseImport(), a.listCommand("releases", "List the releases that are kept"), remove, a.releaseAssign(), a.releaseUnassign())
 	return cmd
 }
 

@@ -26,11 +26,16 @@ func (a *Agent) Workloads(node string) ([]api.Workload, error) {
 
 // SetWorkloads changes what a node should run, and tells it when it is there. One that is not is told when it is back.
 func (a *Agent) SetWorkloads(node string, change func([]api.Workload) []api.Workload) error {
-	was, _ := a.registry.Get(node)
-	rev, err := a.registry.SetDesired(node, func(d *api.Desired) error {
+	return a.setDesired(node, func(d *api.Desired) error {
 		d.Workloads = change(d.Workloads)
 		return nil
 	})
+}
+
+// setDesired changes what a node should be, and tells it when it is there.
+func (a *Agent) setDesired(node string, change func(*api.Desired) error) error {
+	was, _ := a.registry.Get(node)
+	rev, err := a.registry.SetDesired(node, change)
 	if err != nil || rev == was.Desired {
 		return err
 	}

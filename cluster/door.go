@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,6 +15,7 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/install/kube"
 )
 
 // The exit codes. ExitConfig is one that a restart cannot mend (RestartPreventExitStatus=2).
@@ -30,7 +34,9 @@ usage: skerry-cluster COMMAND [flags]
 
   run            serve nodes and operators (stop with SIGTERM)
   config         check the configuration; --defaults prints the commented defaults
+  admin          print the administrator's context that the first run wrote (admin.yaml in dir), for skerry
   broker-config  write mosquitto.conf, its access list and certificates into --out, for an external broker
+  rbac           print the namespace, the service account and the roles for kubectl apply -f -
   version        print the version
 
 flags:
@@ -64,12 +70,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		return ExitConfig
 	}
 	command := set.Arg(0)
-	if command == "version" {
-		d.printf(d.Out, "%s\n", agent.VersionLine("skerry-cluster"))
-		return ExitOK
-	}
-	if command == "config" && *defaults {
-		d.printf(d.Out, "%s", configs.ClusterDefaults())
+	if text := known(command, *defaults); text != "" {
+		d.printf(d.Out, "%s", text)
 		return ExitOK
 	}
 	src, err := source(*file, *settings, d.Env)
@@ -87,6 +89,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		err = run(ctx, cfg, d.Err)
 	case "config":
 		d.printf(d.Out, "configuration is valid\n")
+	case "admin":
+		err = d.admin(cfg)
 	case "broker-config":
 		err = d.brokerConfig(ctx, cfg, *out, *owner)
 	}
@@ -101,14 +105,39 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	return ExitOK
 }
 
+// known is what a command prints whatever the configuration is; empty: it needs one.
+func known(command string, defaults bool) string {
+	switch {
+	case command == "version":
+		return agent.VersionLine("skerry-cluster") + "\n"
+	case command == "config" && defaults:
+		return string(configs.ClusterDefaults())
+	case command == "rbac":
+		return kube.RBAC()
+	}
+	return ""
+}
+
+// admin prints the context as it stands: in a container nothing else could.
+func (d *Door) admin(cfg configs.Cluster) error {
+	raw, err := os.ReadFile(filepath.Join(cfg.Dir, adminFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; wanted the file that the first run writes: has skerry-cluster run, or was it taken away?", err)
+	}
+	if err == nil {
+		_, err = d.Out.Write(raw)
+	}
+	return err
+}
+
 // wrongCommand tells what is wrong with the command itself; empty: nothing.
 func wrongCommand(args []string) string {
-	const known = "run, config, broker-config or version"
+	const all = "run, config, admin, broker-config, rbac or version"
 	switch {
 	case len(args) == 0:
-		return "no command; wanted " + known
-	case !slices.Contains([]string{"run", "config", "broker-config", "version"}, args[0]):
-		return fmt.Sprintf("unknown command %q; wanted %s", args[0], known)
+		return "no command; wanted " + all
+	case !slices.Contains([]string{"run", "config", "admin", "broker-config", "rbac", "version"}, args[0]):
+		return fmt.Sprintf("unknown command %q; wanted %s", args[0], all)
 	case len(args) > 1:
 		return fmt.Sprintf("%s takes no argument; got %q", args[0], args[1:])
 	}

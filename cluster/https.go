@@ -37,6 +37,7 @@ func (a *Agent) newREST() (*server, error) {
 	srv := &server{agent: a, closing: cancel}
 	devices := http.NewServeMux()
 	a.enroll.Routes(devices)
+	devices.HandleFunc("POST /v1/leave", a.serveLeave)
 	site := rest.Site{Gate: gate{a}, Fleet: fleet{a}, Orders: orders{a}, Admission: admission{a}, Files: files{a.streams}, Live: a.streams, Images: imageStore{a},
 		Pulls: http.HandlerFunc(a.servePulls), Releases: releaseStore{a}, Rollouts: rollouts{a}, Release: http.HandlerFunc(a.serveRelease), Status: a.status,
 		PromQL: a.telemetry.Handler(), Enroll: devices, Metrics: a.metrics(), Ready: a.ready, Closing: closing,
@@ -109,10 +110,13 @@ type adminContext struct {
 	Token  string `yaml:"token"`
 }
 
+// adminFile is the administrator's context in the agent's directory.
+const adminFile = "admin.yaml"
+
 // writeAdmin writes admin.yaml, with an administrator's token, when the agent first starts; later starts only correct
 // the address in it.
 func (a *Agent) writeAdmin() error {
-	path := filepath.Join(a.cfg.Dir, "admin.yaml")
+	path := filepath.Join(a.cfg.Dir, adminFile)
 	raw, rerr := os.ReadFile(path)
 	write := func(token string) error {
 		text, err := yaml.Marshal(contexts{a.cfg.Cluster, []adminContext{{a.cfg.Cluster, a.endpoints(a.https.Addr())[0],

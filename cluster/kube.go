@@ -33,7 +33,7 @@ func (a *Agent) newKube() *kube.Bridge {
 		file = k3sKubeconfig
 	}
 	return kube.New(kube.Config{Virtual: a.virtual(), Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Kubeconfig: file, Namespace: k.Namespace, Layer: k.Layer,
-		Refresh: k.Refresh, Grace: a.cfg.Commands.Grace, InstallCRD: k.InstallCRDs, Registry: a.registry, Fleet: kubeFleet{a}, Door: kubeDoor{a},
+		Refresh: k.Refresh, Grace: a.cfg.Commands.Grace, InstallCRD: k.InstallCRDs, Registry: a.registry, Fleet: kubeFleet{a}, Door: kubeDoor{a}, Rollouts: kubeRollouts{a},
 		Journal: a.journal, Log: a.log, Now: a.clock.Now})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/kube/order"
+	"github.com/skerry-edge/skerry/cluster/kube/wave"
 	"github.com/skerry-edge/skerry/configs"
 )
 
@@ -108,5 +109,47 @@ func TestOnlyTheClusterAgentMakesTokensForK3s(t *testing.T) {
 	}
 	if got, err := joinArgs(command.Order{Verb: api.VerbK3sJoin, Args: map[string]any{"server": "https://x:6443"}}); err != nil || got != "https://x:6443" {
 		t.Errorf("server %q, %v", got, err)
+	}
+}
+
+func TestARolloutOfKubernetesHasTheRoleThatAllFromThereHas(t *testing.T) {
+	for role, want := range map[string]string{"operator": "takes the role admin", "admin": ""} {
+		r := newRig(t, map[string]string{"kube.command_role": role})
+		r.enrol("n1")
+		store := kubeRollouts{r.Agent}
+		o := wave.Order{ID: "kube-1", By: "kube:mlsysops/v14", Paused: true,
+			Spec: api.RolloutSpec{Name: "v14", Version: "1.4.0", URL: "https://releases.example", Nodes: []string{"n1"}}}
+		_, err := store.Take(o)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v; wanted %q", role, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, found := store.Find("v14", "kube-1")
+		if _, other := store.Find("v14", "kube-2"); !found || other || got.State != api.RolloutPaused || got.By != o.By {
+			t.Errorf("%+v, found %t, as another %t; wanted it paused from the beginning", got, found, other)
+		}
+		for _, action := range []string{"resume", "abort", "abort"} { // the second time somebody was quicker
+			if err := store.Act(t.Context(), "v14", action, o.By); err != nil {
+				t.Errorf("%s: %v", action, err)
+			}
+		}
+		var did []string
+		for _, e := range r.audited() {
+			if e.By == o.By {
+				did = append(did, e.Action+" "+e.Via)
+			}
+		}
+		if text := strings.Join(did, ", "); !strings.Contains(text, "rollout.create kube") || !strings.Contains(text, "rollout.abort kube") {
+			t.Errorf("audited: %s", text)
+		}
+		o.ID = "kube-2"
+		if _, err := store.Take(o); err != nil {
+			t.Errorf("another object of the name: %v", err)
+		}
 	}
 }

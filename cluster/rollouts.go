@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
-	"github.com/skerry-edge/skerry/agent/release"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/rest"
@@ -72,6 +71,9 @@ func (a rollouts) fact(r *api.Rollout, node string) rollout.Fact {
 	if rec, found, err := a.journal.Get(rollout.CommandID(r.ID, node)); err == nil && found {
 		f.Command = &rec
 	}
+	if p, other := errors.AsType[*api.Problem](a.elsewhere(node)); other {
+		f.Elsewhere = clip(p.Detail + "; " + p.Cure)
+	}
 	return f
 }
 
@@ -128,28 +130,34 @@ func (a rollouts) Get(name string) (api.Rollout, error) {
 }
 
 func (a rollouts) Create(spec api.RolloutSpec, who rest.Principal) (api.Rollout, error) {
+	return a.create(spec, who.Name, func(*api.Rollout) {})
+}
+
+// create begins a rollout, as change makes it.
+func (a rollouts) create(spec api.RolloutSpec, by string, change func(*api.Rollout)) (api.Rollout, error) {
 	if err := spec.Validate(); err != nil {
 		return api.Rollout{}, badRequest("rollout", err)
 	}
-	v, err := release.ParseVersion(spec.Version)
-	if err != nil {
-		return api.Rollout{}, badRequest("version", err)
-	}
-	spec.Version = v.String()
-	if spec.URL == "" && !a.mirrored.Has(spec.Version) {
-		return api.Rollout{}, &api.Problem{Status: http.StatusNotFound, Title: "no such release", Code: "release_unknown",
-			Detail: fmt.Sprintf("release %s is not kept here", spec.Version), Cure: "skerry release import DIR|BUNDLE, or give a url"}
+	var err error
+	if spec.Version, err = a.offered(spec.Version, spec.URL); err != nil {
+		return api.Rollout{}, err
 	}
 	nodes, err := orders(a).targets(api.CommandRequest{Nodes: spec.Nodes, Selector: spec.Selector})
 	if err != nil {
 		return api.Rollout{}, err
 	}
 	for _, n := range nodes {
-		if _, ok := a.registry.Get(n); !ok {
+		known, ok := a.registry.Get(n)
+		if !ok {
 			return api.Rollout{}, orderProblem(fmt.Errorf("node %q: %w", n, command.ErrUnknownNode))
 		}
+		if w := known.Wanted; w != nil && w.Version != spec.Version { // the node would be told to go two ways
+			return api.Rollout{}, &api.Problem{Status: http.StatusConflict, Title: "conflict", Code: "version_assigned",
+				Detail: fmt.Sprintf("node %s is assigned version %s", n, w.Version), Cure: "skerry release unassign " + n}
+		}
 	}
-	r := rollout.New(spec, nodes, who.Name, a.clock.Now())
+	r := rollout.New(spec, nodes, by, a.clock.Now())
+	change(&r)
 	if err := a.rollout.Create(r); err != nil {
 		return api.Rollout{}, rolloutProblem(err)
 	}
@@ -159,16 +167,23 @@ func (a rollouts) Create(spec api.RolloutSpec, who rest.Principal) (api.Rollout,
 
 // Act pauses, resumes or aborts.
 func (a rollouts) Act(ctx context.Context, name, action string, who rest.Principal) (api.Rollout, error) {
+	return a.act(ctx, name, action, act{by: who.Name, via: "rest:" + who.Name})
+}
+
+// act is who has a rollout do something.
+type act struct{ by, via string }
+
+func (a rollouts) act(ctx context.Context, name, action string, who act) (api.Rollout, error) {
 	var open []string
 	r, err := a.rollout.Change(name, func(r *api.Rollout) (bool, error) {
 		var err error
 		switch action {
 		case "pause":
-			err = rollout.Pause(r, who.Name, a.clock.Now())
+			err = rollout.Pause(r, who.by, a.clock.Now())
 		case "resume":
 			err = rollout.Resume(r, a.clock.Now())
 		case "abort":
-			open, err = rollout.Abort(r, who.Name, a.clock.Now())
+			open, err = rollout.Abort(r, who.by, a.clock.Now())
 		}
 		if err != nil {
 			err = fmt.Errorf("%w: %w", rollout.ErrConflict, err)
@@ -180,7 +195,7 @@ func (a rollouts) Act(ctx context.Context, name, action string, who rest.Princip
 	}
 	a.tellRollout(&r)
 	for _, id := range open { // those that have switched already go on to their end
-		if _, err := a.journal.Cancel(ctx, id, "rest:"+who.Name); err != nil && !errors.Is(err, command.ErrFinal) && !errors.Is(err, command.ErrNotFound) {
+		if _, err := a.journal.Cancel(ctx, id, who.via); err != nil && !errors.Is(err, command.ErrFinal) && !errors.Is(err, command.ErrNotFound) {
 			a.log.Warn("update not cancelled", agent.KeyCommand, id, agent.KeyErr, err)
 		}
 	}

@@ -68,5 +68,6 @@ func (a *Agent) follows(d *api.Desired) {
 	a.policies.Store(&d.Policies)
 	a.desired.Store(&api.Revision{Generation: d.Generation, Hash: d.Hash})
 	a.settings.desire(d)
+	a.updates.wish.set(d.Agent)
 	a.workloads.Want(d.Workloads)
 }

@@ -35,10 +35,11 @@ usage: skerry-edge COMMAND [flags]
   status    tell what the running agent does
   doctor    find out why this node is not online; exit code: 10 clock, 11 dns, 12 tcp, 13 tls, 14 CA pin,
             15 token, 16 broker, 17 certificate, 18 join string, 19 waiting for approval
+  leave     have the cluster remove this node: its certificate is revoked, its telemetry is deleted there
   config    print the configuration in force; --defaults prints the commented defaults
   version   print the version
 
-flags of run, supervise, status, doctor and config:
+flags of run, supervise, status, doctor, leave and config:
 `
 
 // Door is the command line of skerry-edge.
@@ -153,6 +154,8 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 		err = d.status(ctx, cfg, f.output)
 	case "doctor":
 		code, err = d.doctor(ctx, cfg, f.output)
+	case "leave":
+		err = d.leave(ctx, cfg)
 	case "config":
 		err = d.printConfig(cfg)
 	}
@@ -168,11 +171,11 @@ func (d *Door) command(ctx context.Context, command string, f *flags, cfg config
 
 // wrong tells what is wrong with the command itself; empty: nothing.
 func (f *flags) wrong() string {
-	const known = "run, supervise, status, doctor, config or version"
+	const known = "run, supervise, status, doctor, leave, config or version"
 	switch args := f.set.Args(); {
 	case len(args) == 0:
 		return "no command; wanted " + known
-	case !slices.Contains([]string{"run", "supervise", "status", "doctor", "config", "version"}, args[0]):
+	case !slices.Contains([]string{"run", "supervise", "status", "doctor", "leave", "config", "version"}, args[0]):
 		return fmt.Sprintf("unknown command %q; wanted %s", args[0], known)
 	case len(args) > 1:
 		return fmt.Sprintf("%s takes no argument; got %q", args[0], args[1:])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -72,4 +73,22 @@ func examineJoin(cfg configs.Edge, running *Status, p *doctor.Patient) {
 	if running != nil && strings.HasPrefix(running.Trouble, "waiting for approval") {
 		p.Waiting = running.Trouble
 	}
+}
+
+// leave has the cluster remove this node, whether or not its agent runs.
+func (d *Door) leave(ctx context.Context, cfg configs.Edge) error {
+	id, err := identity.Load(cfg.Dir)
+	switch {
+	case err != nil && !identity.IsNone(err):
+		return err
+	case err != nil || !id.Enrolled():
+		return errors.New("leave: this node is in no cluster")
+	}
+	clock := agent.NewClock(agent.BuildTime(), agent.ClockSource{})
+	clock.Raise(id.Leaf().NotBefore)
+	if err := (&identity.Client{Clock: clock}).Leave(ctx, id); err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	d.printf(d.Out, "node %s has left cluster %s; what it has here stays until its directory %s is removed\n", id.Node, id.Cluster, cfg.Dir)
+	return nil
 }

@@ -66,7 +66,7 @@ func (a *Agent) report(ctx context.Context, publish publisher) error {
 		return nil
 	}
 	r := &api.Reported{Generation: rev.Generation, Hash: rev.Hash, Epoch: a.epoch.Load(), At: api.At(a.clock.Now()), Config: a.settings.report(),
-		Workloads: a.workloads.Status(), Policies: []api.PolicyStatus{}}
+		Workloads: a.workloads.Status(), Policies: []api.PolicyStatus{}, Agent: a.updates.wish.report()}
 	for _, p := range *policies {
 		r.Policies = append(r.Policies, api.PolicyStatus{Name: p.Name, State: "rejected", Reason: "this node has no policy engine " + p.Kind})
 	}

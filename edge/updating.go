@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -25,15 +24,16 @@ type updates struct {
 	self    *update.Self // nil: this agent cannot be updated; the log says why
 	keys    []release.Key
 	settled chan struct{} // closed when this program's trial is over
+	wish    wish
 
-	one sync.Mutex // one update at a time
+	one chan struct{} // holds one token: one update at a time
 }
 
 // tooOften is how often an update may be interrupted before its trial begins.
 const tooOften = 5
 
 func newUpdates(a *Agent, self *update.Self) (*updates, error) {
-	u := &updates{agent: a, self: self, settled: make(chan struct{})}
+	u := &updates{agent: a, self: self, settled: make(chan struct{}), one: make(chan struct{}, 1), wish: wish{wake: make(chan struct{}, 1)}}
 	for _, text := range updateKeys(a.cfg) {
 		key, err := release.ParseKey(text)
 		if err != nil {
@@ -65,8 +65,10 @@ func (u *updates) order(ctx context.Context, job *command.Job, args verb.UpdateA
 	if u.self == nil {
 		return command.Outcome{}, fmt.Errorf("%w: this agent has no directory for updates; its log says why", command.ErrRejected)
 	}
-	u.one.Lock()
-	defer u.one.Unlock()
+	if err := u.alone(ctx); err != nil {
+		return command.Outcome{}, err
+	}
+	defer func() { <-u.one }()
 	id := job.Command.ID
 	for {
 		s, err := u.self.State()
@@ -101,10 +103,20 @@ func (u *updates) order(ctx context.Context, job *command.Job, args verb.UpdateA
 	return command.Outcome{}, u.switchOver(ctx)
 }
 
+// alone waits until no other update is at work; who called it takes the token out again.
+func (u *updates) alone(ctx context.Context) error {
+	select {
+	case u.one <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // outcome is how a command ends whose trial is over.
 func (u *updates) outcome(o update.Outcome) (command.Outcome, error) {
 	if !o.OK {
-		return command.Outcome{Result: map[string]any{"version": o.From}}, fmt.Errorf("version %s did not prove itself, %s is back: %s", o.Version, o.From, o.Reason)
+		return command.Outcome{Result: map[string]any{"version": o.From}}, errors.New(o.Failure())
 	}
 	return command.Outcome{Result: map[string]any{"version": o.Version, "from": o.From}}, nil
 }
@@ -138,21 +150,23 @@ func (u *updates) install(ctx context.Context, w update.Want, progress func(stri
 // settle is how long a program stays well before it is believed.
 const settleFor = 5 * time.Second
 
-// Run has a program on trial show its health, then tells what came of updates.
+// Run has a program on trial show its health, then tells what came of updates and follows the desired version.
 func (u *updates) Run(ctx context.Context) error {
 	if u.self == nil {
+		u.wish.stands(u.agent, api.AgentWaiting, "this agent has no directory for updates; its log says why")
 		<-ctx.Done()
 		return nil
 	}
 	if u.self.OnTrial() {
+		u.wish.stands(u.agent, api.AgentTrial, "")
 		if err := u.prove(ctx); err != nil {
 			return err
 		}
-	} else {
-		u.tell()
+		<-ctx.Done()
+		return nil
 	}
-	<-ctx.Done()
-	return nil
+	u.tell()
+	return u.converge(ctx)
 }
 
 // prove ends the trial, one way or the other, and the process: the launcher goes on with what is active then.
@@ -230,7 +244,7 @@ func (u *updates) tell() {
 	for _, o := range outcomes {
 		class, kind, text := api.ClassEvent, "update.succeeded", fmt.Sprintf("from %s to %s", o.From, o.Version)
 		if !o.OK {
-			class, kind, text = api.ClassAlarm, "update.failed", fmt.Sprintf("%s did not prove itself, %s is back: %s", o.Version, o.From, o.Reason)
+			class, kind, text = api.ClassAlarm, "update.failed", o.Failure()
 		}
 		err = errors.Join(err, u.agent.outbox.PutEvent(class, kind, o.Version, clip(text), nil))
 	}

@@ -5,12 +5,21 @@
 #   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER sh -s - cluster        a site's cluster agent
 #   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER sh -s - cli            the command line alone
 #
+# On a k3s server, cluster brings the devices into that cluster: it makes a service account with the rights the cluster agent needs and starts
+# beside k3s. With --in-cluster k3s runs it, as a pod: the chart goes into k3s's directory of manifests, the image into that of images.
+#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER SKERRY_ADVERTISE=192.0.2.1 sh -s - cluster --in-cluster
+# A machine that can run k3s joins a cluster as an agent instead of being a device; k3s itself has to be on it:
+#   SKERRY_K3S=join K3S_URL=https://192.0.2.1:6443 K3S_TOKEN='…' sh install.sh
+#
 # Every file is checked against a manifest that the release key in this script has signed; when anything is wrong, nothing is installed.
 # A second run changes nothing; one for a newer version upgrades. Configuration that is there is never overwritten: what
 # would have been written goes beside it, as .new.
 #
 #   SKERRY_JOIN                join string of the device, as `skerry token create` prints it
 #   SKERRY_ADVERTISE           cluster: names and addresses under which devices reach this machine, with commas
+#   SKERRY_K3S                 cluster: no, to leave the k3s on this machine alone; edge: join, see above
+#   K3S_URL, K3S_TOKEN         with join: the server and its token, as k3s's own installer takes them
+#   K3S_DATA_DIR               directory of k3s's data (/var/lib/rancher/k3s)
 #   SKERRY_URL                 release server, http or https
 #   SKERRY_CHANNEL             channel to follow (stable)
 #   SKERRY_VERSION             this version, in place of the channel's; an older one than what is there has to be asked for like this
@@ -26,7 +35,7 @@
 #   INSTALL_SKERRY_VERIFIER    openssl, minisign, signify, usign or skerry-verify (auto: the first that works)
 #   INSTALL_SKERRY_SKIP_ENABLE 1: do not have it started at boot
 #   INSTALL_SKERRY_SKIP_START  1: do not start it
-#   INSTALL_SKERRY_WAIT        seconds to wait until it is online (60)
+#   INSTALL_SKERRY_WAIT        seconds to wait until it is online (60; in a cluster 300)
 #   INSTALL_SKERRY_DRY_RUN     1: fetch and check everything, tell what would be written, and write nothing
 #   DESTDIR                    install below this directory, for images; nothing is enabled or started
 #
@@ -44,13 +53,16 @@ release_version='@RELEASE_VERSION@'
 release_url='@RELEASE_URL@'
 verifier_pins='@VERIFIER_PINS@'
 
-# A mode's programs, of which the first is its service, if any; its configuration; and its state.
+# A mode's programs, of which the first is its service, if any; its configuration; and its state. The last two are asked for by
+# --in-cluster and SKERRY_K3S=join.
 modes="edge cluster cli"
 set_mode() {
 	case $1 in
 	edge) programs="skerry-edge" service="skerry-edge" config="edge.yaml" ;;
 	cluster) programs="skerry-cluster skerry" service="skerry-cluster" config="cluster.yaml" ;;
 	cli) programs="skerry" service="" config="" ;;
+	in-cluster) programs="skerry" service="" config="" ;;
+	k3s-agent) programs="" service="k3s-agent" config="" ;;
 	*) refuse "mode $1; wanted one of: $modes" ;;
 	esac
 	mode=$1
@@ -65,12 +77,18 @@ main() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	work=$(mktemp -d "${TMPDIR:-/tmp}/skerry-install.XXXXXX") || fail "cannot make a directory in ${TMPDIR:-/tmp}"
-	choose_version
-	fetch_manifest
-	for program in $programs; do
-		prepare_program "$program"
-	done
-	prepare_configuration
+	if [ "$mode" = k3s-agent ]; then
+		prepare_k3s_agent
+	else
+		choose_version
+		fetch_manifest
+		for program in $programs; do
+			prepare_program "$program"
+		done
+		prepare_configuration
+		[ "$mode" != in-cluster ] || prepare_in_cluster
+		[ -z "$beside_k3s" ] || prepare_beside_k3s
+	fi
 	put_in_place
 	enable_service
 	start_service
@@ -93,11 +111,20 @@ refuse() {
 
 init_state() {
 	work="" staged="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
+	beside_k3s="" k3s_yaml=/etc/rancher/k3s/k3s.yaml
 }
 
 read_settings() {
-	set_mode "${1:-edge}"
-	[ $# -le 1 ] || refuse "arguments $*; wanted at most one: $modes"
+	case $*:${SKERRY_K3S:-} in
+	'cluster --in-cluster:') set_mode in-cluster ;;
+	:join | edge:join) set_mode k3s-agent ;;
+	*:)
+		[ $# -le 1 ] || refuse "arguments $*; wanted at most one of: $modes; or cluster --in-cluster"
+		set_mode "${1:-edge}" ;;
+	cluster:no) set_mode cluster ;;
+	*) refuse "SKERRY_K3S=${SKERRY_K3S:-} with ${*:-edge}; wanted join with edge, no with cluster, or nothing" ;;
+	esac
+	k3s_data=${K3S_DATA_DIR:-/var/lib/rancher/k3s}
 	root=${DESTDIR:-}
 	root=${root%/}
 	etc=${INSTALL_SKERRY_DIR:-/etc/skerry}
@@ -108,7 +135,9 @@ read_settings() {
 	offline=${INSTALL_SKERRY_OFFLINE:-}
 	join=${SKERRY_JOIN:-}
 	advertise=${SKERRY_ADVERTISE:-}
-	wait_seconds=${INSTALL_SKERRY_WAIT:-60}
+	wait_seconds=60
+	[ "$mode" != in-cluster ] || wait_seconds=300
+	wait_seconds=${INSTALL_SKERRY_WAIT:-$wait_seconds}
 	key=${SKERRY_RELEASE_KEY:-$release_key}
 	skip_enable=$(flag INSTALL_SKERRY_SKIP_ENABLE "${INSTALL_SKERRY_SKIP_ENABLE:-}") || exit 2
 	skip_start=$(flag INSTALL_SKERRY_SKIP_START "${INSTALL_SKERRY_SKIP_START:-}") || exit 2
@@ -119,7 +148,8 @@ read_settings() {
 	case ${SKERRY_VERSION:-} in *[!A-Za-z0-9.+-]* | .*) refuse "SKERRY_VERSION=$SKERRY_VERSION; wanted a version such as 1.2.3" ;; esac
 	case $etc in /*) ;; *) refuse "INSTALL_SKERRY_DIR=$etc; wanted an absolute path" ;; esac
 	case $bin in /* | '') ;; *) refuse "INSTALL_SKERRY_BIN_DIR=$bin; wanted an absolute path" ;; esac
-	case $etc$bin$root in *[!A-Za-z0-9/._+-]*) refuse "a path has a character besides letters, digits and / . _ + -: $etc $bin $root" ;; esac
+	case $k3s_data in /*) ;; *) refuse "K3S_DATA_DIR=$k3s_data; wanted an absolute path" ;; esac
+	case $etc$bin$root$k3s_data in *[!A-Za-z0-9/._+-]*) refuse "a path has a character besides letters, digits and / . _ + -: $etc $bin $root $k3s_data" ;; esac
 	case $advertise in *[!A-Za-z0-9.:,-]*) refuse "SKERRY_ADVERTISE=$advertise; wanted names and addresses with commas" ;; esac
 	case $join in *[!A-Za-z0-9._-]*) refuse "SKERRY_JOIN has a character that no join string has; wanted it whole, as \`skerry token create\` prints it" ;; esac
 }
@@ -207,12 +237,17 @@ detect_init() {
 }
 
 refuse_early() {
+	case $mode in
+	k3s-agent) refuse_join && return ;;
+	in-cluster) refuse_in_cluster ;;
+	cluster) if [ "${SKERRY_K3S:-}" != no ] && [ -z "$root" ] && [ -e "$k3s_yaml" ]; then refuse_beside_k3s; fi ;;
+	esac
 	case $key in
 	RW??????????????????????????????????????????????????????) ;;
 	@*) refuse "this install.sh holds no release key: it is the template. Take the one of a release, or set SKERRY_RELEASE_KEY" ;;
 	*) refuse "release key $key; wanted 56 characters that begin with RW" ;;
 	esac
-	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "installing to $bin takes root; run it again with: sudo sh"
+	refuse_without_root
 	[ -z "$root" ] || skip_enable=1 skip_start=1
 	for tool in tar gzip sed grep awk mktemp dd cut; do
 		command -v "$tool" >/dev/null 2>&1 || refuse "$tool is not on this machine"
@@ -236,6 +271,8 @@ refuse_early() {
 		fi
 	fi
 }
+
+refuse_without_root() { [ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "installing to $bin takes root; run it again with: sudo sh"; }
 
 hasher() {
 	for tool in sha256sum shasum openssl; do
@@ -411,6 +448,13 @@ fetch_verifier() {
 line_of() { grep -F "{\"name\":\"$1\"," "$manifest" | head -n 1; }
 field() { line_of "$1" | sed -n "s/.*\"$2\":\"\{0,1\}\([^\",}]*\).*/\1/p"; }
 
+# get_file fetches a file that the manifest names, and checks it.
+get_file() {
+	[ -n "$(line_of "$1")" ] || fail "release $version has no $1"
+	get "$version/$1" "$work/$1" "$(field "$1" size)"
+	[ "$(sha256 "$work/$1")" = "$(field "$1" sha256)" ] || fail "$1 is not what the manifest says: its SHA-256 is $(sha256 "$work/$1"); wanted $(field "$1" sha256)"
+}
+
 # ---- preparing: everything is written beside where it belongs, and nothing is visible yet
 
 prepare_program() {
@@ -427,8 +471,7 @@ prepare_program() {
 		return
 	fi
 	room_for "$1"
-	get "$version/$archive" "$work/$archive" "$(field "$archive" size)"
-	[ "$(sha256 "$work/$archive")" = "$(field "$archive" sha256)" ] || fail "$archive is not what the manifest says: its SHA-256 is $(sha256 "$work/$archive"); wanted $(field "$archive" sha256)"
+	get_file "$archive"
 	mkdir -p "$work/$1"
 	{ gzip -dc "$work/$archive" | tar -xf - -C "$work/$1"; } 2>"$work/tar.log" || fail "cannot unpack $archive in $work: $(tail -n 1 "$work/tar.log")"
 	rm -f "$work/$archive"
@@ -527,7 +570,11 @@ prepare_configuration() {
 			stage "$work/join" "$etc/edge.join" 0600
 		fi ;;
 	cluster)
-		[ -z "$advertise" ] || set_line '^advertise:.*' "advertise: [$(echo "$advertise" | sed 's/[^,][^,]*/"&"/g')]" ;;
+		[ -z "$advertise" ] || set_line '^advertise:.*' "advertise: [$(quoted "$advertise")]"
+		if [ -n "$beside_k3s" ]; then
+			set_line '^mode:.*' 'mode: kube'
+			set_line '^  kubeconfig:.*' "  kubeconfig: $(kubeconfig_of_service)"
+		fi ;;
 	esac
 	if [ ! -e "$root$etc/$config" ]; then
 		stage "$work/config" "$etc/$config" 0644
@@ -536,6 +583,7 @@ prepare_configuration() {
 		info "$etc/$config stays as it is; $config.new is how this version would have it"
 	fi
 }
+quoted() { echo "$1" | sed 's/[^,][^,]*/"&"/g'; }
 # set_line replaces a line of the configuration, or adds it.
 set_line() {
 	if grep -q "$1" "$work/config"; then
@@ -594,6 +642,209 @@ cleanup() {
 	exit "$code"
 }
 
+# ---- k3s
+
+kube() { k3s kubectl --kubeconfig "$k3s_yaml" "$@"; }
+
+refuse_without_k3s() {
+	refuse_without_root
+	command -v k3s >/dev/null 2>&1 || refuse "$k3s_yaml is there, and no program k3s in $PATH"
+	answer=$(kube get --raw /readyz 2>&1) || refuse "the k3s on this machine does not answer: $(echo "$answer" | tail -n 1); start it first${1:-}"
+}
+refuse_beside_k3s() {
+	refuse_without_k3s ', or set SKERRY_K3S=no for a cluster agent that has nothing to do with it'
+	beside_k3s=1
+	info "there is a k3s server on this machine: the devices are to be seen in its cluster (SKERRY_K3S=no: not)"
+}
+refuse_in_cluster() {
+	[ -z "$root" ] || refuse "--in-cluster and DESTDIR: wanted a running k3s server"
+	[ -z "$skip_start" ] || refuse "--in-cluster and INSTALL_SKERRY_SKIP_START: k3s starts at once what is in its directory"
+	[ -e "$k3s_yaml" ] || refuse "--in-cluster wants a k3s server on this machine: there is no $k3s_yaml"
+	refuse_without_k3s
+	manifests=$k3s_data/server/manifests
+	[ -d "$manifests" ] || refuse "there is no $manifests; has k3s another directory of data (K3S_DATA_DIR)?"
+	[ -n "$advertise" ] || [ -e "$manifests/skerry-cluster-config.yaml" ] ||
+		refuse "set SKERRY_ADVERTISE to the names and addresses, with commas, under which devices reach this cluster: a pod does not know them"
+}
+
+# The service's user may read nothing in /etc/skerry but through systemd.
+kubeconfig_of_service() {
+	if [ "$init" = systemd ]; then echo /run/credentials/skerry-cluster.service/kubeconfig; else echo "$etc/kubeconfig"; fi
+}
+
+# prepare_beside_k3s gives the cluster agent an account of its own in the cluster. A Secret holds its token: nobody would renew one that expires.
+prepare_beside_k3s() {
+	"$fresh_program" rbac >"$work/rbac.yaml" 2>"$work/run.log" || fail "$service prints no rights: $(tail -n 1 "$work/run.log")"
+	cat >>"$work/rbac.yaml" <<-'EOF'
+		---
+		apiVersion: v1
+		kind: Secret
+		type: kubernetes.io/service-account-token
+		metadata:
+		  name: skerry-cluster-token
+		  namespace: mlsysops
+		  annotations: {kubernetes.io/service-account.name: skerry-cluster}
+	EOF
+	if [ -n "$dry_run" ]; then
+		info "would make the account skerry-cluster in k3s, with the rights that $service rbac prints, and write $etc/kubeconfig"
+		return
+	fi
+	kube apply -f "$work/rbac.yaml" >"$work/apply.log" 2>&1 || fail "k3s does not take the rights of the cluster agent: $(tail -n 1 "$work/apply.log")"
+	info "k3s has the account skerry-cluster in the namespace mlsysops, with the rights that $service rbac prints"
+	token="" waited=0
+	until [ -n "$token" ]; do
+		token=$(kube -n mlsysops get secret skerry-cluster-token -o 'go-template={{with .data}}{{with .token}}{{. | base64decode}}{{end}}{{end}}' 2>"$work/apply.log") || token=""
+		[ -n "$token" ] || [ "$waited" -lt 30 ] || fail "k3s issues no token for the account skerry-cluster: $(tail -n 1 "$work/apply.log")"
+		[ -n "$token" ] || sleep 1
+		waited=$((waited + 1))
+	done
+	(umask 077 && cat >"$work/kubeconfig" <<-EOF
+		apiVersion: v1
+		kind: Config
+		current-context: k3s
+		clusters: [{name: k3s, cluster: {server: "$(of_k3s_yaml server)", certificate-authority-data: "$(of_k3s_yaml certificate-authority-data)"}}]
+		users: [{name: skerry-cluster, user: {token: "$token"}}]
+		contexts: [{name: k3s, context: {cluster: k3s, user: skerry-cluster}}]
+	EOF
+	)
+	stage "$work/kubeconfig" "$etc/kubeconfig" 0600
+	if [ "$init" = systemd ]; then
+		printf '[Unit]\nAfter=k3s.service\n\n[Service]\nLoadCredential=kubeconfig:%s/kubeconfig\n' "$etc" >"$work/dropin"
+		stage "$work/dropin" "/etc/systemd/system/$service.service.d/k3s.conf" 0644
+	fi
+	if [ -e "$etc/$config" ] && ! grep -qE '^mode: *"?(kube|k3s)' "$etc/$config"; then
+		warn "$etc/$config is not of the mode kube: devices are not seen in the cluster. Set mode and kube.kubeconfig as in $config.new"
+	fi
+}
+of_k3s_yaml() { sed -n "s/^ *$1: *//p" "$k3s_yaml" | head -n 1; }
+
+# prepare_in_cluster has k3s know the image before it sees the chart. The chart's values are a file of their own, which is never written over.
+prepare_in_cluster() {
+	image=skerry-cluster_$version.oci.tar
+	at=$k3s_data/agent/images/skerry-cluster.oci.tar
+	get_file uninstall.sh
+	stage "$work/uninstall.sh" "$bin/skerry-uninstall" 0755
+	[ -n "$(line_of "$image")" ] || fail "release $version has no $image"
+	if [ ! -e "$at" ] || [ "$(sha256 "$at")" != "$(field "$image" sha256)" ]; then
+		get_file "$image"
+		if [ -z "$dry_run" ]; then
+			k3s ctr --namespace k8s.io images import "$work/$image" >"$work/import.log" 2>&1 || fail "k3s cannot import the image $image: $(tail -n 1 "$work/import.log")"
+			info "k3s has the image of skerry-cluster $version; other machines of the cluster need $at too"
+		fi
+		stage "$work/$image" "$at" 0644
+	fi
+	cat >"$work/values" <<-EOF
+		# Values of the chart skerry-cluster, and yours to change: k3s applies this file when it changes.
+		apiVersion: helm.cattle.io/v1
+		kind: HelmChartConfig
+		metadata:
+		  name: skerry-cluster
+		  namespace: kube-system
+		spec:
+		  valuesContent: |-
+		    config:
+		      advertise: [$(quoted "$advertise")]
+	EOF
+	values=$manifests/skerry-cluster-config.yaml
+	if [ ! -e "$values" ]; then
+		stage "$work/values" "$values" 0600
+	elif [ -n "$advertise" ] && ! cmp_files "$work/values" "$values"; then
+		stage "$work/values" "$values.new" 0600 beside
+		info "$values stays as it is; $values.new is how this run would have it"
+	fi
+	get_file "skerry-cluster_$version.helmchart.yaml"
+	stage "$work/skerry-cluster_$version.helmchart.yaml" "$manifests/skerry-cluster.yaml" 0600
+}
+
+refuse_join() {
+	refuse_without_root
+	[ -z "$root" ] || refuse "SKERRY_K3S=join and DESTDIR: wanted the machine itself"
+	case $init in systemd) k3s_env=/etc/systemd/system/k3s-agent.service.env ;; openrc) k3s_env=/etc/rancher/k3s/k3s-agent.env ;;
+	*) refuse "SKERRY_K3S=join takes systemd or OpenRC; here is: $init" ;;
+	esac
+	case ${K3S_URL:-} in
+	https://?*[!A-Za-z0-9.:/_-]* | https:///*) refuse "K3S_URL=$K3S_URL; wanted the URL of a k3s server, such as https://192.0.2.1:6443" ;;
+	https://?*) ;;
+	*) refuse "K3S_URL=${K3S_URL:-}; wanted the URL of a k3s server, such as https://192.0.2.1:6443" ;;
+	esac
+	case ${K3S_TOKEN:-} in
+	'') refuse "K3S_TOKEN is not set; wanted the token of the k3s server, which is there in $k3s_data/server/node-token" ;;
+	*[!A-Za-z0-9.:_+/=@%^-]*) refuse "K3S_TOKEN has a character that does not belong into one, such as a space or a quote; wanted it whole" ;;
+	esac
+	k3s_program=$(command -v k3s) || refuse "k3s is not on this machine, and this script fetches it from nowhere. Put the program of the server's version (k3s --version there) at /usr/local/bin/k3s, executable, or run k3s's own installer with INSTALL_K3S_SKIP_START=true; then run this again"
+	answer=$("$k3s_program" --version 2>&1) || refuse "$k3s_program does not run on this machine: $(echo "$answer" | tail -n 1)"
+	[ ! -e "$k3s_yaml" ] || refuse "this machine is a k3s server: $k3s_yaml is there"
+	memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo 2>/dev/null) || memory=""
+	[ -z "$memory" ] || [ "$memory" -ge 400 ] || refuse "this machine has $memory MiB of memory, and an agent of k3s wants 512; as a device (without SKERRY_K3S) it does with 16"
+	[ ! -e /var/lib/skerry-edge/k3s/join.json ] || refuse "skerry-edge has joined this machine to k3s already; skerry run k3s.leave --on NODE takes it out"
+	joined=$(sed -n "s/^K3S_URL='\{0,1\}\([^']*\).*/\1/p" "$k3s_env" 2>/dev/null | head -n 1) || joined=""
+	[ -z "$joined" ] || [ "$joined" = "$K3S_URL" ] || refuse "$k3s_env joins this machine to $joined; wanted $K3S_URL. Leave that cluster first (k3s-agent-uninstall.sh)"
+	[ -n "$joined" ] || [ ! -e "$k3s_data/agent/client-kubelet.crt" ] || refuse "k3s is a member of a cluster already: $k3s_data/agent/client-kubelet.crt is there"
+}
+
+# prepare_k3s_agent writes what k3s's own installer would have, where that is not there; the token goes into a file that root alone reads.
+prepare_k3s_agent() {
+	info "this machine is to be an agent of the k3s at $K3S_URL, and no device: $(echo "$answer" | head -n 1)"
+	(umask 077 && {
+		grep -vE '^K3S_(URL|TOKEN)=' "$k3s_env" 2>/dev/null || true
+		printf "K3S_TOKEN='%s'\nK3S_URL='%s'\n" "$K3S_TOKEN" "$K3S_URL"
+	} >"$work/env")
+	stage "$work/env" "$k3s_env" 0600
+	[ ! -e "$(service_file)" ] || return 0
+	if [ "$init" = systemd ]; then
+		cat >"$work/unit" <<-EOF
+			# k3s as an agent, as Skerry's install.sh joined it. The server and the token are in k3s-agent.service.env.
+			[Unit]
+			Description=k3s agent
+			After=network-online.target
+			Wants=network-online.target
+
+			[Service]
+			Type=exec
+			EnvironmentFile=$k3s_env
+			ExecStartPre=-/sbin/modprobe br_netfilter
+			ExecStartPre=-/sbin/modprobe overlay
+			ExecStart=$k3s_program agent
+			# Containers outlive it, and have control groups of their own.
+			KillMode=process
+			Delegate=yes
+			LimitNOFILE=1048576
+			TasksMax=infinity
+			TimeoutStartSec=0
+			Restart=always
+			RestartSec=5s
+
+			[Install]
+			WantedBy=multi-user.target
+		EOF
+		stage "$work/unit" "$(service_file)" 0644
+	else
+		cat >"$work/unit" <<-EOF
+			#!/sbin/openrc-run
+			# k3s as an agent, as Skerry's install.sh joined it. The server and the token are in k3s-agent.env.
+			description="k3s agent"
+			supervisor="supervise-daemon"
+			command="$k3s_program"
+			command_args="agent"
+			pidfile="/run/k3s-agent.pid"
+			respawn_delay=5
+			respawn_max=0
+			output_log="/var/log/k3s-agent.log"
+			error_log="/var/log/k3s-agent.log"
+			set -o allexport
+			. $k3s_env
+			set +o allexport
+
+			depend() {
+			        need net
+			        use cgroups
+			        after firewall
+			}
+		EOF
+		stage "$work/unit" "$(service_file)" 0755
+	fi
+}
+
 # ---- the service
 
 enable_service() {
@@ -636,30 +887,52 @@ start_service() {
 }
 
 wait_until_online() {
-	if [ -z "$service" ] || [ -n "$skip_start" ] || [ "$init" = none ]; then
+	case $mode:$skip_start:$init in
+	in-cluster:*) ;; # k3s starts it, whatever starts k3s
+	cli:* | *:1:* | *:none)
 		info "done"
-		return 0
-	fi
+		return 0 ;;
+	esac
 	waited=0
 	until online; do
 		if [ "$waited" -ge "$wait_seconds" ]; then
-			not_online "$service is installed, and not online after $wait_seconds s"
+			not_online "${service:-skerry-cluster} is installed, and not online after $wait_seconds s"
 		fi
 		sleep 1
 		waited=$((waited + 1))
 	done
-	info "$service $version is online"
-	[ "$mode" != cluster ] || info "next: SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml $bin/skerry token create"
+	if [ "$mode" = k3s-agent ]; then
+		info "this machine has joined; on the server: kubectl get nodes"
+		return
+	fi
+	info "${service:-skerry-cluster} $version is online"
+	case $mode in
+	in-cluster) info "next: k3s kubectl -n mlsysops exec skerry-cluster-0 -- /skerry-cluster admin >admin.yaml; SKERRY_CONFIG=admin.yaml $bin/skerry token create" ;;
+	cluster) info "next: SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml $bin/skerry token create" ;;
+	esac
 }
 not_online() {
 	echo "skerry: error: $1" >&2
-	[ "$mode" != edge ] || "$bin/skerry-edge" doctor --config "$etc/$config" >&2 || true
+	case $mode in
+	edge) "$bin/skerry-edge" doctor --config "$etc/$config" >&2 || true ;;
+	in-cluster)
+		kube -n kube-system get helmcharts.helm.cattle.io,pods -l helmcharts.helm.cattle.io/chart=skerry-cluster >&2 || true
+		kube -n mlsysops get pods,persistentvolumeclaims,events >&2 || true ;;
+	k3s-agent)
+		if [ "$init" = systemd ]; then journalctl -u k3s-agent -n 10 --no-pager >&2 || true
+		else tail -n 10 /var/log/k3s-agent.log >&2 || true
+		fi ;;
+	esac
 	exit 3
 }
 online() {
 	case $mode in
 	edge) "$bin/skerry-edge" status --config "$etc/$config" -o json 2>/dev/null | grep -q '"connected": true' ;;
 	cluster) SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml "$bin/skerry" get nodes >/dev/null 2>&1 ;;
+	in-cluster) # the pod of this version, and ready
+		[ "$(kube -n mlsysops get statefulset skerry-cluster -o 'jsonpath={.spec.template.spec.containers[0].image} {.status.updatedReplicas} {.status.readyReplicas}' 2>/dev/null)" = \
+			"ghcr.io/skerry-edge/skerry-cluster:$version 1 1" ] ;;
+	k3s-agent) [ -s "$k3s_data/agent/client-kubelet.crt" ] && $is_running >/dev/null 2>&1 ;; # its server has taken it
 	esac
 }
 

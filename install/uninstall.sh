@@ -2,9 +2,9 @@
 # Removes what install.sh installed: programs, service files, and this script itself, last. Installed as skerry-uninstall.
 #
 #   skerry-uninstall            configuration and state stay: installing again goes on where it was
-#   skerry-uninstall --purge    they go too, and with them the node's key: it is a stranger to its cluster from then on
+#   skerry-uninstall --purge    they go too, and the node leaves its cluster, where its telemetry goes with it
 #
-#   INSTALL_SKERRY_DIR, INSTALL_SKERRY_BIN_DIR, DESTDIR   as for install.sh; the programs are looked for beside this script
+#   INSTALL_SKERRY_DIR, INSTALL_SKERRY_BIN_DIR, DESTDIR, K3S_DATA_DIR   as for install.sh; the programs are looked for beside this script
 #
 # Containers end with it, since nothing would look after them. Exit codes: 0 done (also when there was nothing), 1 failed, 2 refused.
 {
@@ -30,13 +30,16 @@ main() {
 	fi
 	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "this takes root; run it again with: sudo $0"
 	node=""
-	if [ -n "$purge" ] && [ -x "$root$bin/skerry-edge" ]; then node=$(name_of_node); fi
+	if [ -n "$purge" ] && [ -x "$root$bin/skerry-edge" ]; then leave; fi
 	for service in $services; do
 		stop_service "$service"
 	done
 	end_containers
+	leave_k3s
 	for service in $services; do
 		remove_file "$root/etc/systemd/system/$service.service"
+		remove_file "$root/etc/systemd/system/$service.service.d/k3s.conf"
+		rmdir "$root/etc/systemd/system/$service.service.d" 2>/dev/null || true # a drop-in of yours stays
 		if ours "$root/etc/init.d/$service"; then remove_file "$root/etc/init.d/$service"; fi
 		remove_file "$root/etc/logrotate.d/$service"
 		remove_file "$root$bin/$service"
@@ -59,6 +62,17 @@ refuse() {
 }
 
 name_of_node() { "$root$bin/skerry-edge" status -o json 2>/dev/null | sed -n 's/^ *"node": "\([^"]*\)".*/\1/p' | head -n 1; }
+
+# leave takes the node out of its cluster. Where that does not work, it goes on: the device may have been cut off for good.
+leave() {
+	node=$(name_of_node)
+	if told=$("$root$bin/skerry-edge" leave 2>&1); then
+		node=""
+		info "$told"
+	else
+		case $told in *"in no cluster"*) node="" ;; *) info "$told" ;; esac
+	fi
+}
 ours() { [ -f "$1" ] && grep -qs Skerry "$1"; }
 
 stop_service() {
@@ -91,6 +105,28 @@ end_containers() {
 		[ -n "$left" ] || return 0
 		sleep 1
 	done
+}
+
+# leave_k3s takes out of k3s what install.sh put there. k3s goes on with what it has deployed after its file is gone, so it is told.
+leave_k3s() {
+	data=${K3S_DATA_DIR:-/var/lib/rancher/k3s}
+	if [ -e "$root$data/server/manifests/skerry-cluster.yaml" ]; then
+		remove_file "$root$data/server/manifests/skerry-cluster.yaml"
+		remove_file "$root$data/server/manifests/skerry-cluster-config.yaml"
+		remove_file "$root$data/agent/images/skerry-cluster.oci.tar"
+		kube -n kube-system delete --ignore-not-found helmcharts.helm.cattle.io/skerry-cluster helmchartconfigs.helm.cattle.io/skerry-cluster
+		if [ -n "$purge" ]; then kube -n mlsysops delete --ignore-not-found persistentvolumeclaim/state-skerry-cluster-0
+		else info "the cluster agent's state stays: claim state-skerry-cluster-0 in the namespace mlsysops"
+		fi
+	fi
+	if [ -n "$purge" ] && [ -e "$root$etc/kubeconfig" ]; then
+		kube -n mlsysops delete --ignore-not-found secret/skerry-cluster-token
+		info "the namespace mlsysops and the roles skerry-… stay in k3s, as other objects may be there"
+	fi
+}
+kube() {
+	[ -z "$root" ] || return 0
+	k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml "$@" || info "k3s was not told: k3s kubectl $*"
 }
 
 remove_file() {

@@ -57,11 +57,13 @@ func sample(kind Kind) Message {
 			Kind: "probe.failed", Object: "file", Message: "no such file", Data: map[string]string{"path": "/x", "n\"": "1"}}
 	case KindReported:
 		return &api.Reported{Generation: 9, Hash: hash, Epoch: 7, At: at, Workloads: []api.WorkloadStatus{fullWorkloadStatus()},
-			Policies: []api.PolicyStatus{{Name: "p", State: "active", Reason: "r"}}, Config: api.ConfigStatus{State: "applied", Hash: hash, Last: "rejected", Reason: "r"}}
+			Policies: []api.PolicyStatus{{Name: "p", State: "active", Reason: "r"}}, Config: api.ConfigStatus{State: "applied", Hash: hash, Last: "rejected", Reason: "r"},
+			Agent: &api.AgentStatus{Version: "1.3.0", Wanted: "1.4.0", Try: 8, State: api.AgentFailed, Reason: "r"}}
 	case KindDesired:
 		return &api.Desired{Node: "node-1", Generation: 9, Hash: hash, Epoch: 7, Issued: at, Expires: at + 1,
 			Workloads: []api.Workload{fullWorkload()},
-			Policies:  []api.Policy{{Name: "p", Kind: "rule", Spec: map[string]any{"above": 0.5}}}, Config: map[string]any{"log": map[string]any{"level": "info"}}, Claim: &api.Claim{Term: 3, Owner: "a"}}
+			Policies:  []api.Policy{{Name: "p", Kind: "rule", Spec: map[string]any{"above": 0.5}}}, Config: map[string]any{"log": map[string]any{"level": "info"}}, Claim: &api.Claim{Term: 3, Owner: "a"},
+			Agent: &api.AgentWant{Version: "1.4.0", URL: "https://releases.example", Force: true, Window: "22:00-04:00", Try: 8}}
 	case KindCmd:
 		return &api.Command{ID: "c1", Node: "node-1", Epoch: 7, Verb: "exec", Args: map[string]any{"argv": []any{"true"}, "wait": true},
 			By: "alice", Issued: at, Deadline: at + 30000, Claim: &api.Claim{Term: 3, Owner: "a"}}

@@ -44,6 +44,7 @@ const (
 	KindVerify  = "verify" // the verifier, as it is executed
 	KindBundle  = "bundle" // everything, for a site without a network
 	KindSBOM    = "sbom"
+	KindKube    = "kube" // what is applied to Kubernetes: the chart, the kustomize base, the manifest for k3s
 	KindOther   = "other"
 )
 

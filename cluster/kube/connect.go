@@ -67,12 +67,14 @@ func types() (*runtime.Scheme, meta.RESTMapper, error) {
 		m.AddSpecific(v1.GroupVersion().WithKind(kind+"List"), v1.GroupVersion().WithResource(strings.ToLower(kind)+"s"),
 			v1.GroupVersion().WithResource(strings.ToLower(kind)), meta.RESTScopeNamespace)
 	}
-	m.AddSpecific(v1alpha1.GroupVersion().WithKind("NodeCommandList"), v1alpha1.GroupVersion().WithResource("nodecommands"),
-		v1alpha1.GroupVersion().WithResource("nodecommand"), meta.RESTScopeNamespace)
+	for _, kind := range []string{"NodeCommand", "Rollout"} {
+		m.AddSpecific(v1alpha1.GroupVersion().WithKind(kind+"List"), v1alpha1.GroupVersion().WithResource(strings.ToLower(kind)+"s"),
+			v1alpha1.GroupVersion().WithResource(strings.ToLower(kind)), meta.RESTScopeNamespace)
+		m.Add(v1alpha1.GroupVersion().WithKind(kind), meta.RESTScopeNamespace)
+	}
 	for _, kind := range []string{"MLSysOpsNode", "MLSysOpsCluster"} {
 		m.Add(v1.GroupVersion().WithKind(kind), meta.RESTScopeNamespace)
 	}
-	m.Add(v1alpha1.GroupVersion().WithKind("NodeCommand"), meta.RESTScopeNamespace)
 	m.Add(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, meta.RESTScopeRoot)
 	core := corev1.SchemeGroupVersion
 	m.Add(core.WithKind("Node"), meta.RESTScopeRoot)

@@ -1,5 +1,5 @@
 // Package kube is the cluster agent's side of a Kubernetes API server: it installs the CRDs, keeps an MLSysOpsNode for every
-// device, and runs NodeCommands. It decides nothing about devices by itself: what it reads and orders goes through the small
+// device, runs NodeCommands and carries out Rollouts. It decides nothing about devices by itself: what it reads and orders goes through the small
 // interfaces of package inventory and package order, which package cluster implements.
 //
 // The cluster agent is complete without it. Bridge.Run lives through an API server that is away, a lost lease, a revoked right
@@ -26,6 +26,7 @@ import (
 	"github.com/skerry-edge/skerry/cluster/kube/inventory"
 	"github.com/skerry-edge/skerry/cluster/kube/order"
 	"github.com/skerry-edge/skerry/cluster/kube/vnode"
+	"github.com/skerry-edge/skerry/cluster/kube/wave"
 )
 
 // Config of a Bridge. All fields but Kubeconfig and Replica are set.
@@ -43,6 +44,7 @@ type Config struct {
 	Fleet    inventory.Fleet
 	Door     order.Door
 	Journal  order.Journal
+	Rollouts wave.Store
 	Virtual  *Virtual // nil: devices become no nodes
 	Log      *slog.Logger
 	Now      func() time.Time

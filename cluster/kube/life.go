@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ import (
 	v1 "github.com/skerry-edge/skerry/api/v1"
 	"github.com/skerry-edge/skerry/cluster/kube/inventory"
 	"github.com/skerry-edge/skerry/cluster/kube/order"
+	"github.com/skerry-edge/skerry/cluster/kube/wave"
 )
 
 // How the lease is held: those of Kubernetes' own controllers.
@@ -92,6 +94,9 @@ func (b *Bridge) live(ctx context.Context) error {
 		return err
 	}
 	if err := l.addOrders(ctx, plain, leaderOnly); err != nil {
+		return err
+	}
+	if err := l.addRollouts(plain, leaderOnly); err != nil {
 		return err
 	}
 	if err := l.manager.Add(unelected(l.watchHealth)); err != nil {
@@ -159,14 +164,20 @@ func (l *life) addOrders(ctx context.Context, live client.Reader, leaderOnly boo
 	if err := l.manager.GetFieldIndexer().IndexField(ctx, &v1alpha1.NodeCommand{}, order.IndexUID, order.UIDs); err != nil {
 		return err
 	}
-	name := l.cfg.Replica
-	if name == "" {
-		name = l.cfg.Cluster
-	}
-	c := order.New(order.Config{Agent: name, Namespace: l.cfg.Namespace, Grace: l.cfg.Grace, Door: l.cfg.Door, Journal: l.cfg.Journal, Owns: l.owns,
+	c := order.New(order.Config{Agent: l.name(), Namespace: l.cfg.Namespace, Grace: l.cfg.Grace, Door: l.cfg.Door, Journal: l.cfg.Journal, Owns: l.owns,
 		Client: l.manager.GetClient(), Live: live, Leads: l.leads, Now: l.cfg.Now})
 	return l.addController(work{name: "orders", workers: 8, reconciler: c, kind: &v1alpha1.NodeCommand{}, feed: c.Feed, leaderOnly: leaderOnly})
 }
+
+// addRollouts has Rollouts carried out.
+func (l *life) addRollouts(live client.Reader, leaderOnly bool) error {
+	c := wave.New(wave.Config{Agent: l.name(), Namespace: l.cfg.Namespace, Store: l.cfg.Rollouts, Client: l.manager.GetClient(), Live: live, Leads: l.leads,
+		Now: l.cfg.Now})
+	return l.addController(work{name: "rollouts", workers: 2, reconciler: c, kind: &v1alpha1.Rollout{}, feed: c.Feed, leaderOnly: leaderOnly})
+}
+
+// name is this cluster agent among its replicas.
+func (l *life) name() string { return cmp.Or(l.cfg.Replica, l.cfg.Cluster) }
 
 // owns says who acts for a node.
 func (l *life) owns(node string) order.Ownership {

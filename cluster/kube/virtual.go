@@ -44,7 +44,8 @@ type Virtual struct {
 
 // cached are the objects that are kept in memory, and what of them.
 func (b *Bridge) cached() map[client.Object]cache.ByObject {
-	by := map[client.Object]cache.ByObject{&v1.MLSysOpsNode{}: {Transform: inventory.Strip}, &v1alpha1.NodeCommand{}: {Transform: order.Strip}}
+	by := map[client.Object]cache.ByObject{&v1.MLSysOpsNode{}: {Transform: inventory.Strip}, &v1alpha1.NodeCommand{}: {Transform: order.Strip},
+		&v1alpha1.Rollout{}: {Transform: cache.TransformStripManagedFields()}}
 	if b.cfg.Virtual != nil {
 		ours := labels.SelectorFromSet(labels.Set{bridge.ManagedBy: bridge.Manager})
 		by[&corev1.Node{}] = cache.ByObject{Label: ours, Transform: cache.TransformStripManagedFields()}

@@ -16,7 +16,7 @@ import (
 const maxDesiredBytes = api.MaxMessageBytes / 4 * 3 * 3 / 4
 
 // SetDesired changes the desired document of a node and returns its revision: one generation more when workloads,
-// policies or config differ, the same otherwise. mutate may run more than once, each time on a fresh copy; its error is
+// policies, config or agent differ, the same otherwise. mutate may run more than once, each time on a fresh copy; its error is
 // returned and nothing is changed. The new document is on disk before SetDesired returns: only then may it be published.
 func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev api.Revision, err error) {
 	r.mu.RLock()
@@ -26,6 +26,7 @@ func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev a
 	if err != nil {
 		return api.Revision{}, err
 	}
+	var want *api.AgentWant
 	err = r.group.Do(func(tx *bbolt.Tx) error {
 		d, err := readDesired(tx, id)
 		if err != nil {
@@ -34,13 +35,14 @@ func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev a
 		if err := mutate(d); err != nil {
 			return err
 		}
+		want = d.Agent
 		rev, err = writeDesired(tx, id, d, told)
 		return err
 	}, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if n := r.nodes[id]; n != nil && n.desired != rev {
-			n.desired = rev
+			n.desired, n.want = rev, want
 			r.publish(n)
 		}
 	})
@@ -122,14 +124,15 @@ func checkDesired(d *api.Desired, size int) error {
 	return issue.Validate()
 }
 
-// HashDesired is the SHA-256, in lower-case hex, of workloads, policies and config as JSON: no spaces, object keys
-// sorted, in that order of fields, an absent list as []. size is the length of that JSON.
+// HashDesired is the SHA-256, in lower-case hex, of workloads, policies, config and agent as JSON: no spaces, object keys
+// sorted, in that order of fields, an absent list as [], no agent as none. size is the length of that JSON.
 func HashDesired(d *api.Desired) (hash string, size int, err error) {
 	content := struct {
 		Workloads []api.Workload `json:"workloads"`
 		Policies  []api.Policy   `json:"policies"`
 		Config    map[string]any `json:"config,omitempty"`
-	}{d.Workloads, d.Policies, d.Config}
+		Agent     *api.AgentWant `json:"agent,omitempty"`
+	}{d.Workloads, d.Policies, d.Config, d.Agent}
 	if content.Workloads == nil {
 		content.Workloads = []api.Workload{}
 	}

@@ -32,6 +32,7 @@ type node struct {
 	birth    *api.Birth    // replaced, never changed
 	reported *api.Reported // replaced, never changed
 	desired  api.Revision
+	want     *api.AgentWant    // of the desired document; replaced, never changed
 	labels   map[string]string // merged
 	born     bool              // a birth came in this run
 	lives    []life            // those before the current one, the newest last
@@ -76,7 +77,7 @@ func (r *Registry) record(n *node) api.Node {
 		LastSeen: api.Millis(n.seen.Load()), Enrolled: n.row.Enrolled, Epoch: n.facts.Epoch,
 		Restarts: n.row.Restarts, Reboots: n.row.Reboots, Labels: n.labels,
 		KeySHA256: n.row.KeySHA256, Certificate: n.row.Certificate,
-		Birth: n.birth, Reported: n.reported, Desired: n.desired, Owner: n.owner,
+		Birth: n.birth, Reported: n.reported, Desired: n.desired, Wanted: n.want, Owner: n.owner,
 	}
 	switch {
 	case n.facts.State != nil && (n.birth == nil || n.facts.State.Epoch >= n.birth.Epoch):

@@ -89,7 +89,7 @@ func (r *Registry) Adopt(d *api.Desired) (taken bool, err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if n := r.nodes[d.Node]; n != nil && taken {
-			n.desired = api.Revision{Generation: d.Generation, Hash: d.Hash}
+			n.desired, n.want = api.Revision{Generation: d.Generation, Hash: d.Hash}, d.Agent
 			r.publish(n)
 		}
 	})

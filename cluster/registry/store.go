@@ -46,7 +46,10 @@ func readAll(tx *bbolt.Tx) (nodes []*node, attended time.Duration, err error) {
 
 func readNode(tx *bbolt.Tx, id, raw []byte) (*node, error) {
 	n := &node{}
-	var desired struct{ api.Revision }
+	var desired struct {
+		api.Revision
+		Agent *api.AgentWant `json:"agent"`
+	}
 	err := errors.Join(
 		json.Unmarshal(raw, &n.row),
 		readJSON(tx, bucketBirth, id, &n.birth),
@@ -60,7 +63,7 @@ func readNode(tx *bbolt.Tx, id, raw []byte) (*node, error) {
 		n.seenFlushed = int64(binary.BigEndian.Uint64(seen))
 		n.seen.Store(n.seenFlushed)
 	}
-	n.desired = desired.Revision
+	n.desired, n.want = desired.Revision, desired.Agent
 	n.facts = Facts{Enrolled: n.row.Enrolled.Time(), Epoch: n.row.Epoch, State: n.row.State, StateAt: n.row.StateAt.Time()}
 	n.declared()
 	n.relabel()

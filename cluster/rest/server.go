@@ -69,7 +69,7 @@ func (s *Server) plain() {
 		s.mux.Handle(path, s.site.Pulls)
 	}
 	s.mux.Handle("GET /v1/releases/{version}/{file}", s.site.Release)
-	for _, path := range []string{"POST /v1/enroll", "POST /v1/renew", "GET /v1/ca", "GET /v1/time"} {
+	for _, path := range []string{"POST /v1/enroll", "POST /v1/renew", "POST /v1/leave", "GET /v1/ca", "GET /v1/time"} {
 		s.mux.Handle(path, s.site.Enroll)
 	}
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok\n") })

@@ -127,7 +127,7 @@ type Site struct {
 	Release   http.Handler // GET /v1/releases/{version}/{file}, for nodes and people; it authenticates them itself
 	Status    func() api.ClusterStatus
 	PromQL    http.Handler // /api/v1/…
-	Enroll    http.Handler // /v1/enroll, /v1/renew, /v1/ca, /v1/time; for devices, which authenticate themselves
+	Enroll    http.Handler // /v1/enroll, /v1/renew, /v1/leave, /v1/ca, /v1/time; for devices, which authenticate themselves
 	Metrics   http.Handler
 	Ready     func() error           // nil when the agent can do its work
 	Log       func() []byte          // the end of the agent's own log; nil when it keeps none

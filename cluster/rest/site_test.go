@@ -174,6 +174,10 @@ func (s stageRollouts) Get(string) (api.Rollout, error) { return api.Rollout{}, 
 func (s stageRollouts) Create(api.RolloutSpec, Principal) (api.Rollout, error) {
 	return api.Rollout{}, errStage
 }
+func (s stageRollouts) Assign(string, api.AgentRequest) (api.Node, error) {
+	return api.Node{}, errStage
+}
+func (s stageRollouts) Unassign(string) (api.Node, error) { return api.Node{}, errStage }
 func (s stageRollouts) Act(context.Context, string, string, Principal) (api.Rollout, error) {
 	return api.Rollout{}, errStage
 }

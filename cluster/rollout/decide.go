@@ -17,6 +17,8 @@ type Fact struct {
 	Known   bool   // there is such a node
 	Version string // that it told last
 	Command *api.CommandRecord
+	// Elsewhere is why this cluster agent cannot order it: another replica acts for it. Empty: it can.
+	Elsewhere string
 }
 
 // New makes a rollout over nodes, which are dealt into batches in the order of their names.
@@ -44,15 +46,18 @@ func Decide(r *api.Rollout, fact func(node string) Fact, now time.Time) (orders 
 	if r.State.Final() {
 		return nil, false
 	}
+	elsewhere := map[string]bool{}
 	for i := range r.Members {
 		m := &r.Members[i]
 		if m.State == api.RolloutUpdating || m.State == api.RolloutWaiting && m.Batch == max(r.Current, 1) {
-			changed = judge(r, m, fact(m.Node)) || changed
+			f := fact(m.Node)
+			elsewhere[m.Node] = f.Elsewhere != ""
+			changed = judge(r, m, f) || changed
 		}
 	}
 	if r.State == api.RolloutRunning {
 		var moved bool
-		orders, moved = proceed(r, now)
+		orders, moved = proceed(r, elsewhere, now)
 		changed = changed || moved
 	}
 	if changed {
@@ -70,6 +75,8 @@ func judge(r *api.Rollout, m *api.RolloutNode, f Fact) bool {
 		m.State, m.Reason = api.RolloutSkipped, "node was removed"
 	case f.Version == r.Version && (c == nil || c.Final):
 		m.State, m.Reason = api.RolloutDone, ""
+	case m.State == api.RolloutWaiting && f.Elsewhere != "":
+		m.Reason = f.Elsewhere
 	case m.State == api.RolloutWaiting || c == nil || !c.Final:
 	case c.Phase == api.PhaseSucceeded: // its birth with the new version is under way
 		m.State, m.Reason = api.RolloutDone, ""
@@ -82,8 +89,8 @@ func judge(r *api.Rollout, m *api.RolloutNode, f Fact) bool {
 	return *m != was
 }
 
-// proceed begins the next batch, or the first, when it is time, and orders what waits in the present one.
-func proceed(r *api.Rollout, now time.Time) (orders []string, changed bool) {
+// proceed begins the next batch, or the first, when it is time, and orders what waits in the present one and is not elsewhere.
+func proceed(r *api.Rollout, elsewhere map[string]bool, now time.Time) (orders []string, changed bool) {
 	if r.Current == 0 {
 		r.Current, changed = 1, true
 	}
@@ -94,7 +101,7 @@ func proceed(r *api.Rollout, now time.Time) (orders []string, changed bool) {
 		return nil, changed
 	}
 	for i := range r.Members {
-		if m := &r.Members[i]; m.Batch == r.Current && m.State == api.RolloutWaiting {
+		if m := &r.Members[i]; m.Batch == r.Current && m.State == api.RolloutWaiting && !elsewhere[m.Node] {
 			m.State, m.Command, m.Reason = api.RolloutUpdating, CommandID(r.ID, m.Node), ""
 			orders = append(orders, m.Node)
 		}

@@ -166,6 +166,31 @@ func TestOutsideTheWindowNothingBegins(t *testing.T) {
 	}
 }
 
+func TestANodeThatAnotherReplicaActsForWaitsUntilItIsHere(t *testing.T) {
+	f := newFleet(t, 2, nil)
+	f.facts["n1"] = Fact{Known: true, Version: "1.0.0", Elsewhere: "replica b acts for it"}
+	if orders := f.step(); len(orders) != 1 || orders[0] != "n0" {
+		t.Errorf("ordered %v", orders)
+	}
+	f.ends("n0", api.PhaseSucceeded)
+	f.step()
+	f.want(api.RolloutRunning, 1, api.RolloutCounts{Waiting: 1, Succeeded: 1})
+	if got := f.r.Members[1].Reason; got != "replica b acts for it" {
+		t.Errorf("reason %q; wanted who acts for it", got)
+	}
+	if orders, changed := Decide(&f.r, func(n string) Fact { return f.facts[n] }, f.now); len(orders) > 0 || changed {
+		t.Errorf("ordered %v, changed %t; wanted nothing to be kept while nothing changes", orders, changed)
+	}
+	f.facts["n1"] = Fact{Known: true, Version: "1.0.0"} // taken over
+	if orders := f.step(); len(orders) != 1 || f.r.Members[1].Reason != "" {
+		t.Errorf("ordered %v, reason %q", orders, f.r.Members[1].Reason)
+	}
+	f.ends("n1", api.PhaseSucceeded)
+	f.step()
+	f.step()
+	f.want(api.RolloutSucceeded, 1, api.RolloutCounts{Succeeded: 2})
+}
+
 func TestAnAbortTakesBackWhatHasNotEnded(t *testing.T) {
 	f := newFleet(t, 4, nil)
 	f.step()
@@ -240,6 +265,11 @@ func TestRolloutsAreKeptThroughARestartAndShareNoNode(t *testing.T) {
 	if err := s.Create(other); err != nil {
 		t.Error(err)
 	}
+	again := f.r
+	again.ID = "other"
+	if err := s.Create(again); !errors.Is(err, ErrConflict) {
+		t.Errorf("%v; wanted the name of one that is over to stay taken", err)
+	}
 	if _, err := s.Get("none"); !errors.Is(err, ErrUnknown) {
 		t.Error(err)
 	}
@@ -259,5 +289,45 @@ func TestABadSpecificationNamesItsField(t *testing.T) {
 		if s.Validate() == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+func TestAnObjectMayHaveTheNameOfItsPredecessorThatIsOver(t *testing.T) {
+	db, err := bbolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s, err := Open(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func(id, by string, object bool, node string) api.Rollout {
+		r := New(api.RolloutSpec{Name: "r", Batch: "1"}, []string{node}, by, time.Unix(1, 0))
+		r.ID, r.Object = id, object
+		return r
+	}
+	if err := s.Create(made("1", "kube:x/r", true, "n1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Create(made("2", "kube:x/r", true, "n2")); !errors.Is(err, ErrConflict) {
+		t.Errorf("%v while the first goes on", err)
+	}
+	if _, err := s.Change("r", func(r *api.Rollout) (bool, error) {
+		_, err := Abort(r, "x", time.Unix(2, 0))
+		return true, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []api.Rollout{made("2", "kube:y/r", true, "n1"), made("2", "ann", false, "n1")} {
+		if err := s.Create(r); !errors.Is(err, ErrConflict) {
+			t.Errorf("by %s: %v; wanted a conflict", r.By, err)
+		}
+	}
+	if err := s.Create(made("2", "kube:x/r", true, "n1")); err != nil {
+		t.Error(err)
+	}
+	if r, err := s.Get("r"); err != nil || r.ID != "2" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -55,11 +55,12 @@ func Open(db *bbolt.DB) (*Store, error) {
 	return s, nil
 }
 
-// Create keeps a new one. No two that are not over may have a node in common.
+// Create keeps a new one. No two that are not over may have a node in common. One that is over and came from an object of Kubernetes gives
+// way to another object of that name.
 func (s *Store) Create(r api.Rollout) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, taken := s.all[r.Name]; taken {
+	if old, taken := s.all[r.Name]; taken && !(old.Object && r.Object && old.By == r.By && old.State.Final()) {
 		return fmt.Errorf("%w: the name %s is taken", ErrConflict, r.Name)
 	}
 	mine := make(map[string]bool, len(r.Members))

@@ -69,13 +69,23 @@ func (c *Client) Renew(ctx context.Context, id *Identity) (*api.EnrollReply, err
 	if err != nil {
 		return nil, err
 	}
-	return c.ask(ctx, id.Endpoints, "/v1/renew", &api.RenewRequest{CSR: csr}, func(host string) *tls.Config {
+	return c.ask(ctx, id.Endpoints, "/v1/renew", &api.RenewRequest{CSR: csr}, c.as(id))
+}
+
+// Leave has the cluster remove the node, which its certificate names, as if an administrator had. An expired one is refused.
+func (c *Client) Leave(ctx context.Context, id *Identity) error {
+	_, err := c.ask(ctx, id.Endpoints, "/v1/leave", struct{}{}, c.as(id))
+	return err
+}
+
+// as shows the certificate of id, whatever the server says it accepts: an expired one is just what renewal is for.
+func (c *Client) as(id *Identity) func(host string) *tls.Config {
+	return func(host string) *tls.Config {
 		cfg := trusted(host, id.pool, c.Clock)
 		cert := id.TLSCertificate()
-		// Handed over whatever the server says it accepts: an expired certificate is just what renewal is for.
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 		return cfg
-	})
+	}
 }
 
 func (c *Client) ask(ctx context.Context, endpoints []string, path string, body any, trust func(host string) *tls.Config) (

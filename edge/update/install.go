@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,8 +50,12 @@ const (
 	newSuffix      = ".new"
 )
 
-// ErrRefused is wrapped by errors that say that nothing was done because the update must not be.
-var ErrRefused = errors.New("update refused")
+// ErrRefused is wrapped by errors that say that nothing was done because the update must not be, ErrUnfit by those of a program that
+// does not run on this device, as its checks found out.
+var (
+	ErrRefused = errors.New("update refused")
+	ErrUnfit   = errors.New("the new program")
+)
 
 // Install does all up to the trial, which begins with the next start. It goes on from what an interrupted one left.
 func (i *Installer) Install(ctx context.Context, w Want, report func(string)) error {
@@ -209,25 +214,47 @@ func unpack(archive, path string, f release.File) (err error) {
 
 // try starts the new program with commands that end by themselves.
 func (i *Installer) try(ctx context.Context, path, version string) error {
-	ctx, cancel := context.WithTimeout(ctx, tryWithin)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "version").Output()
+	out, _, err := check(ctx, path, "version")
 	if err != nil {
-		return fmt.Errorf("the new program does not start on this device: %w", err)
+		return fmt.Errorf("%w does not start on this device: %w", ErrUnfit, err)
 	}
-	fields := strings.Fields(string(out))
+	fields := strings.Fields(out)
 	if len(fields) < 2 || fields[0] != programName || strings.TrimPrefix(fields[1], "v") != strings.TrimPrefix(version, "v") {
-		return fmt.Errorf("the new program says that it is %.80q; wanted %s %s", strings.TrimSpace(string(out)), programName, version)
+		return fmt.Errorf("%w says that it is %.80q; wanted %s %s", ErrUnfit, strings.TrimSpace(out), programName, version)
 	}
 	for _, args := range i.Try {
-		cmd := exec.CommandContext(ctx, path, args...)
-		var told strings.Builder
-		cmd.Stderr = &limited{&told, 400}
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("the new program cannot %s on this device: %w: %s", args[0], err, strings.TrimSpace(told.String()))
+		if _, told, err := check(ctx, path, args...); err != nil {
+			return fmt.Errorf("%w cannot %s on this device: %w: %s", ErrUnfit, args[0], err, strings.TrimSpace(told))
 		}
 	}
 	return nil
+}
+
+// check runs a program to its end. One that somebody else killed says nothing of the program, and is run again: by hand, or by the kernel
+// for want of memory. A program that is killed each time is taken at that.
+func check(ctx context.Context, path string, args ...string) (out, told string, err error) {
+	for run := 1; ; run++ {
+		var stdout, stderr strings.Builder
+		within, cancel := context.WithTimeout(ctx, tryWithin)
+		cmd := exec.CommandContext(within, path, args...)
+		cmd.Stdout, cmd.Stderr = &limited{&stdout, 400}, &limited{&stderr, 400}
+		err := cmd.Run()
+		killed := within.Err() == nil && endedBy(err) == syscall.SIGKILL
+		cancel()
+		if !killed || run >= maxStarts || !agent.Wait(ctx, retryWait) {
+			return stdout.String(), stderr.String(), err
+		}
+	}
+}
+
+// endedBy is the signal that ended a process; 0: none did.
+func endedBy(err error) syscall.Signal {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return ws.Signal()
+		}
+	}
+	return 0
 }
 
 // limited keeps the beginning of what is written.

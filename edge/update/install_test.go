@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -246,6 +247,30 @@ func TestWhatIsNotTrustedNewerWholeOrFitIsRefused(t *testing.T) {
 				t.Errorf("forced: %v", err)
 			}
 		}
+	}
+}
+
+// TestACheckThatAnOutsiderKillsIsRunAgain kills the new program during its checks, as somebody by hand or the kernel for want of memory.
+func TestACheckThatAnOutsiderKillsIsRunAgain(t *testing.T) {
+	for _, c := range []struct {
+		check string // the one that is killed
+		kills int
+		ok    bool
+	}{{"version", 1, true}, {"config", 2, true}, {"config", 3, false}, {"version", 3, false}} {
+		runs := filepath.Join(t.TempDir(), "runs")
+		script := fmt.Sprintf("#!/bin/sh\nif [ $1 = %s ]; then echo >>%s; [ $(wc -l <%s) -le %d ] && kill -9 $$; fi\n", c.check, runs, runs, c.kills)
+		m := newMirror(t, "2.0.0", append([]byte(script), program("2.0.0")...))
+		d := opened(t)
+		err := m.installer(t, d).Install(t.Context(), Want{Version: "2.0.0"}, func(string) {})
+		if s, serr := d.State(); serr != nil || (err == nil) != c.ok || (s.Trial != nil) != c.ok || !c.ok && !strings.Contains(err.Error(), "killed") {
+			t.Errorf("%s killed %d times: %v, %+v", c.check, c.kills, err, s)
+		}
+	}
+	m := newMirror(t, "2.0.0", []byte("#!/bin/sh\nkill -SEGV $$\n"))
+	began := time.Now()
+	err := m.installer(t, opened(t)).Install(t.Context(), Want{Version: "2.0.0"}, func(string) {})
+	if err == nil || !strings.Contains(err.Error(), "segmentation fault") || time.Since(began) > 2*retryWait {
+		t.Errorf("%v after %s; wanted a program that breaks by itself refused at once", err, time.Since(began))
 	}
 }
 

@@ -141,6 +141,16 @@ func TestWhateverElseATrialDoesTheOneBeforeComesBack(t *testing.T) {
 	}
 }
 
+// TestATrialThatAnOutsiderKillsIsStartedAgain has the trial killed twice, which is no crash loop yet.
+func TestATrialThatAnOutsiderKillsIsStartedAgain(t *testing.T) {
+	starts := filepath.Join(t.TempDir(), "starts")
+	r := newRig(t, "#!/bin/sh\necho >>"+starts+"\n[ $(wc -l <"+starts+") -lt 3 ] && kill -9 $$\n"+strings.TrimPrefix(asSelf("prove"), "#!/bin/sh\n"), time.Minute)
+	s := r.run()
+	if o, ok := s.Outcome("c1"); !ok || !o.OK || r.became != r.dir.Program(SlotA) {
+		t.Errorf("%+v, became %s; wanted slot a; said %s", s, r.became, r.said.String())
+	}
+}
+
 func TestASecondAgentWaitsForTheEndOfTheFirst(t *testing.T) {
 	r := newRig(t, "", time.Minute)
 	if _, err := r.dir.Change(func(s *State) error { s.Trial = nil; return nil }); err != nil {

@@ -59,6 +59,11 @@ type Outcome struct {
 	Told    bool   `json:"told,omitempty"`   // as an event
 }
 
+// Failure tells of one that was not OK.
+func (o *Outcome) Failure() string {
+	return "version " + o.Version + " did not prove itself, " + o.From + " is back: " + o.Reason
+}
+
 // keepOutcomes is how many outcomes are kept: commands ask for theirs after a restart.
 const keepOutcomes = 8
 
@@ -74,10 +79,11 @@ type State struct {
 	Trouble  string         `json:"trouble,omitempty"` // found at a start, not yet told as an event
 }
 
-// Outcome returns what came of the update that a command wanted.
+// Outcome returns what came of the update that a command wanted, or the desired document: that may have wanted it more than once, and
+// the last counts.
 func (s *State) Outcome(command string) (Outcome, bool) {
-	for _, o := range s.Outcomes {
-		if command != "" && o.Command == command {
+	for i := len(s.Outcomes) - 1; i >= 0 && command != ""; i-- {
+		if o := s.Outcomes[i]; o.Command == command {
 			return o, true
 		}
 	}

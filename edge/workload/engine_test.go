@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/workload"
 	"github.com/skerry-edge/skerry/edge/workload/conformance"
@@ -262,6 +264,52 @@ func TestContainersThatNobodyRemembersAreStopped(t *testing.T) {
 		r.want(pod("web", "serve"))
 		equalLists(t, "running", r.fake.Running(), "web_c0_1")
 		equalLists(t, "containers", r.fake.Has(), "web_c0_1")
+	})
+}
+
+// TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt loses all that the node remembers, as after damage to its database.
+func TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt(t *testing.T) {
+	bubble(t, func(r *rig) {
+		forget := func() {
+			t.Helper()
+			r.stop()
+			if err := r.db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("workloads")) }); err != nil {
+				t.Fatal(err)
+			}
+			r.start()
+		}
+		w := pod("web", "serve")
+		w.Init = []api.Container{{Name: "first", Image: w.Containers[0].Image, Args: []string{"exit 0"}}}
+		r.want(w)
+		r.fake.End("web_c0_1", 1)
+		r.after(time.Minute)
+		equalLists(t, "running", r.fake.Running(), "web_c0_2")
+		before := r.fake.Starts()
+		forget()
+		r.want(w)
+		r.after(time.Minute)
+		if now := r.fake.Starts(); !maps.Equal(before, now) {
+			t.Errorf("starts %v, before %v; wanted no other", now, before)
+		}
+		s := r.status("web")
+		equal(t, "state", s.State, api.WorkloadRunning)
+		equal(t, "ready", s.Ready, true)
+		for _, c := range s.Containers {
+			if c.Name == "c0" {
+				equal(t, "container", c.ID, "web_c0_2")
+				equal(t, "restarts", c.Restarts, 1)
+			}
+		}
+		r.fake.End("web_c0_2", 1)
+		r.after(time.Minute)
+		equalLists(t, "running after another end", r.fake.Running(), "web_c0_3")
+
+		forget()
+		r.want(pod("web", "serve other"))
+		r.after(time.Minute)
+		if now := r.fake.Starts(); now["web_c0_1"] != 2 {
+			t.Errorf("starts %v; wanted another form to be begun anew", now)
+		}
 	})
 }
 

@@ -78,23 +78,6 @@ func (e *Engine) informed(en *entry) bool {
 	return s != nil && s.known
 }
 
-// adopt makes entries of containers that nobody remembers, to be stopped: they are of workloads of which nothing is known.
-func (e *Engine) adopt() {
-	for name, s := range e.sources {
-		for _, o := range s.list {
-			workload, _, _, ok := ParseContainerID(o.ID)
-			if !ok {
-				continue
-			}
-			if en := e.entry(workload); en.mem.Hash == "" && len(en.busy) == 0 {
-				en.mem = Memory{Hash: "?", Runtime: name, Grace: orphanGrace, Containers: map[string]*Past{}}
-				en.kept = false
-				e.cfg.Log.Warn("containers are there of a workload that this node does not remember; they are stopped", keyWorkload, workload)
-			}
-		}
-	}
-}
-
 func (e *Engine) input(en *entry, seen []Seen) Input {
 	in := Input{Now: e.cfg.Now(), Boot: e.cfg.Boot, Want: en.want, Hash: en.hash, Refuse: en.refuse, Runtime: en.runtime, Memory: en.mem, Seen: seen,
 		Trials: en.trials, Busy: map[string]Deed{}, Outgrown: en.outgrown}

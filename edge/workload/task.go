@@ -152,6 +152,7 @@ func (e *Engine) begin(ctx context.Context, rt Runtime, r run) (out outcome) {
 	if err := e.maker.places.forget(r.want.Name, c.Name, r.n); err != nil {
 		e.cfg.Log.Warn("logs of earlier runs are not removed", keyWorkload, r.want.Name, keyContainer, c.Name, agent.KeyErr, err)
 	}
+	e.noteForm(r.want)
 	if err := rt.Start(ctx, made); err != nil {
 		out.err, out.reason = err, reasonRun
 		if errors.Is(err, ErrBadContainer) {

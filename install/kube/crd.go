@@ -1,6 +1,7 @@
 // Package kube holds what is installed into Kubernetes, as files and embedded: the CRDs of mlsysops.eu/v1 and
-// edge.mlsysops.eu/v1alpha1. The files are generated from package api/v1 and api/edge/v1alpha1 (make generate); without an
-// agent they are installed by kubectl apply -f install/kube/crd.
+// edge.mlsysops.eu/v1alpha1, and the rights of the cluster agent. The CRDs are generated from package api/v1 and
+// api/edge/v1alpha1 (make generate); without an agent they are installed by kubectl apply -f install/kube/crd. The rest of the directory is
+// the cluster agent itself, for kubectl apply -k install/kube.
 package kube
 
 import (
@@ -10,6 +11,12 @@ import (
 
 //go:embed crd/*.yaml
 var crds embed.FS
+
+//go:embed rbac.yaml
+var rbac string
+
+// RBAC is rbac.yaml: the namespace, the service account and the roles of the cluster agent.
+func RBAC() string { return rbac }
 
 // CRD is one CustomResourceDefinition of apiextensions.k8s.io/v1.
 type CRD struct {

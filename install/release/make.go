@@ -45,6 +45,9 @@ func (m *maker) make(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := m.kube(); err != nil {
+		return err
+	}
 	if err := m.statement(); err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (m *maker) publish() error {
 }
 
 // bundled are the kinds that a site without a network needs; packages are for who has a repository of his own.
-var bundled = []string{release.KindArchive, release.KindImage, release.KindVerify, release.KindSBOM, release.KindOther}
+var bundled = []string{release.KindArchive, release.KindImage, release.KindVerify, release.KindSBOM, release.KindKube, release.KindOther}
 
 // writeBundle packs what a release server would serve of this release. It is in no manifest, since it holds the manifest: what is inside is
 // checked by that one.

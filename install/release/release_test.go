@@ -113,6 +113,7 @@ func TestTwoReleasesFromDifferentDirectoriesAreTheSameBytes(t *testing.T) {
 	t.Run("documents", func(t *testing.T) { checkDocuments(t, first) })
 	t.Run("image", func(t *testing.T) { checkImage(t, first) })
 	t.Run("bundle", func(t *testing.T) { checkBundle(t, first) })
+	t.Run("kube", func(t *testing.T) { checkKube(t, first) })
 }
 
 // read is a file of the release.
@@ -290,7 +291,8 @@ func checkBundle(t *testing.T, out string) {
 	defer z.Close()
 	files := untar(t, z)
 	for _, want := range []string{"install.sh", "channel/stable", testVersion + "/manifest.json", testVersion + "/manifest.json.minisig",
-		testVersion + "/skerry-edge_" + testVersion + "_linux-amd64_lite.tar.gz", testVersion + "/skerry-edge_" + testVersion + "_lite.oci.tar", testVersion + "/skerry-verify_linux-amd64"} {
+		testVersion + "/skerry-edge_" + testVersion + "_linux-amd64_lite.tar.gz", testVersion + "/skerry-edge_" + testVersion + "_lite.oci.tar", testVersion + "/skerry-verify_linux-amd64",
+		testVersion + "/skerry-cluster-" + testVersion + ".tgz", testVersion + "/skerry-kube_" + testVersion + ".tar.gz", testVersion + "/skerry-cluster_" + testVersion + ".helmchart.yaml"} {
 		if len(files[want]) == 0 {
 			t.Errorf("the bundle lacks %s", want)
 		}

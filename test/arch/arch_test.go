@@ -176,6 +176,18 @@ func TestWhatMakesReleasesIsAModuleOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestHelmIsOfTheTestsAlone keeps Helm in the module that builds its program: the chart is files, and nothing here renders it.
+func TestHelmIsOfTheTestsAlone(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))
+	if err != nil || strings.Contains(string(raw), "helm.sh/") {
+		t.Errorf("go.mod requires Helm (%v); wanted it in test/helm/go.mod alone", err)
+	}
+	own, err := os.ReadFile(filepath.Join("..", "helm", "go.mod"))
+	if err != nil || !strings.Contains(string(own), "tool helm.sh/helm/v4/cmd/helm") {
+		t.Errorf("test/helm/go.mod does not name the program (%v)", err)
+	}
+}
+
 // TestTheControlPlaneIsOfTheTestsAlone keeps Kubernetes itself in the module that builds its programs.
 func TestTheControlPlaneIsOfTheTestsAlone(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("..", "..", "go.mod"))

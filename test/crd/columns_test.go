@@ -22,10 +22,11 @@ func TestEveryColumnHasAValue(t *testing.T) {
 		"MLSysOpsContinuum":  group,
 		"MLSysOpsDatacenter": group,
 		"NodeCommand":        `{"phase":"failed","exitCode":3,"reason":"exit 3","deadline":"2026-11-26T21:01:00Z","finished":"2026-11-26T21:00:00Z"}`,
+		"Rollout":            `{"phase":"paused","reason":"by ann","progress":"1/3","counts":{"nodes":9,"waiting":5,"updating":1,"succeeded":2,"failed":1,"skipped":0}}`,
 	}
 	for kind, s := range servers(t) {
-		text := []byte(ping)
-		if kind != "NodeCommand" {
+		text := []byte(map[string]string{"NodeCommand": ping, "Rollout": roll}[kind])
+		if len(text) == 0 {
 			var err error
 			if text, err = json.Marshal(readFields(t, kind).Objects()[0]); err != nil {
 				t.Fatal(err)

@@ -49,6 +49,7 @@ func TestNamesAreThoseOfTheFramework(t *testing.T) {
 		"MLSysOpsContinuum":  {"mlsysopscontinuums.mlsysops.eu", "mlsysopscontinuums", "mlsysopscontinuum", "mlscontinuum"},
 		"MLSysOpsDatacenter": {"mlsysopsdatacenters.mlsysops.eu", "mlsysopsdatacenters", "mlsysopsdatacenter", "mlsdatacenter"},
 		"NodeCommand":        {"nodecommands.edge.mlsysops.eu", "nodecommands", "nodecommand", "ncmd"},
+		"Rollout":            {"rollouts.edge.mlsysops.eu", "rollouts", "rollout", "nro"},
 	}
 	crds := readCRDs(t)
 	if len(crds) != len(want) {

@@ -12,7 +12,7 @@ import (
 
 // bite injects every kind at a target, one after the other, and wants each to be felt while it lasts, and not before
 // or after. It proves the harness, and judges no product.
-func (r *Rig) bite(ctx context.Context, nodes int, only string) (*Outcome, error) {
+func (r *Rig) bite(ctx context.Context, nodes int, profile Profile, only string) (*Outcome, error) {
 	o := &Outcome{Profile: "bites", Violations: []string{}, Faults: map[string]int{}}
 	begin := time.Now()
 	crowd, err := r.newCrowd(ctx, nodes, tierCrowd, Crowd{MemoryBytes: 256 << 10, Encoding: "json", BatchRows: 1})
@@ -26,7 +26,7 @@ func (r *Rig) bite(ctx context.Context, nodes int, only string) (*Outcome, error
 		}
 		round := &Round{rig: r, crowd: crowd, player: p, outcome: o}
 		dice := rand.New(rand.NewPCG(1, 1))
-		for _, k := range Kinds() {
+		for _, k := range profile.kinds() {
 			if only != "" && k.Name != only {
 				continue
 			}

@@ -52,6 +52,7 @@ type flags struct {
 	dir        string
 	parallel   int
 	hours      float64
+	kube       bool
 	print      bool
 }
 
@@ -62,7 +63,7 @@ func (d *Door) flags() *flags {
 	f.set.Usage = func() {
 		fmt.Fprint(d.Err, usageText)
 		t := tabwriter.NewWriter(d.Err, 0, 0, 2, ' ', 0)
-		for _, k := range Kinds() {
+		for _, k := range append(Kinds(), kubeKinds()...) {
 			fmt.Fprintf(t, "  %s\t%s\n", k.Name, k.Help)
 		}
 		_ = t.Flush() // an error here would be told to the same writer
@@ -77,6 +78,7 @@ func (d *Door) flags() *flags {
 	v.Float64Var(&f.job.Speed, "speed", 6, "by which it is compressed: 3m pass in 30s")
 	v.StringVar(&f.profile, "profile", "all", "which faults: all, or one of the groups")
 	v.StringSliceVar(&f.faults, "faults", nil, "which faults, by name")
+	v.BoolVar(&f.kube, "kube", false, "a Kubernetes control plane beside the site, and its faults among all (make bin/kube/kubectl)")
 	v.IntVar(&f.job.Nodes, "crowd", 30, "simulated nodes, 3 to 500")
 	v.Float64Var(&f.hours, "hours", 0, "play seed after seed on one site for so long, and tell slopes")
 	v.StringVar(&f.dir, "dir", "/tmp/skerry-fault", "for logs; a directory for each seed in it")
@@ -140,6 +142,7 @@ func (f *flags) check() (seeds []uint64, err error) {
 	need(f.hours >= 0, "hours", f.hours, "no negative number")
 	need(f.out == "table" || f.out == "json", "output", f.out, "table or json")
 	profile, perr := ProfileOf(f.profile, f.faults)
+	profile.Kube = profile.Kube || f.kube
 	f.job.Profile = profile
 	seeds, ok := seedsOf(f.seeds)
 	need(ok, "seeds", f.seeds, "as 1..200 or 3,7,20..30")

@@ -30,13 +30,13 @@ func (j *Job) run(ctx context.Context, log io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	say("start site")
-	rig, err := NewRig(ctx, RigConfig{Prefix: j.Prefix, Bin: j.Bin, Dir: j.Dir, Clocks: j.clocks(), Say: say})
+	rig, err := NewRig(ctx, RigConfig{Prefix: j.Prefix, Bin: j.Bin, Dir: j.Dir, Clocks: j.clocks(), Kube: j.Profile.Kube, Say: say})
 	if err != nil {
 		return fmt.Errorf("start site: %w", err)
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
 	if j.Bites {
-		o, err := rig.bite(ctx, j.Nodes, j.Only)
+		o, err := rig.bite(ctx, j.Nodes, j.Profile, j.Only)
 		return errors.Join(err, json.NewEncoder(file).Encode(o))
 	}
 	for seed := j.Seed; ; seed++ {

@@ -27,14 +27,14 @@ type Kind struct {
 	Bites func(ctx context.Context, r *Rig, e Event) error
 }
 
-// Kinds is the table of all faults.
+// Kinds is the table of all faults of a site. With Kubernetes in the picture those of kubeKinds join them.
 func Kinds() []Kind {
 	return slices.Concat(processKinds(), wireKinds(), mqttKinds(), diskKinds(), clockKinds())
 }
 
 // kindOf finds one by name.
 func kindOf(name string) (Kind, error) {
-	all := Kinds()
+	all := append(Kinds(), kubeKinds()...)
 	i := slices.IndexFunc(all, func(k Kind) bool { return k.Name == name })
 	if i < 0 {
 		return Kind{}, fmt.Errorf("fault %q: wanted one of %v", name, names(all))
@@ -53,17 +53,19 @@ func names(kinds []Kind) (list []string) {
 type Profile struct {
 	Name  string
 	Kinds []string // empty: all
+	Kube  bool     // Kubernetes is in the picture
 }
 
 // Profiles lists them by name.
 func Profiles() map[string]Profile {
 	out := map[string]Profile{}
-	add := func(name string, kinds []Kind) { out[name] = Profile{name, names(kinds)} }
+	add := func(name string, kinds []Kind) { out[name] = Profile{Name: name, Kinds: names(kinds)} }
 	add("process", processKinds())
 	add("wire", wireKinds())
 	add("mqtt", mqttKinds())
 	add("disk", diskKinds())
 	add("clock", clockKinds())
+	out["kube"] = Profile{Name: "kube", Kinds: names(kubeKinds()), Kube: true}
 	out["all"] = Profile{Name: "all"}
 	return out
 }
@@ -71,12 +73,14 @@ func Profiles() map[string]Profile {
 // ProfileOf finds a profile, or makes one of a list of kinds.
 func ProfileOf(name string, kinds []string) (Profile, error) {
 	if len(kinds) > 0 {
+		p := Profile{Name: "chosen", Kinds: kinds}
 		for _, k := range kinds {
 			if _, err := kindOf(k); err != nil {
 				return Profile{}, err
 			}
+			p.Kube = p.Kube || slices.Contains(names(kubeKinds()), k)
 		}
-		return Profile{Name: "chosen", Kinds: kinds}, nil
+		return p, nil
 	}
 	p, ok := Profiles()[name]
 	if !ok {
@@ -87,6 +91,9 @@ func ProfileOf(name string, kinds []string) (Profile, error) {
 
 func (p Profile) kinds() []Kind {
 	all := Kinds()
+	if p.Kube {
+		all = append(all, kubeKinds()...)
+	}
 	if len(p.Kinds) == 0 {
 		return all
 	}

@@ -18,11 +18,12 @@ import (
 )
 
 // crowdProfile is what the simulated nodes are like; their clocks are shortened too.
-func crowdProfile(nodes int, prefix string, c Crowd) swarm.Profile {
+func crowdProfile(nodes int, prefix string, c Crowd, runtimes []string) swarm.Profile {
 	p := swarm.DefaultProfile()
 	p.Nodes, p.Prefix, p.Cadence, p.Series, p.BatchRows, p.Encoding = nodes, prefix, time.Second, 5, c.BatchRows, c.Encoding
 	p.Handlers = []swarm.Handler{{Verb: "work", Duration: 300 * time.Millisecond, Fail: 0.1}}
 	p.Link = swarm.Link{KeepAlive: 5 * time.Second, BackoffMax: 2 * time.Second, StableAfter: 5 * time.Second}
+	p.Workloads.Runtimes = runtimes
 	p.Outbox.MemoryBytes, p.Outbox.AckTimeout, p.Outbox.ReplayBytesPerSecond = c.MemoryBytes, 5*time.Second, 256<<10
 	return p
 }
@@ -36,7 +37,11 @@ func (r *Rig) newCrowd(ctx context.Context, nodes int, prefix string, c Crowd) (
 	_, self := addrOf(tierCrowd)
 	_, proxy := addrOf(tierProxy)
 	_, cluster := addrOf(tierCluster)
-	return swarm.New(swarm.Config{Profile: crowdProfile(nodes, prefix, c), Join: join, Identities: r.identities(), Dir: r.cfg.Dir,
+	var runtimes []string
+	if r.kube != nil {
+		runtimes = []string{"simulated"}
+	}
+	return swarm.New(swarm.Config{Profile: crowdProfile(nodes, prefix, c, runtimes), Join: join, Identities: r.identities(), Dir: r.cfg.Dir,
 		URLs: []string{"mqtts://" + cluster.String() + ":" + mqttPort}, Log: slog.New(slog.DiscardHandler),
 		Dial: func(ctx context.Context, node int, network, addr string) (net.Conn, error) {
 			if node%3 == 0 {
@@ -71,8 +76,12 @@ func (l *load) run(ctx context.Context) {
 	defer wg.Wait()
 	perEdge := map[string]int{}
 	turns := make(chan struct{}, 48)
+	doors := []string{"rest", "mqtt"}
+	if l.rig.kube != nil {
+		doors = append(doors, viaKube)
+	}
 	for agent.Wait(ctx, orderEvery/2+time.Duration(l.dice.Int64N(int64(orderEvery)))) {
-		o := &account.Order{ID: api.NewID(), Via: []string{"rest", "mqtt"}[l.dice.IntN(2)], Verb: "work",
+		o := &account.Order{ID: api.NewID(), Via: doors[l.dice.IntN(len(doors))], Verb: "work",
 			Node: fmt.Sprintf("%s-%05d", l.prefix, l.dice.IntN(l.nodes))}
 		if l.dice.IntN(5) < 2 {
 			o.Node, o.Verb = []string{tierEdge1, tierEdge2}[l.dice.IntN(2)], []string{"ping", "exec", "exec"}[l.dice.IntN(3)]
@@ -131,6 +140,9 @@ func (l *load) once(ctx context.Context, o *account.Order) error {
 	var args map[string]any
 	if o.Verb == "exec" {
 		args = map[string]any{"argv": []string{l.rig.script(o.Node), o.ID}}
+	}
+	if o.Via == viaKube {
+		return l.rig.kube.order(ctx, o, args)
 	}
 	if o.Via == "mqtt" {
 		if err := l.player.Listener.AwaitUp(ctx); err != nil {

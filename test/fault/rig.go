@@ -61,6 +61,7 @@ type RigConfig struct {
 	Bin    string // directory of skerry-cluster and skerry-edge
 	Dir    string // for logs and whatever else is kept
 	Clocks []string
+	Kube   bool // a control plane is beside the site
 	Say    func(format string, args ...any)
 }
 
@@ -76,6 +77,7 @@ type Rig struct {
 	life    context.Context
 	end     context.CancelFunc
 	work    sync.WaitGroup
+	kube    *kubeTier           // nil: Kubernetes is not in the picture
 	kept    map[string]net.Conn // of pingKept
 	closers []io.Closer
 
@@ -85,15 +87,8 @@ type Rig struct {
 	lost     account.Samples     // that damage took out of the telemetry's log in this round
 	hurtLog  bool                // by damage that can be seen
 	took     map[string]ticks    // that damage took out of node agents' outboxes in this round; true: by damage that can be seen
+	alias    map[string]string   // ids of commands by the names that scripts were given
 	blames   []string            // what faults themselves found wrong
-}
-
-// diskBytes are the sizes of the small file systems.
-func diskBytes(tier string) int {
-	if tier == tierCluster {
-		return 256 << 20
-	}
-	return 24 << 20
 }
 
 // NewRig builds everything and starts it. Close ends it.
@@ -118,6 +113,11 @@ func NewRig(ctx context.Context, cfg RigConfig) (r *Rig, err error) {
 	if err := r.echo(); err != nil {
 		return r, err
 	}
+	if cfg.Kube {
+		if err := r.startKube(ctx); err != nil {
+			return r, err
+		}
+	}
 	if err := r.startCluster(ctx); err != nil {
 		return r, err
 	}
@@ -138,7 +138,7 @@ func (r *Rig) prepare(tier string) error {
 	if err := os.MkdirAll(disk, 0o700); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", diskBytes(tier))); err != nil {
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", r.diskBytes(tier))); err != nil {
 		return fmt.Errorf("mount a small disk for %s: %w", tier, err)
 	}
 	p := &Process{Name: tier, Log: filepath.Join(r.cfg.Dir, tier+".log"), Disk: disk, network: r.network}
@@ -164,8 +164,8 @@ func (r *Rig) startCluster(ctx context.Context) error {
 	_, addr := addrOf(tierCluster)
 	p.Program = filepath.Join(r.cfg.Bin, "skerry-cluster")
 	p.Args = []string{"run"}
-	for _, s := range []string{"cluster=fault", "dir=" + r.clusterDir(), "advertise=" + addr.String(), "mqtt.listen=" + addr.String() + ":" + mqttPort,
-		"http.listen=" + addr.String() + ":" + httpPort, "log.level=info", "commands.grace=5s"} {
+	for _, s := range append([]string{"cluster=fault", "dir=" + r.clusterDir(), "advertise=" + addr.String(), "mqtt.listen=" + addr.String() + ":" + mqttPort,
+		"http.listen=" + addr.String() + ":" + httpPort, "log.level=info", "commands.grace=5s"}, r.kubeSettings()...) {
 		p.Args = append(p.Args, "--set", s)
 	}
 	if err := p.Start(ctx); err != nil {
@@ -272,6 +272,7 @@ func (r *Rig) Close() error {
 	for _, p := range r.tiers {
 		errs = append(errs, p.Signal(syscall.SIGCONT), p.Kill(ctx))
 	}
+	errs = append(errs, r.endContainers())
 	r.end()
 	for _, c := range r.kept {
 		errs = append(errs, c.Close())

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -28,6 +29,7 @@ type Round struct {
 	since   map[string]int         // scrapes of earlier rounds
 	told    map[string]bool        // events of earlier rounds
 	dropped map[string]api.Dropped // before the faults
+	ran     map[string][]int       // with Kubernetes: what ran on each device before the faults
 	outcome *Outcome
 	mu      sync.Mutex // of outcome
 }
@@ -81,6 +83,9 @@ func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 		err = round.remove(ctx)
 	}
 	if err == nil {
+		err = round.endKube(ctx)
+	}
+	if err == nil {
 		err = round.end(ctx)
 	}
 	return o, err
@@ -123,6 +128,9 @@ func (r *Round) script(ctx context.Context) error {
 		return err
 	}
 	if err := r.heard(ctx); err != nil {
+		return err
+	}
+	if err := r.beginKube(ctx); err != nil {
 		return err
 	}
 	r.outcome.Before = r.rig.gauges(ctx)
@@ -210,6 +218,9 @@ func (r *Round) account(ctx context.Context) error {
 	if err := r.awaitEnds(ctx, orders); err != nil {
 		return err
 	}
+	if err := r.awaitObjects(ctx, orders); err != nil {
+		return err
+	}
 	truth := r.crowd.Truth()
 	pings, err := r.rig.pings(ctx, orders)
 	if err != nil {
@@ -243,7 +254,7 @@ func (r *Round) account(ctx context.Context) error {
 		return err
 	}
 	truth.Lost = r.rig.lost
-	report, err := account.Make(ctx, truth, r.player.Views...)
+	report, err := account.Make(ctx, truth, r.views()...)
 	if err != nil {
 		return err
 	}
@@ -255,7 +266,7 @@ func (r *Round) account(ctx context.Context) error {
 	for _, w := range wrong {
 		r.blame("%s", w)
 	}
-	return err
+	return errors.Join(err, r.accountKube(ctx))
 }
 
 // end judges the processes, when the crowd is gone.

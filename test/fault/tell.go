@@ -34,6 +34,9 @@ func (d *Door) tell(f *flags, j *Job, list []*Outcome, err error) (ok bool) {
 	}
 	if !ok {
 		again := fmt.Sprintf("skerry-fault --seed %d --for %s --speed %g --crowd %d --profile %s", j.Seed, j.Length, j.Speed, j.Nodes, f.profile)
+		if f.kube {
+			again += " --kube"
+		}
 		if len(f.faults) > 0 {
 			again += " --faults " + strings.Join(f.faults, ",")
 		}

@@ -48,6 +48,9 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 	}
 	for line := range bytes.Lines(raw) {
 		id := string(bytes.TrimSpace(line))
+		if known, ok := r.alias[id]; ok {
+			id = known
+		}
 		c, there := out[id]
 		if o := ours[id]; !there && o == nil {
 			continue // of an earlier round

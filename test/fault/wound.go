@@ -52,3 +52,14 @@ func (r *Rig) blamed(what string) {
 	defer r.mu.Unlock()
 	r.blames = append(r.blames, what)
 }
+
+// diskBytes are the sizes of the small file systems.
+func (r *Rig) diskBytes(tier string) int {
+	switch {
+	case tier == tierCluster:
+		return 256 << 20
+	case r.cfg.Kube: // an image has to leave 64 MiB free
+		return 96 << 20
+	}
+	return 24 << 20
+}

@@ -34,7 +34,8 @@ const target = "linux-amd64"
 const fake = `#!/bin/sh
 case $1 in
 version) echo "@NAME@ @VERSION@ (commit c, go1.26.8 linux/amd64)" ;;
-config) printf '# defaults of @VERSION@\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\n' ;;
+config) printf '# defaults of @VERSION@\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n' ;;
+rbac) echo "# rights of @VERSION@" ;;
 status) [ -e /run/online ] && printf '{\n  "node": "pump-3",\n  "link": {\n    "connected": true\n  }\n}\n' ;;
 doctor) echo "token: the cluster agent says that it has expired; cure: skerry token create" && exit 15 ;;
 get) [ -e /run/online ] ;;
@@ -90,6 +91,10 @@ func (d *Depot) Release(version string, programs map[string][]byte) {
 		sum := sha256.Sum256(content)
 		m.Files = append(m.Files, d.put(version, file+".tar.gz", d.archive(plain, content), release.File{Kind: release.KindArchive, Program: plain,
 			Variant: variant, Target: target, ProgramSHA256: hex.EncodeToString(sum[:]), ProgramSize: int64(len(content))}))
+	}
+	for name, content := range map[string][]byte{"skerry-cluster_" + version + ".oci.tar": []byte("image of " + version), "uninstall.sh": d.source("uninstall.sh"),
+		"skerry-cluster_" + version + ".helmchart.yaml": []byte("# chart of " + version + "\n")} {
+		m.Files = append(m.Files, d.put(version, name, content, release.File{Kind: release.KindOther}))
 	}
 	d.Sign(m)
 	d.write(filepath.Join(release.ChannelDir, "stable"), []byte(version+"\n"))

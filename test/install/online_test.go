@@ -89,7 +89,7 @@ func TestFromNothingToOnline(t *testing.T) {
 		}
 	}
 	out, code = m.Run(nil, "/usr/local/bin/skerry-uninstall", "--purge")
-	wantRun(t, out, code, 0, "removed /var/lib/skerry-edge", "who may, runs: skerry node remove ")
+	wantRun(t, out, code, 0, "has left cluster ", "removed /var/lib/skerry-edge")
 }
 
 func lineOf(listing []string, path string) string {

@@ -1,99 +1,15 @@
 package kube
 
 import (
-	"archive/tar"
 	"bytes"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"sync"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/skerry-edge/skerry/test/system"
 )
 
-// appImage is the image that the tests' pods run, by that name.
-const appImage = "registry.test/app:1"
-
-// moduleImage is the same as a WebAssembly module.
-const moduleImage = "registry.test/module:1"
-
-// archive is an image of ./app, built once.
-type archive struct {
-	name, os, arch string
-
-	once sync.Once
-	raw  []byte
-	err  error
-}
-
-var (
-	app    = archive{name: appImage, os: "linux", arch: runtime.GOARCH}
-	module = archive{name: moduleImage, os: "wasip1", arch: "wasm"}
-)
-
-func (a *archive) build(dir string) ([]byte, error) {
-	program := filepath.Join(dir, "app")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./app")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+a.os, "GOARCH="+a.arch)
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return nil, err
-	}
-	raw, err := os.ReadFile(program)
-	if err != nil {
-		return nil, err
-	}
-	var packed bytes.Buffer
-	w := tar.NewWriter(&packed)
-	if err := w.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(raw)), Typeflag: tar.TypeReg}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(raw); err != nil {
-		return nil, err
-	}
-	for _, folder := range []string{"tmp/", "proc/", "dev/", "etc/"} {
-		if err := w.WriteHeader(&tar.Header{Name: folder, Mode: 0o1777, Typeflag: tar.TypeDir}); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil })
-	if err != nil {
-		return nil, err
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture, cfg.Config = a.os, a.arch, v1.Config{Entrypoint: []string{"/app"}, Cmd: []string{"count"}, User: "1000:1000"}
-	if img, err = mutate.ConfigFile(img, cfg); err != nil {
-		return nil, err
-	}
-	tag, err := name.NewTag(a.name)
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	err = tarball.Write(tag, img, &out)
-	return out.Bytes(), err
-}
-
-// importApp brings appImage to a site with the shipped CLI, as for one without a registry.
+// importApp brings AppImage to a site with the shipped CLI, as for one without a registry.
 func (s *site) importApp() {
 	s.t.Helper()
 	s.bring(&app)
@@ -101,9 +17,9 @@ func (s *site) importApp() {
 
 func (s *site) bring(a *archive) {
 	s.t.Helper()
-	a.once.Do(func() { a.raw, a.err = a.build(s.t.TempDir()) })
-	if a.err != nil {
-		s.t.Fatal(a.err)
+	raw, err := a.get()
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	program, err := system.Program("skerry")
 	if err != nil {
@@ -111,7 +27,7 @@ func (s *site) bring(a *archive) {
 	}
 	cmd := exec.CommandContext(s.t.Context(), program, "image", "import", "-")
 	cmd.Env = append(os.Environ(), "SKERRY_CONFIG="+filepath.Join(s.dir, "cluster", "admin.yaml"))
-	cmd.Stdin = bytes.NewReader(a.raw)
+	cmd.Stdin = bytes.NewReader(raw)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("import %s: %v: %s", a.name, err, out)
 	}

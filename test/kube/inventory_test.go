@@ -10,8 +10,8 @@ func TestEveryDeviceIsAnObject(t *testing.T) {
 	p := cluster(t)
 	s := newSite(t, p, "inventory")
 	s.stand("leading")
-	if got := kubectl(t, p, "get", "crd", "nodecommands.edge.mlsysops.eu", "-o", `jsonpath={.metadata.annotations.edge\.mlsysops\.eu/crd-revision}`); got != "1" {
-		t.Errorf("the CRD is of revision %q; wanted 1", got)
+	if got := kubectl(t, p, "get", "crd", "nodecommands.edge.mlsysops.eu", "-o", `jsonpath={.metadata.annotations.edge\.mlsysops\.eu/crd-revision}`); got != "2" {
+		t.Errorf("the CRD is of revision %q; wanted 2", got)
 	}
 	edge := s.node("inv-a")
 	s.becomes("mlsysopsnode", "inv-a", online, "True")

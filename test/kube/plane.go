@@ -170,6 +170,34 @@ func (p *ControlPlane) endAPIServer(sig syscall.Signal) error {
 	return errors.Join(err, p.api.end(sig, 20*time.Second))
 }
 
+// part is a program of the control plane by its name.
+func (p *ControlPlane) part(name string) *process {
+	for _, c := range []*process{p.kine, p.api, p.manager, p.scheduler} {
+		if c != nil && c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// Signal sends a signal, such as SIGSTOP, to one of the programs: kine, kube-apiserver, kube-controller-manager or kube-scheduler.
+func (p *ControlPlane) Signal(name string, sig syscall.Signal) error {
+	pid := p.Pid(name)
+	if pid == 0 {
+		return fmt.Errorf("signal %s: it does not run", name)
+	}
+	return syscall.Kill(pid, sig)
+}
+
+// Pid is the process id of one of the programs; 0 when it does not run.
+func (p *ControlPlane) Pid(name string) int {
+	c := p.part(name)
+	if c == nil || c.cmd == nil {
+		return 0
+	}
+	return c.cmd.Process.Pid
+}
+
 // Close kills every process; what is in Dir stays.
 func (p *ControlPlane) Close() error {
 	var errs []error

@@ -93,7 +93,7 @@ func verbsUnderEachRuntime(t *testing.T, p *ControlPlane, host, socket string) {
 	apply(t, p, "{apiVersion: v1, kind: Secret, metadata: {name: pass}, stringData: {word: hush}}", "apply", "-f", "-")
 	address := freeAddress(t)
 	for _, c := range []struct{ runtime, image, args string }{
-		{"process", appImage, `serve, "` + address + `"`}, {"containerd", appImage, `serve, "` + address + `"`}, {"wasm", moduleImage, "count"},
+		{"process", AppImage, `serve, "` + address + `"`}, {"containerd", AppImage, `serve, "` + address + `"`}, {"wasm", moduleImage, "count"},
 	} {
 		t.Run(c.runtime, func(t *testing.T) {
 			apply(t, p, fmt.Sprintf(onSensor, c.runtime, c.image, c.args), "apply", "-f", "-")

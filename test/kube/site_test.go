@@ -20,8 +20,7 @@ import (
 	"github.com/skerry-edge/skerry/test/system"
 )
 
-// agentNamespace is where the cluster agent keeps its objects.
-const agentNamespace = "mlsysops"
+const agentNamespace = AgentNamespace
 
 // site is a shipped cluster agent in mode kube, with the rights of install/kube/rbac.yaml and no others.
 type site struct {
@@ -36,15 +35,18 @@ type site struct {
 // newSite starts a cluster agent of that name.
 func newSite(t testing.TB, p *ControlPlane, name string, settings ...string) *site {
 	t.Helper()
-	kubectl(t, p, "apply", "-f", root("install", "kube", "rbac.yaml"))
 	s := &site{t: t, dir: t.TempDir(), plane: p}
+	config := filepath.Join(s.dir, "kubeconfig")
+	if err := p.Admit(t.Context(), config, ""); err != nil {
+		t.Fatal(err)
+	}
 	program, err := system.Program("skerry-cluster")
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"run"}
 	for _, set := range append([]string{"cluster=" + name, "dir=" + filepath.Join(s.dir, "cluster"), "advertise=127.0.0.1", "mode=kube",
-		"kube.kubeconfig=" + s.serviceAccount(), "mqtt.listen=" + freeAddress(t), "http.listen=" + freeAddress(t)}, settings...) {
+		"kube.kubeconfig=" + config, "mqtt.listen=" + freeAddress(t), "http.listen=" + freeAddress(t)}, settings...) {
 		args = append(args, "--set", set)
 	}
 	s.cluster = &system.Process{Name: "cluster", Program: program, Args: args, Log: filepath.Join(s.dir, "cluster.log")}
@@ -64,24 +66,6 @@ func freeAddress(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return l.Addr().String()
-}
-
-// serviceAccount writes a kubeconfig with a token of the service account.
-func (s *site) serviceAccount() string {
-	s.t.Helper()
-	token := ""
-	eventually(s.t, time.Minute, "the service account has a token", func() (err error) {
-		token, err = s.plane.Admin.Kubectl(s.t.Context(), "-n", agentNamespace, "create", "token", "skerry-cluster", "--duration=2h")
-		return err
-	})
-	path := filepath.Join(s.dir, "kubeconfig")
-	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters: [{name: x, cluster: {server: %q, certificate-authority: %q}}]\n"+
-		"users: [{name: x, user: {token: %q}}]\ncontexts: [{name: x, context: {cluster: x, user: x}}]\n",
-		s.plane.URL(), s.plane.papers.servers.file, strings.TrimSpace(token))
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	return path
 }
 
 // start starts a process that ends with the test; when the test fails its log is shown.

@@ -29,6 +29,7 @@ const usageText = `skerry-scale measures one cluster agent, held to a core and a
 
 usage: skerry-scale load   [flags]   a steady load
        skerry-scale storm  [flags]   the same, and kill -9 under it; --loss 0.2 loses a fifth of all packets
+       skerry-scale kube   [flags]   as nodes of a Kubernetes cluster, which is started beside it (make bin/kube/kubectl)
        skerry-scale growth [flags]   both at each of --sizes, into --out and beside it as SVG
        skerry-scale plot FILE        draw the SVG beside FILE, and the lines through its figures
 
@@ -53,6 +54,7 @@ type flags struct {
 	profile       string
 	inside        string
 	projectedSize int
+	pods          bool
 }
 
 func (d *Door) flags() *flags {
@@ -74,6 +76,7 @@ func (d *Door) flags() *flags {
 	v.IntVar(&f.swarmCPU, "swarm-cpu", 1, "processor of everything else; -1: any")
 	v.StringVar(&f.memory, "memory", "2GiB", "limit of the cluster agent; 0: none; takes root")
 	v.Float64Var(&f.cfg.Loss, "loss", 0, "storm: share of packets that is lost, each way; takes root, and certificates in --dir")
+	v.BoolVar(&f.pods, "pods", false, "kube: a pod on each node too, by a DaemonSet")
 	v.IntSliceVar(&f.sizes, "sizes", []int{100, 1000, 5000, 10000}, "growth: numbers of nodes")
 	v.StringVar(&f.out, "out", "docs/performance/growth.json", "growth: file of the results")
 	v.IntVar(&f.projectedSize, "project", 100000, "growth, plot: size to carry the lines on to")
@@ -118,11 +121,14 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		return d.failed(err)
 	}
 	what := f.set.Arg(0)
+	if what == "kube" && f.set.NArg() == 1 {
+		return d.kube(ctx, f)
+	}
 	if what == "plot" && f.set.NArg() == 2 {
 		return d.plot(f.set.Arg(1), f.projectedSize)
 	}
 	if f.set.NArg() != 1 || what != "load" && what != "storm" && what != "growth" {
-		return d.failed(fmt.Errorf("arguments %q: wanted load, storm, growth or plot FILE; see --help", f.set.Args()))
+		return d.failed(fmt.Errorf("arguments %q: wanted load, storm, kube, growth or plot FILE; see --help", f.set.Args()))
 	}
 	if f.cfg.Loss > 0 && f.inside == "" {
 		return d.enter(ctx, args)
@@ -169,22 +175,32 @@ func (d *Door) enter(ctx context.Context, args []string) int {
 	return d.failed(err)
 }
 
-// run measures.
-func (d *Door) run(ctx context.Context, f *flags, what string) (ok bool, err error) {
-	cfg := f.cfg
+// prepare completes what the flags say. drop removes a directory that is nobody's.
+func (d *Door) prepare(f *flags) (cfg Config, drop func(), err error) {
+	cfg, drop = f.cfg, func() {}
 	cfg.Prefix = f.inside
 	cfg.Say = func(format string, args ...any) {
 		fmt.Fprintf(d.Err, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 	}
 	if cfg.Dir == "" {
 		if cfg.Dir, err = os.MkdirTemp("", "skerry-scale-"); err != nil {
-			return false, fmt.Errorf("make directory: %w", err)
+			return cfg, drop, fmt.Errorf("make directory: %w", err)
 		}
-		defer os.RemoveAll(cfg.Dir)
+		drop = func() { _ = os.RemoveAll(cfg.Dir) }
 	}
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
-		return false, fmt.Errorf("find directory: %w", err)
+		return cfg, drop, fmt.Errorf("find directory: %w", err)
 	}
+	return cfg, drop, nil
+}
+
+// run measures.
+func (d *Door) run(ctx context.Context, f *flags, what string) (ok bool, err error) {
+	cfg, drop, err := d.prepare(f)
+	if err != nil {
+		return false, err
+	}
+	defer drop()
 	if f.swarmCPU >= 0 {
 		if err := pin(f.swarmCPU); err != nil {
 			return false, err
@@ -222,20 +238,27 @@ func (d *Door) run(ctx context.Context, f *flags, what string) (ok bool, err err
 }
 
 func (d *Door) tell(f *flags, l *Load) (bool, error) {
-	if f.format == "json" {
-		ok := true
-		for _, r := range l.Rows() {
-			ok = ok && r.OK
-		}
-		e := json.NewEncoder(d.Out)
-		e.SetIndent("", "  ")
-		return ok, e.Encode(struct {
-			*Load
-			Rows []Row `json:"rows"`
-		}{l, l.Rows()})
+	if f.format != "json" {
+		fmt.Fprintf(d.Out, "memory: %s\n", l.Limit)
 	}
-	fmt.Fprintf(d.Out, "memory: %s\n", l.Limit)
-	return show(d.Out, l.Rows())
+	return d.tellRows(f, l.Rows(), struct {
+		*Load
+		Rows []Row `json:"rows"`
+	}{l, l.Rows()})
+}
+
+// tellRows shows a table, or all as JSON.
+func (d *Door) tellRows(f *flags, rows []Row, all any) (bool, error) {
+	if f.format != "json" {
+		return show(d.Out, rows)
+	}
+	ok := true
+	for _, r := range rows {
+		ok = ok && r.OK
+	}
+	e := json.NewEncoder(d.Out)
+	e.SetIndent("", "  ")
+	return ok, e.Encode(all)
 }
 
 // plot draws a file of growth, and prints it.

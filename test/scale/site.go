@@ -25,8 +25,9 @@ type Config struct {
 	Program  string  // skerry-cluster
 	Dir      string  // keeps the cluster agent's state and the certificates of the nodes; absolute
 	Settings []string
-	CPU      int   // of the cluster agent; below 0: any
-	Memory   int64 // its limit in bytes; 0: none
+	Runtimes []string // that the nodes announce
+	CPU      int      // of the cluster agent; below 0: any
+	Memory   int64    // its limit in bytes; 0: none
 	Loss     float64
 	Prefix   string // of the network namespaces, when there is Loss
 	Say      func(format string, args ...any)
@@ -128,6 +129,7 @@ func (s *site) crowd(ctx context.Context, script func(ctx context.Context, s *si
 	p := swarm.DefaultProfile()
 	p.Nodes, p.Cadence, p.Series = s.cfg.Nodes, s.cfg.Cadence, s.cfg.Series
 	p.Handlers = []swarm.Handler{{Verb: "work"}}
+	p.Workloads.Runtimes = s.cfg.Runtimes
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	crowd, err := swarm.New(swarm.Config{Profile: p, Join: join, Identities: filepath.Join(s.cfg.Dir, "identities"), URLs: rest.Status.MQTT,
 		Sources: sources, Log: log})

@@ -29,13 +29,8 @@ func (n *node) onDesired(_ context.Context, m mqtt.Inbound) error {
 	n.desired = api.Revision{Generation: d.Generation, Hash: d.Hash}
 	r := &api.Reported{Generation: d.Generation, Hash: d.Hash, Workloads: []api.WorkloadStatus{}, Policies: []api.PolicyStatus{},
 		Config: api.ConfigStatus{State: "applied"}}
-	for _, w := range d.Workloads {
-		st := api.WorkloadStatus{Name: w.Name, Hash: w.Hash(), State: api.WorkloadRunning, Ready: true}
-		if n.share(3) < s.cfg.Profile.Workloads.Reject {
-			st.State, st.Ready, st.Reason, st.Message = api.WorkloadRejected, false, "Profile", "the profile says so"
-		}
-		r.Workloads = append(r.Workloads, st)
-	}
+	refuses := n.share(3) < s.cfg.Profile.Workloads.Reject
+	r.Workloads = append(r.Workloads, n.runs.take(n.id, d.Workloads, refuses, api.At(n.clock.Now()))...)
 	n.report = r
 	s.work.Go(func() { n.reportLater(r) })
 	return nil

@@ -44,6 +44,7 @@ type node struct {
 	engine  *command.Engine
 	desired api.Revision
 	report  *api.Reported
+	runs    runs
 	rows    []int64 // times of the rows of the batch that is not full, milliseconds since 1970
 	last    int64   // time of the last row made
 	flight  []flight

@@ -54,8 +54,9 @@ type Slow struct {
 
 // Workloads says what nodes make of the workloads in a desired document.
 type Workloads struct {
-	Reject float64       `yaml:"reject"` // share of the nodes that refuse all
-	Delay  time.Duration `yaml:"delay"`  // before the report
+	Reject   float64       `yaml:"reject"`   // share of the nodes that refuse all
+	Delay    time.Duration `yaml:"delay"`    // before the report
+	Runtimes []string      `yaml:"runtimes"` // that the nodes announce: with one, they become nodes of a Kubernetes cluster
 }
 
 // Handler is a verb.
@@ -144,6 +145,9 @@ func (p *Profile) Validate() error {
 	bad.need(p.Slow.Latency >= 0 && p.Slow.Latency <= 10*time.Second, "slow.latency", p.Slow.Latency, "0 to 10s")
 	bad.share("workloads.reject", p.Workloads.Reject)
 	bad.need(p.Workloads.Delay >= 0, "workloads.delay", p.Workloads.Delay, "no negative duration")
+	for i, name := range p.Workloads.Runtimes {
+		bad.need(api.ValidID("runtime", name) == nil, fmt.Sprintf("workloads.runtimes[%d]", i), name, "a name such as simulated")
+	}
 	p.validateHandlers(&bad)
 	o := p.Outbox
 	bad.need(o.Store == "memory" || o.Store == "disk", "outbox.store", o.Store, "memory or disk")

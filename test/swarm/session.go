@@ -66,6 +66,7 @@ func (n *node) birth() *api.Birth {
 	p := &s.cfg.Profile
 	b := &api.Birth{Node: n.id, Cluster: s.topics.Cluster, Epoch: n.epoch.Load(), Boot: s.boot, At: api.At(now), TimeQuality: quality,
 		Started: api.At(s.started), Version: agent.Version(), Host: host(n.id), Verbs: s.verbs, Backlog: n.outbox.Backlog(),
+		Runtimes:       p.Workloads.Runtimes,
 		IntervalMillis: p.Cadence.Milliseconds() * int64(p.BatchRows), AutonomyMillis: (24 * time.Hour).Milliseconds()}
 	n.mu.Lock()
 	defer n.mu.Unlock()

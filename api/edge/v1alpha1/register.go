@@ -16,7 +16,7 @@ func GroupVersion() schema.GroupVersion {
 
 // AddToScheme makes the kinds known to a client's scheme.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion(), &NodeCommand{}, &NodeCommandList{})
+	s.AddKnownTypes(GroupVersion(), &NodeCommand{}, &NodeCommandList{}, &Rollout{}, &RolloutList{})
 	metav1.AddToGroupVersion(s, GroupVersion())
 	return nil
 }

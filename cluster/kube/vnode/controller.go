@@ -37,12 +37,13 @@ type Config struct {
 	Log       *slog.Logger
 	Now       func() time.Time
 	Workers   int           // 0: 8
-	Heartbeat time.Duration // a status that has not changed is told again after this time; 0: 5 minutes, a kubelet's
+	Heartbeat time.Duration // a status that has not changed is told again after this time; 0: 30 minutes
 }
 
 const (
-	workers   = 8
-	heartbeat = 5 * time.Minute
+	workers = 8
+	// heartbeat is longer than a kubelet's 5 minutes: the Lease is what says that a device lives (ADR 25).
+	heartbeat = 30 * time.Minute
 	// missingAgain is when something that a pod refers to is looked for again: no watch tells, because to watch Secrets is to read
 	// all of them.
 	missingAgain = 10 * time.Second
@@ -84,7 +85,11 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) (*Faults, error) 
 	if err != nil {
 		return nil, fmt.Errorf("index pods by node: %w", err)
 	}
-	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(mgr.GetClient(), &cfg), faults: &Faults{log: cfg.Log}, events: mgr.GetEventRecorder("skerry")}
+	unpaced, err := client.New(pacedByItself(mgr.GetConfig()), client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("connect for leases: %w", err)
+	}
+	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(unpaced, &cfg), faults: &Faults{log: cfg.Log}, events: mgr.GetEventRecorder("skerry")}
 	if err := mgr.Add(r.leases); err != nil {
 		return nil, fmt.Errorf("add keeper of leases: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -21,7 +22,7 @@ const (
 	leaseSeconds  = 40 // a kubelet's
 	renewal       = leaseSeconds / 4 * time.Second
 	leaseTick     = 250 * time.Millisecond
-	leaseWriters  = 8
+	leaseWriters  = 32          // of a thousand leases, by an API server that takes 0.2 s
 	leaseDeadline = renewal / 2 // of one write: the next is due soon
 )
 
@@ -42,6 +43,14 @@ type kept struct {
 	last  *coordinationv1.Lease // as the API server returned it; nil before the first write
 	due   time.Time             // by the runtime's clock, not the cluster's
 	busy  bool
+}
+
+// pacedByItself is cfg without a limit on the rate of requests. Leases are as many as there are devices, each at its time and a few at once: behind
+// a limit for all they would be late, and all else would wait for them.
+func pacedByItself(cfg *rest.Config) *rest.Config {
+	own := rest.CopyConfig(cfg)
+	own.QPS, own.RateLimiter = -1, nil
+	return own
 }
 
 func newLeases(c client.Client, cfg *Config) *leases {
@@ -131,27 +140,42 @@ func (l *leases) renew(ctx context.Context, id string) {
 	}
 }
 
+// renewed is the time of a renewal: now, but always later than that of the last one. Kubernetes takes a Lease for renewed only when its time
+// has moved on, and remembers the latest that it saw: after a clock that was a day ahead the nodes would be unreachable for a day.
+func renewed(now time.Time, last *coordinationv1.Lease) metav1.MicroTime {
+	if t := last.Spec.RenewTime; t != nil && !now.After(t.Time) {
+		now = t.Add(time.Millisecond)
+	}
+	return metav1.NewMicroTime(now)
+}
+
 // write renews with one call when nobody else wrote meanwhile. The Lease that it returns is nil when it has to be read anew.
 func (l *leases) write(ctx context.Context, id string, k *kept) (*coordinationv1.Lease, error) {
-	seconds, now := int32(leaseSeconds), metav1.NewMicroTime(l.now())
-	spec := coordinationv1.LeaseSpec{HolderIdentity: &id, LeaseDurationSeconds: &seconds, RenewTime: &now}
+	seconds := int32(leaseSeconds)
+	spec := coordinationv1.LeaseSpec{HolderIdentity: &id, LeaseDurationSeconds: &seconds}
 	if k.last != nil {
 		next := k.last.DeepCopy()
 		next.Spec = spec
+		next.Spec.RenewTime = new(renewed(l.now(), k.last))
 		if err := l.client.Update(ctx, next); err != nil {
 			return nil, fmt.Errorf("update: %w", err)
 		}
 		return next, nil
 	}
+	spec.RenewTime = new(metav1.NewMicroTime(l.now()))
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: id, OwnerReferences: []metav1.OwnerReference{k.owner}}, Spec: spec}
 	err := l.client.Create(ctx, lease)
 	if err == nil || !apierrors.IsAlreadyExists(err) {
 		return lease, err
 	}
-	// It is from an earlier life: a patch without a version takes it over.
-	lease.ResourceVersion = ""
+	// It is from an earlier life: a patch without a version takes it over, and tells the time that it has.
+	lease.ResourceVersion, lease.Spec.RenewTime = "", nil
 	if err := l.client.Patch(ctx, lease, client.Merge); err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
+	}
+	lease.Spec.RenewTime = new(renewed(l.now(), lease))
+	if err := l.client.Update(ctx, lease); err != nil {
+		return nil, fmt.Errorf("renew after it was taken over: %w", err)
 	}
 	return lease, nil
 }

@@ -2,10 +2,10 @@ package vnode
 
 import (
 	"cmp"
-	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/bridge"
@@ -128,7 +128,8 @@ func taints(have, ours []corev1.Taint) []corev1.Taint {
 	return append(out, ours...)
 }
 
-// sameStatus reports whether two statuses of a node differ in nothing but heartbeats.
+// sameStatus reports whether two statuses of a node differ in nothing but heartbeats. An amount is the same whatever it is written as: what
+// the API server gives back was parsed, and 60397978 bytes are no binary amount then.
 func sameStatus(a, b *corev1.NodeStatus) bool {
 	strip := func(s *corev1.NodeStatus) *corev1.NodeStatus {
 		s = s.DeepCopy()
@@ -137,5 +138,5 @@ func sameStatus(a, b *corev1.NodeStatus) bool {
 		}
 		return s
 	}
-	return reflect.DeepEqual(strip(a), strip(b))
+	return equality.Semantic.DeepEqual(strip(a), strip(b))
 }

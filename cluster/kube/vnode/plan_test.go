@@ -1,6 +1,7 @@
 package vnode
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -142,6 +143,30 @@ func TestPlansSettle(t *testing.T) {
 				t.Fatalf("pod %s is not in %v", b.pod.UID, names(first))
 			}
 		}
+	}
+}
+
+// TestAStatusThatComesBackFromTheAPIServerIsTheSame has memory that is no multiple of 1024 bytes, which is not read back as it was written.
+func TestAStatusThatComesBackFromTheAPIServerIsTheSame(t *testing.T) {
+	now := time.Unix(1764000000, 0)
+	device := &api.Node{ID: "n1", Presence: api.PresenceOnline, Birth: &api.Birth{Runtimes: []string{"process"},
+		Host: api.Host{Arch: "amd64", CPUs: 1, MemoryBytes: 64<<20 + 7}}}
+	first := bridge.FromDevice(device, bridge.Pressure{}, nil, bridge.Place{}, now).Status
+	raw, err := json.Marshal(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept corev1.NodeStatus
+	if err := json.Unmarshal(raw, &kept); err != nil {
+		t.Fatal(err)
+	}
+	again := bridge.FromDevice(device, bridge.Pressure{}, &kept, bridge.Place{}, now.Add(time.Minute)).Status
+	if !sameStatus(&kept, &again) {
+		t.Errorf("a minute later nothing has happened, and %+v is written again over %+v", again, kept)
+	}
+	device.Presence = api.PresenceLost
+	if gone := bridge.FromDevice(device, bridge.Pressure{}, &kept, bridge.Place{}, now).Status; sameStatus(&kept, &gone) {
+		t.Error("a device that is lost has the same status")
 	}
 }
 

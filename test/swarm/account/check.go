@@ -79,11 +79,15 @@ func checkCommands(orders []Order, truth map[string]Command, sights []commandSig
 }
 
 // refused reports whether the cluster agent did not let a request in at all, and said so: then it journals nothing, and only
-// who asked over MQTT is told.
+// who asked is told. A NodeCommand may also say that it came too late to be ordered.
 func refused(id string, sights []commandSight) (told bool) {
 	for _, s := range sights {
 		life, ok := s.lives[id]
 		if !ok {
+			continue
+		}
+		if life.Unordered && len(life.Said) == 0 && len(life.Finals) == 1 && life.Finals[0] == api.PhaseExpired {
+			told = true
 			continue
 		}
 		if s.whole || len(life.Said) > 0 || len(life.Finals) != 1 || life.Finals[0] != api.PhaseRejected {

@@ -62,7 +62,21 @@ func TestEveryCommandHasOneEndOnBothSidesAndInAllViews(t *testing.T) {
 		breakIt func(w *world)
 		want    string
 	}{
-		"sound":                   {func(*world) {}, ""},
+		"sound": {func(*world) {}, ""},
+		"too late to be ordered": {func(w *world) {
+			clear(w.truth)
+			clear(w.sights[0].lives)
+			w.sights[1].lives["c1"] = Life{Finals: []api.Phase{"expired"}, Due: true, Unordered: true}
+		}, ""},
+		"too late to be ordered, and it ran": {func(w *world) {
+			clear(w.sights[0].lives)
+			w.sights[1].lives["c1"] = Life{Finals: []api.Phase{"expired"}, Due: true, Unordered: true}
+		}, "rest does not show it"},
+		"too late to be ordered, and journalled": {func(w *world) {
+			clear(w.truth)
+			w.life(0, func(l *Life) { *l = Life{Finals: []api.Phase{"timed_out"}, Due: true} })
+			w.sights[1].lives["c1"] = Life{Finals: []api.Phase{"expired"}, Due: true, Unordered: true}
+		}, "shows the end timed_out"},
 		"two ends on the node":    {func(w *world) { w.node(func(c *Command) { c.Finals = append(c.Finals, "failed") }) }, "gave the ends [succeeded failed]"},
 		"no end on the node":      {func(w *world) { w.node(func(c *Command) { c.Finals = nil }) }, "gave the ends []"},
 		"another node":            {func(w *world) { w.node(func(c *Command) { c.Node = "n2" }) }, "it ran on n2"},

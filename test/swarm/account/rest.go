@@ -45,15 +45,15 @@ func (v *REST) Commands(ctx context.Context, orders []Order) (map[string]Life, b
 			if !rec.Final && time.Now().Before(o.Deadline.Add(v.Grace)) && agent.Wait(ctx, 200*time.Millisecond) {
 				continue
 			}
-			out[o.ID] = lifeOf(&rec)
+			out[o.ID] = LifeOf(&rec)
 			break
 		}
 	}
 	return out, true, nil
 }
 
-// lifeOf reads a record. The history tells every end, the last status what the node said.
-func lifeOf(rec *api.CommandRecord) Life {
+// LifeOf reads a record. The history tells every end, the last status what the node said.
+func LifeOf(rec *api.CommandRecord) Life {
 	l := Life{Due: true}
 	for _, t := range rec.History {
 		if !t.Phase.Final() {

@@ -42,6 +42,8 @@ type Life struct {
 	Closed bool        // the cluster agent closed it by its clock
 	Late   api.Phase   // what the node said after that, where the view shows it
 	Reason string      // of the last end, where there is one
+	// Unordered tells that the view knows of no command: what was asked for never came into the journal.
+	Unordered bool
 }
 
 // Sight is a node as a view shows it.

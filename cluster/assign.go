@@ -1,0 +1,75 @@
+package cluster
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/skerry-edge/skerry/agent/release"
+	"github.com/skerry-edge/skerry/api"
+)
+
+// offered checks that nodes can get a version: from here, or from url. It returns the version as releases write it.
+func (a *Agent) offered(version, url string) (string, error) {
+	v, err := release.ParseVersion(version)
+	if err != nil {
+		return "", badRequest("version", err)
+	}
+	if url == "" && !a.mirrored.Has(v.String()) {
+		return "", &api.Problem{Status: http.StatusNotFound, Title: "no such release", Code: "release_unknown",
+			Detail: fmt.Sprintf("release %s is not kept here", v), Cure: "skerry release import DIR|BUNDLE, or give a url"}
+	}
+	return v.String(), nil
+}
+
+// Assign states in a node's desired document which version its agent should be (docs/adr/0024). It follows when it is there.
+func (a rollouts) Assign(node string, req api.AgentRequest) (api.Node, error) {
+	version, err := a.offered(req.Version, req.URL)
+	if err != nil {
+		return api.Node{}, err
+	}
+	want := api.AgentWant{Version: version, URL: req.URL, Force: req.Force, Window: req.Window, Try: 1}
+	if err := want.Validate(); err != nil {
+		return api.Node{}, badRequest("agent", err)
+	}
+	if _, err := want.Opens(a.clock.Now()); err != nil {
+		return api.Node{}, badRequest("window", err)
+	}
+	for _, r := range a.rollout.List() {
+		if r.State.Final() || r.Version == version {
+			continue
+		}
+		for _, m := range r.Members {
+			if m.Node == node {
+				return api.Node{}, &api.Problem{Status: http.StatusConflict, Title: "conflict", Code: "rollout_conflict",
+					Detail: fmt.Sprintf("node %s is in rollout %s to %s, which is %s", node, r.Name, r.Version, r.State), Cure: "skerry rollout abort " + r.Name}
+			}
+		}
+	}
+	return a.assign(node, func(d *api.Desired) error {
+		next := want
+		if was := d.Agent; was != nil {
+			if next.Try = was.Try; next == *was && !req.Retry {
+				return nil
+			}
+		}
+		next.Try = d.Generation + 1 // above all tries before, also those of a statement that was taken back
+		d.Agent = &next
+		return nil
+	})
+}
+
+// Unassign takes it back: the agent stays what it is.
+func (a rollouts) Unassign(node string) (api.Node, error) {
+	return a.assign(node, func(d *api.Desired) error { d.Agent = nil; return nil })
+}
+
+func (a rollouts) assign(node string, change func(*api.Desired) error) (api.Node, error) {
+	if err := a.elsewhere(node); err != nil {
+		return api.Node{}, err
+	}
+	if err := a.setDesired(node, change); err != nil {
+		return api.Node{}, nodeProblem(node, err)
+	}
+	n, _ := a.registry.Get(node)
+	return n, nil
+}

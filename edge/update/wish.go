@@ -1,0 +1,77 @@
+package update
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skerry-edge/skerry/api"
+)
+
+// Wish is the version that the desired document states, and what it takes to judge it.
+type Wish struct {
+	api.AgentWant
+	Running string  // the version that runs
+	Past    Failure // what is kept of the last wish that failed
+	Now     time.Time
+}
+
+// Failure is what is kept of a wish that failed: the outcomes in State are few, and others push it out.
+type Failure struct {
+	Try    uint64
+	Reason string
+}
+
+// Encode writes f for the node's store.
+func (f Failure) Encode() []byte { return []byte(strconv.FormatUint(f.Try, 10) + " " + f.Reason) }
+
+// DecodeFailure reads what Encode wrote. What it cannot read is no failure.
+func DecodeFailure(raw []byte) (f Failure) {
+	try, reason, _ := strings.Cut(string(raw), " ")
+	if n, err := strconv.ParseUint(try, 10, 64); err == nil {
+		f = Failure{n, reason}
+	}
+	return f
+}
+
+// WishID stands for a wish where an update by command has the command's id, which never has a slash.
+func WishID(try uint64) string { return "desired/" + strconv.FormatUint(try, 10) }
+
+// Course is what is to be done about a wish, and how it stands.
+type Course struct {
+	State   string // of api.AgentStatus
+	Reason  string
+	Install bool // bring it into a slot, and put it on trial
+	Restart bool // its trial is kept and has not begun
+	Failed  bool // its trial has just been found to have failed: keep that
+}
+
+// Weigh decides about a wish in the state that the slots are in. It does no I/O. A version that failed is tried again when Try has risen, and
+// one that runs is never.
+func (s *State) Weigh(w *Wish) Course {
+	if plain(w.Running) == plain(w.Version) {
+		return Course{State: api.AgentCurrent}
+	}
+	if w.Past.Try == w.Try {
+		return Course{State: api.AgentFailed, Reason: w.Past.Reason}
+	}
+	if t := s.Trial; t != nil {
+		if t.Command == WishID(w.Try) {
+			return Course{State: api.AgentTrial, Restart: true}
+		}
+		return Course{State: api.AgentWaiting, Reason: "version " + s.Slots[t.Slot].Version + " is on trial"}
+	}
+	if o, ended := s.Outcome(WishID(w.Try)); ended && !o.OK {
+		return Course{State: api.AgentFailed, Reason: o.Failure(), Failed: true}
+	}
+	open, err := w.Opens(w.Now)
+	switch {
+	case err != nil:
+		return Course{State: api.AgentWaiting, Reason: err.Error()}
+	case !open:
+		return Course{State: api.AgentWaiting, Reason: "for its window, " + w.Window}
+	}
+	return Course{State: api.AgentUpdating, Install: true}
+}
+
+func plain(version string) string { return strings.TrimPrefix(version, "v") }

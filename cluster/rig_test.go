@@ -380,8 +380,9 @@ func (r *rig) online(id string, cert *tls.Certificate, epoch uint64, obey bool) 
 	d := &device{id: id, cert: cert}
 	d.peer = r.connect(id, cert)
 	if obey {
+		topics := r.topics // a late order is obeyed while the agent is replaced
 		d.on = func(m paho.Message) {
-			topic, err := d.r.topics.Parse(m.Topic())
+			topic, err := topics.Parse(m.Topic())
 			if err != nil || topic.Kind != mqtt.KindCmd {
 				return
 			}

@@ -455,6 +455,18 @@ get_file() {
 	[ "$(sha256 "$work/$1")" = "$(field "$1" sha256)" ] || fail "$1 is not what the manifest says: its SHA-256 is $(sha256 "$work/$1"); wanted $(field "$1" sha256)"
 }
 
+# get_archive fetches the archive; the one that xz made is a quarter smaller, where it is there and can be unpacked here.
+get_archive() {
+	small=${archive%.gz}.xz
+	if [ -z "$offline" ] && command -v xz >/dev/null 2>&1 && [ -n "$(line_of "$small")" ] && (get_file "$small") 2>/dev/null; then
+		archive=$small
+	else
+		get_file "$archive"
+	fi
+}
+
+unpacked() { case $1 in *.xz) xz -dc "$1" ;; *) gzip -dc "$1" ;; esac; }
+
 # ---- preparing: everything is written beside where it belongs, and nothing is visible yet
 
 prepare_program() {
@@ -464,16 +476,16 @@ prepare_program() {
 	[ -n "$(line_of "$archive")" ] || fail "release $version has no $1 for $target ($archive)"
 	program_sha=$(field "$archive" program_sha256)
 	program_size=$(field "$archive" program_size)
-	not_backwards "$1"
 	if [ -x "$root$bin/$1" ] && [ "$(sha256 "$root$bin/$1")" = "$program_sha" ] && extras_present "$1"; then
 		info "$1 $version is there already"
 		[ "$1" != "$service" ] || fresh_program=$root$bin/$1
 		return
 	fi
+	not_backwards "$1"
 	room_for "$1"
-	get_file "$archive"
+	get_archive
 	mkdir -p "$work/$1"
-	{ gzip -dc "$work/$archive" | tar -xf - -C "$work/$1"; } 2>"$work/tar.log" || fail "cannot unpack $archive in $work: $(tail -n 1 "$work/tar.log")"
+	{ unpacked "$work/$archive" | tar -xf - -C "$work/$1"; } 2>"$work/tar.log" || fail "cannot unpack $archive in $work: $(tail -n 1 "$work/tar.log")"
 	rm -f "$work/$archive"
 	[ "$(sha256 "$work/$1/$1")" = "$program_sha" ] || fail "$1 in $archive is not what the manifest says"
 	if [ "$target" = "$host_target" ]; then
@@ -511,6 +523,8 @@ choose_variant() {
 not_backwards() {
 	[ -x "$root$bin/$1" ] || return 0
 	have=$("$root$bin/$1" version 2>/dev/null | awk '{ print $2; exit }') || return 0
+	runs=$("$root$bin/$1" status -o json 2>/dev/null | sed -n 's/^  "version": "\([0-9][^"]*\)".*/\1/p' | head -n 1) || runs=""
+	case $runs in [0-9]*.[0-9]*.[0-9]*) older "$runs" "$have" || have=$runs ;; esac # an agent that has updated itself
 	case $have in [0-9]*.[0-9]*.[0-9]*) ;; *) return 0 ;; esac
 	if older "$version" "$have"; then
 		[ -n "${SKERRY_VERSION:-}" ] || fail "$1 $have is there, and channel $channel is at $version, which is older; SKERRY_VERSION=$version takes it all the same"

@@ -2,7 +2,7 @@
 # Installs the Debian packages that the tests use as peers. Nothing is started (RUNLEVEL=1 keeps invoke-rc.d from it).
 set -eu
 wanted="mosquitto mosquitto-clients prometheus prometheus-node-exporter qemu-user-static containerd runc shellcheck iproute2 procps
-	busybox-static dash curl wget openssl minisign signify-openbsd zstd systemd rpm"
+	busybox-static dash curl wget openssl minisign signify-openbsd zstd xz-utils systemd rpm"
 missing=""
 for p in $wanted; do
 	dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

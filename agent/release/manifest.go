@@ -35,7 +35,8 @@ const (
 
 // The kinds of files.
 const (
-	KindArchive = "archive" // tar.gz with the program, its license and its service files
+	KindArchive = "archive"    // tar.gz with the program, its license and its service files
+	KindSmall   = "archive-xz" // the same as tar.xz, of the node agent alone
 	KindDeb     = "deb"
 	KindRPM     = "rpm"
 	KindAPK     = "apk"

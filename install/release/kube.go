@@ -29,10 +29,10 @@ func (m *maker) kube() error {
 		return fmt.Errorf("kustomize base: %w", err)
 	}
 	var packed, kustomize bytes.Buffer
-	if err := writeArchive(&packed, m.settings, chart); err != nil {
+	if err := gzipped.write(&packed, m.settings, chart); err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}
-	if err := writeArchive(&kustomize, m.settings, base); err != nil {
+	if err := gzipped.write(&kustomize, m.settings, base); err != nil {
 		return fmt.Errorf("kustomize base: %w", err)
 	}
 	manifest, err := os.ReadFile(filepath.Join(m.source, "install", "helm", "k3s.yaml"))

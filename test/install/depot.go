@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ type Depot struct {
 	Dir     string
 	private ed25519.PrivateKey
 	Script  string // install.sh, stamped
+	Small   bool   // releases have the node agent as tar.xz too
 }
 
 const target = "linux-amd64"
@@ -36,8 +38,9 @@ case $1 in
 version) echo "@NAME@ @VERSION@ (commit c, go1.26.8 linux/amd64)" ;;
 config) printf '# defaults of @VERSION@\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n' ;;
 rbac) echo "# rights of @VERSION@" ;;
-status) [ -e /run/online ] && printf '{\n  "node": "pump-3",\n  "link": {\n    "connected": true\n  }\n}\n' ;;
+status) [ -e /run/online ] && printf '{\n  "node": "pump-3",\n  "version": "%s",\n  "link": {\n    "connected": true\n  }\n}\n' "$(cat /run/version 2>/dev/null || echo @VERSION@)" ;;
 doctor) echo "token: the cluster agent says that it has expired; cure: skerry token create" && exit 15 ;;
+leave) [ ! -e /run/cut ] || { echo "skerry-edge: leave: ask 192.0.2.1:8443: i/o timeout" >&2; exit 1; }; echo "node pump-3 has left cluster harbour" ;;
 get) [ -e /run/online ] ;;
 run) : >/run/online ;;
 esac
@@ -91,6 +94,10 @@ func (d *Depot) Release(version string, programs map[string][]byte) {
 		sum := sha256.Sum256(content)
 		m.Files = append(m.Files, d.put(version, file+".tar.gz", d.archive(plain, content), release.File{Kind: release.KindArchive, Program: plain,
 			Variant: variant, Target: target, ProgramSHA256: hex.EncodeToString(sum[:]), ProgramSize: int64(len(content))}))
+		if d.Small && plain == "skerry-edge" {
+			m.Files = append(m.Files, d.put(version, file+".tar.xz", d.small(plain, content), release.File{Kind: release.KindSmall, Program: plain,
+				Variant: variant, Target: target, ProgramSHA256: hex.EncodeToString(sum[:]), ProgramSize: int64(len(content))}))
+		}
 	}
 	for name, content := range map[string][]byte{"skerry-cluster_" + version + ".oci.tar": []byte("image of " + version), "uninstall.sh": d.source("uninstall.sh"),
 		"skerry-cluster_" + version + ".helmchart.yaml": []byte("# chart of " + version + "\n")} {
@@ -186,6 +193,18 @@ func (d *Depot) archive(program string, content []byte) []byte {
 		d.t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// small is the archive packed by xz.
+func (d *Depot) small(program string, content []byte) []byte {
+	d.t.Helper()
+	cmd := exec.CommandContext(d.t.Context(), "sh", "-c", "gzip -dc | xz -c")
+	cmd.Stdin = bytes.NewReader(d.archive(program, content))
+	out, err := cmd.Output()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return out
 }
 
 // verifier is the real one, which TestMain built.

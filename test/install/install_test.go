@@ -96,6 +96,48 @@ func (m *Machine) wantMode(path, want string) {
 	}
 }
 
+// TestTheSmallerArchiveIsTakenWhereItCanBe has a server that holds but one of the two, and a machine without xz.
+func TestTheSmallerArchiveIsTakenWhereItCanBe(t *testing.T) {
+	d := NewDepot(t)
+	d.Small = true
+	d.Release("1.2.3", nil)
+	large := filepath.Join(d.Dir, "1.2.3", "skerry-edge_1.2.3_linux-amd64_lite.tar.gz")
+	small := strings.TrimSuffix(large, ".gz") + ".xz"
+	for _, c := range []struct {
+		name, gone string
+		noXZ       bool
+		exit       int
+		says       string
+	}{
+		{"only the small one", large, false, 0, "skerry-edge 1.2.3 is online"},
+		{"only the large one", small, false, 0, "skerry-edge 1.2.3 is online"},
+		{"only the small one and no xz", large, true, 1, "cannot fetch"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := os.Rename(c.gone, c.gone+".away"); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := os.Rename(c.gone+".away", c.gone); err != nil {
+					t.Error(err)
+				}
+			}()
+			for i, shell := range shells {
+				m := NewMachine(t, d.Handler())
+				withSystemd(m)
+				if c.noXZ {
+					m.Remove("xz")
+				}
+				out, code := m.install(d, shell, nil)
+				wantRun(t, out, code, c.exit, c.says)
+				if i == 0 && c.noXZ {
+					break // one shell shows it
+				}
+			}
+		})
+	}
+}
+
 func TestANewVersionUpgradesAndKeepsTheConfiguration(t *testing.T) {
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
@@ -133,6 +175,14 @@ func TestANewVersionUpgradesAndKeepsTheConfiguration(t *testing.T) {
 	m.Same(before)
 	out, code = m.install(d, shells[0], []string{"SKERRY_VERSION=v1.2.3"})
 	wantRun(t, out, code, 0, "warning: skerry-edge goes back from 1.10.0 to 1.2.3", "skerry-edge 1.2.3 is online")
+
+	// Nor behind what an agent that has updated itself runs.
+	m.Write("/run/version", "1.11.0", 0o644)
+	d.Script = strings.Replace(d.Script, "release_version='1.2.3'", "release_version='1.10.0'", 1)
+	m.Write("/root/install.sh", d.Script, 0o644)
+	d.write("channel/stable", []byte("1.10.0\n"))
+	out, code = m.install(d, shells[0], nil)
+	wantRun(t, out, code, 1, "skerry-edge 1.11.0 is there, and channel stable is at 1.10.0, which is older")
 }
 
 func TestVersionsAreOrderedInShellAsInGo(t *testing.T) {
@@ -300,7 +350,11 @@ func TestAnImageIsFilledAndNothingIsStarted(t *testing.T) {
 func TestUninstallKeepsStateAndPurgeDoesNot(t *testing.T) {
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
-	for _, purge := range []bool{false, true} {
+	for _, c := range []struct {
+		purge, cut bool
+		says       string
+	}{{false, false, "--purge would have removed them"}, {true, false, "node pump-3 has left cluster harbour"}, {true, true, "skerry node remove pump-3"}} {
+		purge := c.purge
 		m := NewMachine(t, d.Handler())
 		withSystemd(m)
 		out, code := m.install(d, shells[0], nil)
@@ -309,6 +363,9 @@ func TestUninstallKeepsStateAndPurgeDoesNot(t *testing.T) {
 		argv := []string{"/usr/local/bin/skerry-uninstall"}
 		if purge {
 			argv = append(argv, "--purge")
+		}
+		if c.cut {
+			m.Write("/run/cut", "", 0o644)
 		}
 		out, code = m.Run(nil, argv...)
 		wantRun(t, out, code, 0, "removed /usr/local/bin/skerry-edge", "removed /usr/local/bin/skerry-uninstall")
@@ -321,8 +378,9 @@ func TestUninstallKeepsStateAndPurgeDoesNot(t *testing.T) {
 			t.Errorf("calls:\n%s", calls)
 		}
 		kept := m.Read("/var/lib/skerry-edge/identity.json") != "" && m.Read("/etc/skerry/edge.yaml") != ""
-		if purge {
-			wantRun(t, out, code, 0, "skerry node remove pump-3")
+		wantRun(t, out, code, 0, c.says)
+		if strings.Contains(out, "skerry node remove") != c.cut {
+			t.Errorf("cut %v:\n%s", c.cut, out)
 		}
 		if kept == purge {
 			t.Errorf("purge %v: state kept: %v\n%s", purge, kept, out)

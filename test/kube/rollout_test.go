@@ -38,38 +38,52 @@ func (s *site) rolls(limit time.Duration, name, what string, ok func(r api.Rollo
 	})
 }
 
+// publish brings releases of the node agent to the cluster agent, and returns the key that they are signed with.
+func (s *site) publish(variant string, versions ...string) (trusted string) {
+	s.t.Helper()
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	for _, version := range versions {
+		program, err := system.BuildEdge(s.t.Context(), s.dir, version, variant)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all, err := system.Release(version, program, variant, key)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		resp, err := s.client.Do(s.t.Context(), http.MethodPost, "/v1/releases", all)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return release.KeyOf(key.Public().(ed25519.PublicKey)).String()
+}
+
+// install has a device run a version that was published, from a file of its own, which says when the installer was here.
+func (s *site) install(edge *system.Process, version string) {
+	s.t.Helper()
+	edge.Program = filepath.Join(s.dir, edge.Name+"-installed")
+	raw, err := os.ReadFile(filepath.Join(s.dir, "skerry-edge-"+version))
+	if err == nil {
+		err = os.WriteFile(edge.Program, raw, 0o755)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // TestARolloutOfKubernetesUpdatesDevices has two devices run agents of one version, and brings them to the next, and one back.
 func TestARolloutOfKubernetesUpdatesDevices(t *testing.T) {
 	p := cluster(t)
 	s := newSite(t, p, "rolling", "kube.command_role=admin")
 	s.stand("leading")
-	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
-	for _, version := range []string{"7.0.0", "7.1.0"} {
-		program, err := system.BuildEdge(t.Context(), s.dir, version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, err := system.Release(version, program, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := s.client.Do(t.Context(), http.MethodPost, "/v1/releases", all)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-	}
-	trusted := release.KeyOf(key.Public().(ed25519.PublicKey)).String()
+	trusted := s.publish("lite", "7.0.0", "7.1.0")
 	for _, name := range []string{"rol-a", "rol-b"} {
 		edge := s.prepare(name, "update.keys="+trusted, "update.window=1m")
-		edge.Program = filepath.Join(s.dir, name+"-installed") // a file of its own, which says when the installer was here
-		raw, err := os.ReadFile(filepath.Join(s.dir, "skerry-edge-7.0.0"))
-		if err == nil {
-			err = os.WriteFile(edge.Program, raw, 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		s.install(edge, "7.0.0")
 		s.start(edge)
 		s.becomes("mlsysopsnode", name, online, "True")
 	}

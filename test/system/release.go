@@ -20,10 +20,11 @@ import (
 	"github.com/skerry-edge/skerry/agent/release"
 )
 
-// BuildEdge builds the lite node agent as a release of that version would, into dir, and returns its path.
-func BuildEdge(ctx context.Context, dir, version string) (string, error) {
+// BuildEdge builds the node agent, lite or full, as a release of that version would, into dir, and returns its path.
+func BuildEdge(ctx context.Context, dir, version, variant string) (string, error) {
 	out := filepath.Join(dir, "skerry-edge-"+version)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "nethttpomithttp2,lite", "-gcflags=all=-l",
+	tags := map[string]string{"lite": "nethttpomithttp2,lite", "full": "nethttpomithttp2,grpcnotrace"}[variant]
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", tags, "-gcflags=all=-l",
 		"-gcflags=crypto/internal/fips140/edwards25519/...=", "-ldflags", "-s -w -funcalign=8 -X github.com/skerry-edge/skerry/agent.version="+version, "-o", out,
 		"../../cmd/skerry-edge")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -33,8 +34,8 @@ func BuildEdge(ctx context.Context, dir, version string) (string, error) {
 	return out, nil
 }
 
-// Release makes a release of one program for this machine, signed, as an archive to import.
-func Release(version, program string, key ed25519.PrivateKey) (io.Reader, error) {
+// Release makes a release of one program, lite or full, for this machine, signed, as an archive to import.
+func Release(version, program, variant string, key ed25519.PrivateKey) (io.Reader, error) {
 	raw, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
@@ -44,9 +45,9 @@ func Release(version, program string, key ed25519.PrivateKey) (io.Reader, error)
 	if err := errors.Join(archive(zw, member{"skerry-edge-" + version + "/skerry-edge", raw}), zw.Close()); err != nil {
 		return nil, err
 	}
-	name := "skerry-edge_" + version + "_lite.tar.gz"
+	name := "skerry-edge_" + version + "_" + variant + ".tar.gz"
 	man := release.Manifest{Format: release.Format, Version: version, Commit: "test", Built: time.Unix(1790000000, 0).UTC(), Files: []release.File{{
-		Name: name, SHA256: hexSum(packed.Bytes()), Size: int64(packed.Len()), Kind: release.KindArchive, Program: "skerry-edge", Variant: "lite",
+		Name: name, SHA256: hexSum(packed.Bytes()), Size: int64(packed.Len()), Kind: release.KindArchive, Program: "skerry-edge", Variant: variant,
 		Target: runtime.GOOS + "-" + runtime.GOARCH, ProgramSHA256: hexSum(raw), ProgramSize: int64(len(raw))}}}
 	text, err := man.Encode()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // publish imports a release at one replica.
 func (f *field) publish(version, program string, key ed25519.PrivateKey) {
 	f.t.Helper()
-	all, err := Release(version, program, key)
+	all, err := Release(version, program, "lite", key)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestEachReplicaRollsOutToTheNodesThatItActsFor(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	programs := map[string]string{}
 	for _, v := range []string{oldVersion, newVersion} {
-		program, err := BuildEdge(t.Context(), p.dir, v)
+		program, err := BuildEdge(t.Context(), p.dir, v, "lite")
 		if err != nil {
 			t.Fatal(err)
 		}

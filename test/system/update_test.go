@@ -57,7 +57,7 @@ func newFleetOfOne(t *testing.T) *fleetOfOne {
 	f := &fleetOfOne{field: newField(t), stop: make(chan struct{}), versions: map[string]string{}}
 	f.key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	for _, v := range []string{oldVersion, newVersion} {
-		program, err := BuildEdge(t.Context(), f.dir, v)
+		program, err := BuildEdge(t.Context(), f.dir, v, "lite")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func cmdline(pid int) string {
 // publish makes a release of a program, and imports it.
 func (f *fleetOfOne) publish(version, program string) {
 	f.t.Helper()
-	all, err := Release(version, program, f.key)
+	all, err := Release(version, program, "lite", f.key)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,7 @@ type Agent struct {
 	images     *image.Cache // nil: none are kept
 	mirrored   *mirror.Mirror
 	rollout    *rollout.Store
+	versions   sync.Mutex // held while it is decided which version nodes are to have
 	wire       transport
 	share      *share       // nil: this is the only cluster agent
 	kube       *kube.Bridge // nil: standalone

@@ -34,6 +34,8 @@ func (a rollouts) Assign(node string, req api.AgentRequest) (api.Node, error) {
 	if _, err := want.Opens(a.clock.Now()); err != nil {
 		return api.Node{}, badRequest("window", err)
 	}
+	a.versions.Lock()
+	defer a.versions.Unlock()
 	for _, r := range a.rollout.List() {
 		if r.State.Final() || r.Version == version {
 			continue

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -21,9 +22,13 @@ func (a *Agent) serveLeave(w http.ResponseWriter, r *http.Request) {
 	}
 	// It goes on when the device has gone: half a removal is none.
 	if err := (fleet{a}).Remove(context.WithoutCancel(r.Context()), who.Name, "node:"+who.Name); err != nil {
-		a.log.Error("node cannot leave", agent.KeyNode, who.Name, agent.KeyErr, err)
-		a.answerLeave(w, http.StatusInternalServerError, &api.Problem{Status: http.StatusInternalServerError, Title: "not removed", Code: "internal",
-			Detail: "the cluster agent failed", Cure: "ask again; the log of the cluster agent tells more"})
+		p, told := errors.AsType[*api.Problem](err)
+		if !told {
+			a.log.Error("node cannot leave", agent.KeyNode, who.Name, agent.KeyErr, err)
+			p = &api.Problem{Status: http.StatusInternalServerError, Title: "not removed", Code: "internal", Detail: "the cluster agent failed",
+				Cure: "an administrator removes the node with: skerry node remove " + who.Name}
+		}
+		a.answerLeave(w, p.Status, p)
 		return
 	}
 	a.log.Info("node left", agent.KeyNode, who.Name)

@@ -13,6 +13,21 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
+// TestARemovalThatDidNotComeToItsEndCanBeRepeated: the certificate is revoked first, and the rest may have failed.
+func TestARemovalThatDidNotComeToItsEndCanBeRepeated(t *testing.T) {
+	r := newRig(t, nil)
+	r.online("n1", r.enrol("n1"), 1, false)
+	if err := r.enroll.Remove("n1", "somebody"); err != nil {
+		t.Fatal(err)
+	}
+	must[struct{}](r, "DELETE", "/v1/nodes/n1", nil)
+	for _, method := range []string{"GET", "DELETE"} {
+		if status, text := r.call(r.root(), method, "/v1/nodes/n1", ""); status != 404 {
+			t.Errorf("%s: %d %s", method, status, text)
+		}
+	}
+}
+
 func TestARemovedNodeLeavesNothingBehind(t *testing.T) {
 	r := newRig(t, nil)
 	cert := r.enrol("n1")

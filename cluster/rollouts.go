@@ -146,6 +146,8 @@ func (a rollouts) create(spec api.RolloutSpec, by string, change func(*api.Rollo
 	if err != nil {
 		return api.Rollout{}, err
 	}
+	a.versions.Lock()
+	defer a.versions.Unlock()
 	for _, n := range nodes {
 		known, ok := a.registry.Get(n)
 		if !ok {

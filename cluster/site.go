@@ -13,6 +13,7 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/access"
+	"github.com/skerry-edge/skerry/cluster/enroll"
 	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/cluster/rest"
 )
@@ -125,7 +126,13 @@ func (a fleet) Remove(ctx context.Context, node, by string) error {
 	if err := a.elsewhere(node); err != nil {
 		return err
 	}
-	if err := a.enroll.Remove(node, by); err != nil {
+	err := a.enroll.Remove(node, by)
+	if p, told := errors.AsType[*api.Problem](err); told && p.Code == enroll.CodeNodeUnknown {
+		if _, known := a.registry.Get(node); known { // an earlier removal did not come to its end
+			err = nil
+		}
+	}
+	if err != nil {
 		return err
 	}
 	a.wire.Kick(node)

@@ -161,6 +161,10 @@ func (u *updates) approach(ctx context.Context, want *api.AgentWant) outlook {
 		u.gaveUp(want, c.Reason)
 		return outlook{wait: -1}
 	case c.Restart:
+		if err := u.self.Writable(); err != nil { // what kept it from its trial is not over: a restart would change nothing
+			u.wish.stands(a, api.AgentWaiting, err.Error())
+			return outlook{vain: true}
+		}
 		if agent.Wait(ctx, firstAgain) { // what kept it from its trial may be over by then
 			_ = u.switchOver(ctx) // ctx ends with it
 		}
@@ -176,7 +180,7 @@ func (u *updates) approach(ctx context.Context, want *api.AgentWant) outlook {
 // attempt installs want, and begins its trial.
 func (u *updates) attempt(ctx context.Context, want *api.AgentWant) outlook {
 	a := u.agent
-	w := update.Want{Version: want.Version, URL: want.URL, Force: want.Force, Command: update.WishID(want.Try)}
+	w := update.Want{Version: want.Version, URL: want.URL, Force: want.Force, Command: update.WishID(want)}
 	if v, err := release.ParseVersion(want.Version); err == nil { // else the refusal says what is wrong with it
 		w.Version = v.String()
 	}
@@ -202,7 +206,7 @@ func (u *updates) attempt(ctx context.Context, want *api.AgentWant) outlook {
 // gaveUp keeps that a wish failed, so that no restart tries it again.
 func (u *updates) gaveUp(want *api.AgentWant, reason string) {
 	reason = clip(reason)
-	if err := u.agent.store.SetUpdateFailure(update.Failure{Try: want.Try, Reason: reason}.Encode()); err != nil {
+	if err := u.agent.store.SetUpdateFailure(update.Failure{Try: want.Try, Version: update.Plain(want.Version), Reason: reason}.Encode()); err != nil {
 		u.agent.log.Warn("desired version not reached, which is not kept", agent.KeyVersion, want.Version, agent.KeyErr, err)
 	}
 	u.wish.stands(u.agent, api.AgentFailed, reason)

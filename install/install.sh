@@ -99,7 +99,8 @@ info() { echo "skerry: $*"; }
 warn() { echo "skerry: warning: $*" >&2; }
 fail() {
 	echo "skerry: error: $*" >&2
-	echo "skerry: nothing was installed or changed (${target:-no target}, init ${init:-unknown}, ${fetcher:-no download})" >&2
+	[ -z "${in_k3s:-}" ] || echo "skerry: $in_k3s stays in k3s; running this again goes on with it" >&2
+	echo "skerry: nothing was installed or changed on this machine (${target:-no target}, init ${init:-unknown}, ${fetcher:-no download})" >&2
 	exit 1
 }
 refuse() {
@@ -523,7 +524,8 @@ choose_variant() {
 not_backwards() {
 	[ -x "$root$bin/$1" ] || return 0
 	have=$("$root$bin/$1" version 2>/dev/null | awk '{ print $2; exit }') || return 0
-	runs=$("$root$bin/$1" status -o json 2>/dev/null | sed -n 's/^  "version": "\([0-9][^"]*\)".*/\1/p' | head -n 1) || runs=""
+	runs=""
+	[ -n "$root" ] || [ "$1" != skerry-edge ] || runs=$("$bin/$1" status --config "$etc/edge.yaml" -o json 2>/dev/null | sed -n 's/^  "version": "\([0-9][^"]*\)".*/\1/p' | head -n 1) || runs=""
 	case $runs in [0-9]*.[0-9]*.[0-9]*) older "$runs" "$have" || have=$runs ;; esac # an agent that has updated itself
 	case $have in [0-9]*.[0-9]*.[0-9]*) ;; *) return 0 ;; esac
 	if older "$version" "$have"; then
@@ -704,6 +706,7 @@ prepare_beside_k3s() {
 		return
 	fi
 	kube apply -f "$work/rbac.yaml" >"$work/apply.log" 2>&1 || fail "k3s does not take the rights of the cluster agent: $(tail -n 1 "$work/apply.log")"
+	in_k3s="the account skerry-cluster"
 	info "k3s has the account skerry-cluster in the namespace mlsysops, with the rights that $service rbac prints"
 	token="" waited=0
 	until [ -n "$token" ]; do
@@ -743,6 +746,7 @@ prepare_in_cluster() {
 		get_file "$image"
 		if [ -z "$dry_run" ]; then
 			k3s ctr --namespace k8s.io images import "$work/$image" >"$work/import.log" 2>&1 || fail "k3s cannot import the image $image: $(tail -n 1 "$work/import.log")"
+			in_k3s="the image of skerry-cluster $version"
 			info "k3s has the image of skerry-cluster $version; other machines of the cluster need $at too"
 		fi
 		stage "$work/$image" "$at" 0644

@@ -30,7 +30,7 @@ main() {
 	fi
 	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "this takes root; run it again with: sudo $0"
 	node=""
-	if [ -n "$purge" ] && [ -x "$root$bin/skerry-edge" ]; then leave; fi
+	if [ -n "$purge" ] && [ -z "$root" ] && [ -x "$bin/skerry-edge" ]; then leave; fi
 	for service in $services; do
 		stop_service "$service"
 	done
@@ -61,12 +61,16 @@ refuse() {
 	exit 2
 }
 
-name_of_node() { "$root$bin/skerry-edge" status -o json 2>/dev/null | sed -n 's/^ *"node": "\([^"]*\)".*/\1/p' | head -n 1; }
+# ask is a question to the node agent, by the configuration that it runs with.
+ask() {
+	if [ -e "$etc/edge.yaml" ]; then "$bin/skerry-edge" "$@" --config "$etc/edge.yaml"; else "$bin/skerry-edge" "$@"; fi
+}
+name_of_node() { ask status -o json 2>/dev/null | sed -n 's/^ *"node": "\([^"]*\)".*/\1/p' | head -n 1; }
 
 # leave takes the node out of its cluster. Where that does not work, it goes on: the device may have been cut off for good.
 leave() {
 	node=$(name_of_node)
-	if told=$("$root$bin/skerry-edge" leave 2>&1); then
+	if told=$(ask leave 2>&1); then
 		node=""
 		info "$told"
 	else
@@ -112,11 +116,15 @@ leave_k3s() {
 	data=${K3S_DATA_DIR:-/var/lib/rancher/k3s}
 	if [ -e "$root$data/server/manifests/skerry-cluster.yaml" ]; then
 		remove_file "$root$data/server/manifests/skerry-cluster.yaml"
-		remove_file "$root$data/server/manifests/skerry-cluster-config.yaml"
 		remove_file "$root$data/agent/images/skerry-cluster.oci.tar"
-		kube -n kube-system delete --ignore-not-found helmcharts.helm.cattle.io/skerry-cluster helmchartconfigs.helm.cattle.io/skerry-cluster
-		if [ -n "$purge" ]; then kube -n mlsysops delete --ignore-not-found persistentvolumeclaim/state-skerry-cluster-0
-		else info "the cluster agent's state stays: claim state-skerry-cluster-0 in the namespace mlsysops"
+		kube -n kube-system delete --ignore-not-found helmcharts.helm.cattle.io/skerry-cluster
+		values=$root$data/server/manifests/skerry-cluster-config.yaml
+		if [ -n "$purge" ]; then
+			remove_file "$values"
+			kube -n kube-system delete --ignore-not-found helmchartconfigs.helm.cattle.io/skerry-cluster
+			kube -n mlsysops delete --ignore-not-found persistentvolumeclaim/state-skerry-cluster-0
+		else
+			info "the cluster agent's state stays, as the claim state-skerry-cluster-0 in the namespace mlsysops, and its values in $values"
 		fi
 	fi
 	if [ -n "$purge" ] && [ -e "$root$etc/kubeconfig" ]; then

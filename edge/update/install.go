@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -210,64 +208,6 @@ func unpack(archive, path string, f release.File) (err error) {
 	}
 	err = f.CheckProgram(io.TeeReader(tr, out))
 	return errors.Join(err, out.Chmod(0o755), out.Sync(), out.Close())
-}
-
-// try starts the new program with commands that end by themselves.
-func (i *Installer) try(ctx context.Context, path, version string) error {
-	out, _, err := check(ctx, path, "version")
-	if err != nil {
-		return fmt.Errorf("%w does not start on this device: %w", ErrUnfit, err)
-	}
-	fields := strings.Fields(out)
-	if len(fields) < 2 || fields[0] != programName || strings.TrimPrefix(fields[1], "v") != strings.TrimPrefix(version, "v") {
-		return fmt.Errorf("%w says that it is %.80q; wanted %s %s", ErrUnfit, strings.TrimSpace(out), programName, version)
-	}
-	for _, args := range i.Try {
-		if _, told, err := check(ctx, path, args...); err != nil {
-			return fmt.Errorf("%w cannot %s on this device: %w: %s", ErrUnfit, args[0], err, strings.TrimSpace(told))
-		}
-	}
-	return nil
-}
-
-// check runs a program to its end. One that somebody else killed says nothing of the program, and is run again: by hand, or by the kernel
-// for want of memory. A program that is killed each time is taken at that.
-func check(ctx context.Context, path string, args ...string) (out, told string, err error) {
-	for run := 1; ; run++ {
-		var stdout, stderr strings.Builder
-		within, cancel := context.WithTimeout(ctx, tryWithin)
-		cmd := exec.CommandContext(within, path, args...)
-		cmd.Stdout, cmd.Stderr = &limited{&stdout, 400}, &limited{&stderr, 400}
-		err := cmd.Run()
-		killed := within.Err() == nil && endedBy(err) == syscall.SIGKILL
-		cancel()
-		if !killed || run >= maxStarts || !agent.Wait(ctx, retryWait) {
-			return stdout.String(), stderr.String(), err
-		}
-	}
-}
-
-// endedBy is the signal that ended a process; 0: none did.
-func endedBy(err error) syscall.Signal {
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			return ws.Signal()
-		}
-	}
-	return 0
-}
-
-// limited keeps the beginning of what is written.
-type limited struct {
-	*strings.Builder
-	left int
-}
-
-func (l *limited) Write(b []byte) (int, error) {
-	n := min(len(b), l.left)
-	l.left -= n
-	l.Builder.Write(b[:n])
-	return len(b), nil
 }
 
 // begin puts a slot on trial.

@@ -96,6 +96,12 @@ func (s *Self) Told() error {
 	return err
 }
 
+// Writable writes the state as it is; an error says that no trial can begin, such as for want of disk.
+func (s *Self) Writable() error {
+	_, err := s.dir.Change(func(*State) error { return nil })
+	return err
+}
+
 // Restart starts what is due in the place of this process. On trial it returns nil, and the end of this process has the launcher
 // go on.
 func (s *Self) Restart(argv []string) error {

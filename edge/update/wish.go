@@ -18,24 +18,30 @@ type Wish struct {
 
 // Failure is what is kept of a wish that failed: the outcomes in State are few, and others push it out.
 type Failure struct {
-	Try    uint64
-	Reason string
+	Try     uint64
+	Version string // plain: a device that was removed and is back may be given a try anew
+	Reason  string
 }
 
 // Encode writes f for the node's store.
-func (f Failure) Encode() []byte { return []byte(strconv.FormatUint(f.Try, 10) + " " + f.Reason) }
+func (f Failure) Encode() []byte {
+	return []byte(strconv.FormatUint(f.Try, 10) + " " + f.Version + " " + f.Reason)
+}
 
 // DecodeFailure reads what Encode wrote. What it cannot read is no failure.
 func DecodeFailure(raw []byte) (f Failure) {
-	try, reason, _ := strings.Cut(string(raw), " ")
+	try, rest, _ := strings.Cut(string(raw), " ")
+	version, reason, _ := strings.Cut(rest, " ")
 	if n, err := strconv.ParseUint(try, 10, 64); err == nil {
-		f = Failure{n, reason}
+		f = Failure{n, version, reason}
 	}
 	return f
 }
 
 // WishID stands for a wish where an update by command has the command's id, which never has a slash.
-func WishID(try uint64) string { return "desired/" + strconv.FormatUint(try, 10) }
+func WishID(w *api.AgentWant) string {
+	return "desired/" + strconv.FormatUint(w.Try, 10) + "/" + Plain(w.Version)
+}
 
 // Course is what is to be done about a wish, and how it stands.
 type Course struct {
@@ -49,19 +55,19 @@ type Course struct {
 // Weigh decides about a wish in the state that the slots are in. It does no I/O. A version that failed is tried again when Try has risen, and
 // one that runs is never.
 func (s *State) Weigh(w *Wish) Course {
-	if plain(w.Running) == plain(w.Version) {
+	if Plain(w.Running) == Plain(w.Version) {
 		return Course{State: api.AgentCurrent}
 	}
-	if w.Past.Try == w.Try {
+	if w.Past.Try == w.Try && w.Past.Version == Plain(w.Version) {
 		return Course{State: api.AgentFailed, Reason: w.Past.Reason}
 	}
 	if t := s.Trial; t != nil {
-		if t.Command == WishID(w.Try) {
+		if t.Command == WishID(&w.AgentWant) {
 			return Course{State: api.AgentTrial, Restart: true}
 		}
 		return Course{State: api.AgentWaiting, Reason: "version " + s.Slots[t.Slot].Version + " is on trial"}
 	}
-	if o, ended := s.Outcome(WishID(w.Try)); ended && !o.OK {
+	if o, ended := s.Outcome(WishID(&w.AgentWant)); ended && !o.OK {
 		return Course{State: api.AgentFailed, Reason: o.Failure(), Failed: true}
 	}
 	open, err := w.Opens(w.Now)
@@ -74,4 +80,5 @@ func (s *State) Weigh(w *Wish) Course {
 	return Course{State: api.AgentUpdating, Install: true}
 }
 
-func plain(version string) string { return strings.TrimPrefix(version, "v") }
+// Plain is a version without the v that some write before it.
+func Plain(version string) string { return strings.TrimPrefix(version, "v") }

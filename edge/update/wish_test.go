@@ -8,10 +8,12 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
+func wishID(try uint64) string { return WishID(&api.AgentWant{Try: try, Version: "v2.0.0"}) }
+
 func TestADesiredVersionIsInstalledOnceAndAgainOnlyWhenItIsStatedAnew(t *testing.T) {
 	slots := map[Slot]Image{SlotA: {Version: "2.0.0"}}
-	failed := Outcome{Command: WishID(7), Version: "2.0.0", From: "1.0.0", Reason: "no broker"}
-	came := Outcome{Command: WishID(7), Version: "2.0.0", From: "1.0.0", OK: true}
+	failed := Outcome{Command: wishID(7), Version: "2.0.0", From: "1.0.0", Reason: "no broker"}
+	came := Outcome{Command: wishID(7), Version: "2.0.0", From: "1.0.0", OK: true}
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		state State
@@ -26,10 +28,12 @@ func TestADesiredVersionIsInstalledOnceAndAgainOnlyWhenItIsStatedAnew(t *testing
 			Course{State: api.AgentFailed, Failed: true, Reason: "version 2.0.0 did not prove itself, 1.0.0 is back: no broker"}},
 		"it failed, after it had run once": {State{Outcomes: []Outcome{came, failed}}, Wish{Running: "1.0.0"},
 			Course{State: api.AgentFailed, Failed: true, Reason: "version 2.0.0 did not prove itself, 1.0.0 is back: no broker"}},
-		"it failed long ago": {State{}, Wish{Running: "1.0.0", Past: Failure{Try: 7, Reason: "no broker"}}, Course{State: api.AgentFailed, Reason: "no broker"}},
-		"it failed, and is stated anew": {State{Outcomes: []Outcome{{Command: WishID(6)}}}, Wish{Running: "1.0.0", Past: Failure{Try: 6, Reason: "no broker"}},
+		"it failed long ago": {State{}, Wish{Running: "1.0.0", Past: Failure{Try: 7, Version: "2.0.0", Reason: "no broker"}}, Course{State: api.AgentFailed, Reason: "no broker"}},
+		"another version had failed at this try": {State{Outcomes: []Outcome{{Command: "desired/7/1.9.0", Version: "1.9.0"}}},
+			Wish{Running: "1.0.0", Past: Failure{Try: 7, Version: "1.9.0", Reason: "no broker"}}, Course{State: api.AgentUpdating, Install: true}},
+		"it failed, and is stated anew": {State{Outcomes: []Outcome{{Command: wishID(6)}}}, Wish{Running: "1.0.0", Past: Failure{Try: 6, Version: "2.0.0", Reason: "no broker"}},
 			Course{State: api.AgentUpdating, Install: true}},
-		"its trial waits for a start": {State{Slots: slots, Trial: &Trial{Slot: SlotA, Command: WishID(7)}}, Wish{Running: "1.0.0"},
+		"its trial waits for a start": {State{Slots: slots, Trial: &Trial{Slot: SlotA, Command: wishID(7)}}, Wish{Running: "1.0.0"},
 			Course{State: api.AgentTrial, Restart: true}},
 		"a command's trial": {State{Slots: slots, Trial: &Trial{Slot: SlotA, Command: "c1"}}, Wish{Running: "1.0.0"},
 			Course{State: api.AgentWaiting, Reason: "version 2.0.0 is on trial"}},
@@ -49,7 +53,7 @@ func TestADesiredVersionIsInstalledOnceAndAgainOnlyWhenItIsStatedAnew(t *testing
 }
 
 func TestAFailureIsKeptWholeAndGarbageIsNone(t *testing.T) {
-	f := Failure{Try: 7, Reason: "no broker, of two words"}
+	f := Failure{Try: 7, Version: "2.0.0", Reason: "no broker, of two words"}
 	if got := DecodeFailure(f.Encode()); got != f {
 		t.Errorf("%+v", got)
 	}

@@ -304,6 +304,18 @@ func TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt(t *testing.T) {
 		r.after(time.Minute)
 		equalLists(t, "running after another end", r.fake.Running(), "web_c0_3")
 
+		two := pod("two", "serve")
+		two.Init = []api.Container{{Name: "first", Image: image, Args: []string{"wait"}}, {Name: "second", Image: image, Args: []string{"exit 0"}}}
+		r.want(w, two)
+		r.after(time.Minute)
+		forget()
+		r.want(w, two)
+		r.fake.End("two_first_1", 0)
+		r.after(time.Minute)
+		if now := r.fake.Starts(); now["two_first_1"] != 1 || now["two_second_1"] != 1 {
+			t.Errorf("starts %v; wanted what comes second to be begun, although it was forgotten that it had not", now)
+		}
+
 		forget()
 		r.want(pod("web", "serve other"))
 		r.after(time.Minute)

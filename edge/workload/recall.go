@@ -56,9 +56,19 @@ func (e *Engine) recall(en *entry, runtime string) (mem Memory, ok bool) {
 			mem.Containers[name] = &Past{Run: run, Begun: true, Restarts: int32(max(run-1, 0)), Image: o.Image}
 		}
 	}
-	for i := range en.want.Init { // what comes first is over once anything else has begun
-		name := en.want.Init[i].Name
-		if mem.Containers[name] == nil && len(mem.Containers) > 0 {
+	var over []api.Container // that came first, and are over as a later one has begun
+	for i := range en.want.Init {
+		if mem.Containers[en.want.Init[i].Name] != nil {
+			over = en.want.Init[:i]
+		}
+	}
+	for i := range en.want.Containers {
+		if mem.Containers[en.want.Containers[i].Name] != nil {
+			over = en.want.Init
+		}
+	}
+	for i := range over {
+		if name := over[i].Name; mem.Containers[name] == nil {
 			mem.Containers[name] = &Past{Run: 1, Begun: true, End: &api.Termination{Reason: "Completed", ID: ContainerID(en.name, name, 1), Finished: now}}
 		}
 	}

@@ -62,7 +62,9 @@ type packing struct {
 
 var (
 	gzipped = packing{release.KindArchive, ".tar.gz", func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriterLevel(w, gzip.BestCompression) }}
-	xzipped = packing{release.KindSmall, ".tar.xz", func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) }}
+	xzipped = packing{release.KindSmall, ".tar.xz", func(w io.Writer) (io.WriteCloser, error) {
+		return xz.WriterConfig{DictCap: 2 << 20}.NewWriter(w) // whoever unpacks it holds as much, on a device of 16 MiB
+	}}
 )
 
 // archive packs a binary; the node agent, which goes over thin lines, also with xz, which takes a quarter off.

@@ -43,6 +43,8 @@ type kept struct {
 	last  *coordinationv1.Lease // as the API server returned it; nil before the first write
 	due   time.Time             // by the runtime's clock, not the cluster's
 	busy  bool
+	// failed counts attempts in a row.
+	failed int
 }
 
 // pacedByItself is cfg without a limit on the rate of requests. Leases are as many as there are devices, each at its time and a few at once: behind
@@ -135,9 +137,13 @@ func (l *leases) renew(ctx context.Context, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k.last, k.busy = lease, false
-	if err != nil {
-		k.due = time.Now().Add(time.Second + rand.N(time.Second))
+	if err == nil {
+		k.failed = 0
+		return
 	}
+	// Soon, as it is short; but a thousand that are all refused must not be a storm.
+	k.due = time.Now().Add(min(time.Second<<min(k.failed, 8), renewal) + rand.N(time.Second))
+	k.failed++
 }
 
 // renewed is the time of a renewal: now, but always later than that of the last one. Kubernetes takes a Lease for renewed only when its time

@@ -15,18 +15,16 @@ func DiskUsage(ctx context.Context, dir string) (uint64, error) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				if st, ok := info.Sys().(*syscall.Stat_t); ok {
+					sum += uint64(st.Blocks) * 512
+				}
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // it has gone, or what it was in is something else now
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && err == nil {
-			sum += uint64(st.Blocks) * 512
 		}
 		return err
 	})

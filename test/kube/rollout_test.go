@@ -137,4 +137,6 @@ func TestARolloutOfKubernetesUpdatesDevices(t *testing.T) {
 	s.start(s.cluster)
 	s.learn()
 	kubectl(t, p, "-n", agentNamespace, "wait", "rollout/back", "--for=condition=Succeeded", "--timeout=180s")
+	// While the agent is there to take the finalizers off: other tests delete the namespace.
+	kubectl(t, p, "-n", agentNamespace, "delete", "rollouts", "--all", "--timeout=60s")
 }

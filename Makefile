@@ -96,7 +96,7 @@ bin/kube/kine $(KUBEPARTS:%=bin/kube/%) &: test/kube/parts/go.mod test/kube/part
 test-kube: build full bin/kube/kubectl bin/helm ## against a real Kubernetes API server, with the chart, built from their modules (some minutes, once)
 	$(GO) test -shuffle=on -count=1 -timeout 30m ./test/kube/...
 
-test-fault: build bin/kube/kubectl ## every kind of fault bites and heals, and eight schedules of faults add up (root)
+test-fault: build bin/kube/kubectl ## every kind of fault bites and heals, and eight schedules of faults add up; builds the control plane of test-kube (root)
 	$(GO) test -shuffle=on -count=1 -timeout 15m ./test/fault/...
 
 soak: build ## one site through schedules of faults for HOURS (1), and the slopes of memory, goroutines and disk (root; SEED=1)

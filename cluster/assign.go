@@ -54,7 +54,7 @@ func (a rollouts) Assign(node string, req api.AgentRequest) (api.Node, error) {
 				return nil
 			}
 		}
-		next.Try = d.Generation + 1 // above all tries before, also those of a statement that was taken back
+		next.Try = 0 // the next above all before
 		d.Agent = &next
 		return nil
 	})

@@ -65,6 +65,13 @@ func TestAnAssignedVersionIsInTheDesiredDocumentUntilItIsTakenBack(t *testing.T)
 		t.Errorf("%+v after %+v; wanted a version that is stated anew to be another try", wanted(), again)
 	}
 
+	last := wanted()
+	must[struct{}](r, "DELETE", "/v1/nodes/n1", nil)
+	r.online("n1", r.enrol("n1"), 2, false)
+	if put(`{"version":"1.4.0",` + mirror + `}`); wanted().Try <= last.Try {
+		t.Errorf("%+v after %+v; wanted another try of a device that was removed and is back, which remembers the last", wanted(), last)
+	}
+
 	for body, want := range map[string]string{
 		`{"version":"1.5.0"}`:                             "not kept here",
 		`{"version":"new",` + mirror + `}`:                "wanted MAJOR.MINOR.PATCH",

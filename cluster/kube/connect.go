@@ -21,8 +21,8 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api/edge/v1alpha1"
 	v1 "github.com/skerry-edge/skerry/api/v1"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 	"github.com/skerry-edge/skerry/cluster/kube/crd"
-	"github.com/skerry-edge/skerry/cluster/kube/inventory"
 )
 
 // The rates of requests, averaged and at once. The inventory of a large fleet that comes online together is written over
@@ -109,7 +109,7 @@ func (b *Bridge) prepare(ctx context.Context, c client.Client) error {
 		return nil
 	}
 	for {
-		results, err := crd.Apply(ctx, c, inventory.Owner)
+		results, err := crd.Apply(ctx, c, apply.Owner)
 		if err != nil {
 			return fmt.Errorf("%w; they can be installed by an administrator as well: kubectl apply -f install/kube/crd, and kube.install_crds: false", err)
 		}

@@ -74,7 +74,7 @@ func readDesired(tx *bbolt.Tx, id string) (*api.Desired, error) {
 }
 
 // writeDesired stores d as the next generation, if it differs from what is stored,
-// above a generation that the node was told before.
+// above a generation that the node was told before. A version with try 0 is stated anew: its try is that generation.
 func writeDesired(tx *bbolt.Tx, id string, d *api.Desired, told uint64) (api.Revision, error) {
 	if tx.Bucket([]byte(bucketNode)).Get([]byte(id)) == nil {
 		return api.Revision{}, ErrUnknown // removed meanwhile
@@ -82,6 +82,14 @@ func writeDesired(tx *bbolt.Tx, id string, d *api.Desired, told uint64) (api.Rev
 	was, err := readDesired(tx, id)
 	if err != nil {
 		return api.Revision{}, err
+	}
+	floor, err := generation(tx, id)
+	if err != nil {
+		return api.Revision{}, err
+	}
+	next := max(floor, told) + 1
+	if d.Agent != nil && d.Agent.Try == 0 {
+		d.Agent.Try = next
 	}
 	hash, size, err := HashDesired(d)
 	if err != nil {
@@ -93,11 +101,7 @@ func writeDesired(tx *bbolt.Tx, id string, d *api.Desired, told uint64) (api.Rev
 	if err := checkDesired(d, size); err != nil {
 		return api.Revision{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	floor, err := generation(tx, id)
-	if err != nil {
-		return api.Revision{}, err
-	}
-	d.Node, d.Generation, d.Hash = id, max(floor, told)+1, hash
+	d.Node, d.Generation, d.Hash = id, next, hash
 	d.Epoch, d.Issued, d.Expires = 0, 0, 0 // given at each issue
 	return api.Revision{Generation: d.Generation, Hash: hash}, writeJSON(tx, bucketDesired, id, d)
 }

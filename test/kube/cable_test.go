@@ -130,6 +130,8 @@ func TestAPodOutlivesACutCableAndAPowerCutBehindIt(t *testing.T) {
 		t.Fatalf("%d containers; wanted the one", len(before))
 	}
 
+	told := strings.Count(kubectl(t, p, "logs", pod), "\n")
+	gone := time.Now()
 	c.cut()
 	s.conditionBecomes("node/dev-c", "Ready", "Unknown", 90*time.Second)
 	s.conditionBecomes("node/dev-c", "mlsysops.eu/Connected", "False", 30*time.Second)
@@ -138,6 +140,7 @@ func TestAPodOutlivesACutCableAndAPowerCutBehindIt(t *testing.T) {
 		t.Errorf("taints are %s; wanted mlsysops.eu/disconnected", taints)
 	}
 	hold(t, 40*time.Second)
+	away := time.Since(gone)
 	c.plug()
 	s.conditionBecomes("node/dev-c", "Ready", "True", 90*time.Second)
 	s.conditionBecomes("pod/"+pod, "Ready", "True", 30*time.Second)
@@ -151,8 +154,8 @@ func TestAPodOutlivesACutCableAndAPowerCutBehindIt(t *testing.T) {
 			t.Fatalf("line %d of the log is %q: it has a gap", i+1, line)
 		}
 	}
-	if len(lines) < 600 {
-		t.Errorf("%d lines; wanted those of the time without a link too", len(lines))
+	if want := told + int(away/(150*time.Millisecond)); len(lines) < want { // it writes one each 100 ms, on a machine that is not busy
+		t.Errorf("%d lines; wanted at least %d: those of the %s without a link too", len(lines), want, away)
 	}
 
 	// A power cut while the cable is cut: the agent and all containers are gone, and start again without a link.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	v1 "github.com/skerry-edge/skerry/api/v1"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 )
 
 func device() *api.Node {
@@ -95,7 +96,7 @@ func TestAFieldThatSomebodyElseWroteIsTheirs(t *testing.T) {
 	live, _ := render(t, n, nil)
 	live.ContinuumLayer, live.Environment.OS = v1.LayerEdge, "kali"
 	live.ManagedFields = []metav1.ManagedFieldsEntry{
-		{Manager: Owner, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(`{"f:sensors":{},"f:labels":{}}`)},
+		{Manager: apply.Owner, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(`{"f:sensors":{},"f:labels":{}}`)},
 		{Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(`{"f:continuum_layer":{},"f:environment":{"f:os":{}},"f:hardware":{"f:memory":{}}}`)},
 		{Manager: "other", Subresource: "status", FieldsV1: metav1.NewFieldsV1(`{"f:sensors":{}}`)},
 	}

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 )
 
 // crdName is the CRD whose deletion takes every object with it.
@@ -34,7 +35,7 @@ func (c *Controller) end(ctx context.Context, v View) error {
 	}
 	before := o.DeepCopy()
 	controllerutil.RemoveFinalizer(o, Finalizer)
-	err := c.cfg.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(Owner))
+	err := c.cfg.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(apply.Owner))
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +27,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	v1 "github.com/skerry-edge/skerry/api/v1"
 	"github.com/skerry-edge/skerry/cluster/feed"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 	"github.com/skerry-edge/skerry/cluster/registry"
 )
 
@@ -147,7 +147,7 @@ func (c *Controller) write(ctx context.Context, v *View) (reconcile.Result, erro
 		return reconcile.Result{}, err
 	}
 	if !same {
-		if err := c.cfg.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(Owner), client.ForceOwnership); err != nil {
+		if err := c.cfg.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(apply.Owner), client.ForceOwnership); err != nil {
 			return reconcile.Result{}, fmt.Errorf("write object of node %s: %w", n.ID, err)
 		}
 		v.Object = &v1.MLSysOpsNode{} // apply gives back the whole object, with the status that it has
@@ -206,16 +206,7 @@ func (c *Controller) disown(ctx context.Context, o *v1.MLSysOpsNode) error {
 }
 
 func (c *Controller) patchStatus(ctx context.Context, o *v1.MLSysOpsNode, is *v1.NodeStatus) error {
-	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(is)
-	if err != nil {
-		return err
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"status": status}}
-	u.SetGroupVersionKind(v1.GroupVersion().WithKind("MLSysOpsNode"))
-	u.SetName(o.GetName())
-	u.SetNamespace(o.Namespace)
-	u.SetUID(o.UID) // not that of a later object of the name, and none that is new
-	err = c.cfg.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Owner), client.ForceOwnership)
+	err := apply.Status(ctx, c.cfg.Client, o, v1.GroupVersion().WithKind("MLSysOpsNode"), is)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // it is gone: its end is a change of its own
 	}

@@ -10,12 +10,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	v1 "github.com/skerry-edge/skerry/api/v1"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 )
 
 // ListingConfig of a Listing. All fields are set.
@@ -118,7 +118,7 @@ func (l *Listing) object() *unstructured.Unstructured {
 func (l *Listing) write(ctx context.Context, members []string) error {
 	u := l.object()
 	u.Object["cluster_id"], u.Object["nodes"] = l.cfg.Cluster, texts(members)
-	if err := l.cfg.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Owner), client.ForceOwnership); err != nil {
+	if err := l.cfg.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(apply.Owner), client.ForceOwnership); err != nil {
 		return fmt.Errorf("write MLSysOpsCluster: %w", err)
 	}
 	return nil
@@ -151,13 +151,8 @@ func (l *Listing) count(ctx context.Context, have *v1.MLSysOpsCluster, members i
 	if was.Members != nil && *was.Members == total && was.ReadyMembers != nil && *was.ReadyMembers == ready && was.ObservedGeneration == have.Generation {
 		return nil
 	}
-	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&is)
-	if err != nil {
-		return err
-	}
-	u := l.object()
-	u.Object["status"] = status
-	if err := l.cfg.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Owner), client.ForceOwnership); err != nil {
+	o := l.object()
+	if err := apply.Status(ctx, l.cfg.Client, o, o.GroupVersionKind(), &is); err != nil {
 		return fmt.Errorf("write status of MLSysOpsCluster: %w", err)
 	}
 	l.counted = now

@@ -14,10 +14,8 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	v1 "github.com/skerry-edge/skerry/api/v1"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 )
-
-// Owner is the field manager of all that the cluster agent writes.
-const Owner = "skerry-cluster"
 
 // Render makes what has to be applied so that live (nil: there is none) says what there is to say about n, and reports
 // whether it does already. Fields that others have written are in it only when they are the device's to say.
@@ -111,7 +109,7 @@ func within(have, want any) bool {
 // theirs reports whether somebody other than the cluster agent has written the field at path, or a part of it.
 func theirs(fields []metav1.ManagedFieldsEntry, path []string) bool {
 	for _, f := range fields {
-		if f.Manager == Owner || f.Subresource != "" || f.FieldsV1 == nil {
+		if f.Manager == apply.Owner || f.Subresource != "" || f.FieldsV1 == nil {
 			continue
 		}
 		var owned map[string]any
@@ -138,7 +136,7 @@ func Strip(obj any) (any, error) {
 		return obj, nil
 	}
 	o.ManagedFields = slices.DeleteFunc(o.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
-		return f.Subresource != "" || f.Manager == Owner
+		return f.Subresource != "" || f.Manager == apply.Owner
 	})
 	if len(o.ManagedFields) == 0 {
 		o.ManagedFields = nil

@@ -19,8 +19,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -29,10 +27,8 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/api/edge/v1alpha1"
 	"github.com/skerry-edge/skerry/cluster/feed"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 )
-
-// Owner is the field manager of all that is written here.
-const Owner = "skerry-cluster"
 
 // IndexUID is the cache's index of NodeCommands by UID.
 const IndexUID = "uid"
@@ -165,7 +161,7 @@ func (c *Controller) decide(o *v1alpha1.NodeCommand) (Step, error) {
 func (c *Controller) take(ctx context.Context, o *v1alpha1.NodeCommand, step Step) (time.Duration, error) {
 	switch {
 	case step.Claim:
-		return 0, c.patch(ctx, o, func() {
+		return 0, apply.Metadata(ctx, c.cfg.Client, o, func() {
 			controllerutil.AddFinalizer(o, Finalizer)
 			if o.Annotations == nil {
 				o.Annotations = map[string]string{}
@@ -178,9 +174,9 @@ func (c *Controller) take(ctx context.Context, o *v1alpha1.NodeCommand, step Ste
 		if err := c.cfg.Door.Cancel(ctx, ID(o), by(o)); err != nil {
 			return 0, err
 		}
-		return 0, c.patch(ctx, o, func() { controllerutil.RemoveFinalizer(o, Finalizer) })
+		return 0, apply.Metadata(ctx, c.cfg.Client, o, func() { controllerutil.RemoveFinalizer(o, Finalizer) })
 	case step.Release:
-		return 0, c.patch(ctx, o, func() { controllerutil.RemoveFinalizer(o, Finalizer) })
+		return 0, apply.Metadata(ctx, c.cfg.Client, o, func() { controllerutil.RemoveFinalizer(o, Finalizer) })
 	case step.Delete:
 		return 0, c.cfg.Client.Delete(ctx, o, client.Preconditions{UID: &o.UID})
 	case step.Status != nil:
@@ -216,23 +212,7 @@ func by(o *v1alpha1.NodeCommand) string {
 	return clip("kube:"+o.Namespace+"/"+o.Name, api.MaxLabelBytes)
 }
 
-// patch changes metadata of the version of o that was read, and of no other.
-func (c *Controller) patch(ctx context.Context, o *v1alpha1.NodeCommand, change func()) error {
-	before := o.DeepCopy()
-	change()
-	return c.cfg.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(Owner))
-}
-
 // write applies the whole status.
 func (c *Controller) write(ctx context.Context, o *v1alpha1.NodeCommand, s *v1alpha1.NodeCommandStatus) error {
-	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
-	if err != nil {
-		return err
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"status": status}}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("NodeCommand"))
-	u.SetName(o.Name)
-	u.SetNamespace(o.Namespace)
-	u.SetUID(o.UID)
-	return c.cfg.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Owner), client.ForceOwnership)
+	return apply.Status(ctx, c.cfg.Client, o, v1alpha1.GroupVersion().WithKind("NodeCommand"), s)
 }

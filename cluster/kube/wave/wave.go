@@ -14,8 +14,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -24,10 +22,8 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/api/edge/v1alpha1"
+	"github.com/skerry-edge/skerry/cluster/kube/apply"
 )
-
-// Owner is the field manager of all that is written here.
-const Owner = "skerry-cluster"
 
 // Order is a rollout that an object asks for. By names the object.
 type Order struct {
@@ -121,7 +117,7 @@ func (c *Controller) decide(o *v1alpha1.Rollout) Step {
 func (c *Controller) take(ctx context.Context, o *v1alpha1.Rollout, step Step) (time.Duration, error) {
 	switch {
 	case step.Claim:
-		return 0, c.patch(ctx, o, func() {
+		return 0, apply.Metadata(ctx, c.cfg.Client, o, func() {
 			controllerutil.AddFinalizer(o, Finalizer)
 			if o.Annotations == nil {
 				o.Annotations = map[string]string{}
@@ -133,7 +129,7 @@ func (c *Controller) take(ctx context.Context, o *v1alpha1.Rollout, step Step) (
 	case step.Act != "":
 		return time.Millisecond, c.cfg.Store.Act(ctx, o.Name, step.Act, by(o))
 	case step.Release:
-		return 0, c.patch(ctx, o, func() { controllerutil.RemoveFinalizer(o, Finalizer) })
+		return 0, apply.Metadata(ctx, c.cfg.Client, o, func() { controllerutil.RemoveFinalizer(o, Finalizer) })
 	case step.Status != nil:
 		return 0, c.write(ctx, o, step.Status)
 	}
@@ -165,23 +161,7 @@ func by(o *v1alpha1.Rollout) string {
 	return s[:min(len(s), api.MaxLabelBytes)]
 }
 
-// patch changes metadata of the version of o that was read, and of no other.
-func (c *Controller) patch(ctx context.Context, o *v1alpha1.Rollout, change func()) error {
-	before := o.DeepCopy()
-	change()
-	return c.cfg.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(Owner))
-}
-
 // write applies the whole status.
 func (c *Controller) write(ctx context.Context, o *v1alpha1.Rollout, s *v1alpha1.RolloutStatus) error {
-	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
-	if err != nil {
-		return err
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"status": status}}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("Rollout"))
-	u.SetName(o.Name)
-	u.SetNamespace(o.Namespace)
-	u.SetUID(o.UID)
-	return c.cfg.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Owner), client.ForceOwnership)
+	return apply.Status(ctx, c.cfg.Client, o, v1alpha1.GroupVersion().WithKind("Rollout"), s)
 }

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // alone runs the command line with a context file of its own making.
@@ -116,14 +116,7 @@ func cutShort(w http.ResponseWriter, _ *http.Request) {
 }
 
 func TestUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := "https://" + l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := "https://" + freeport.Addr(t)
 	code, _, errs := alone(t, t.Context(), Context{Name: "a", Server: closed, CA: strangerCA(t), Token: "x"}, "get", "nodes")
 	if code != ExitUnreachable || !strings.Contains(errs, "is skerry-cluster running") {
 		t.Errorf("nobody there: exit %d, %s", code, errs)

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"github.com/skerry-edge/skerry/cluster"
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/edge"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 const patience = 30 * time.Second
@@ -57,7 +57,7 @@ func startAgents(t *testing.T, nodes ...string) *agents {
 	t.Helper()
 	s := &agents{t: t, dir: t.TempDir()}
 	s.flags = map[string]string{"cluster": "c1", "dir": filepath.Join(s.dir, "cluster"), "advertise": "127.0.0.1",
-		"mqtt.listen": freeAddr(t), "http.listen": freeAddr(t), "telemetry.remote_write": ""}
+		"mqtt.listen": freeport.Addr(t), "http.listen": freeport.Addr(t), "telemetry.remote_write": ""}
 	delete(s.flags, "telemetry.remote_write")
 	s.start()
 	if len(nodes) == 0 {
@@ -72,18 +72,6 @@ func startAgents(t *testing.T, nodes ...string) *agents {
 		return strings.Count(out, "online") == len(nodes)
 	})
 	return s
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // TestSingleSignOn lets people in with tokens of a real issuer, beside the other two ways in.
@@ -76,7 +78,7 @@ func TestSingleSignOn(t *testing.T) {
 }
 
 func TestAnIssuerThatIsAwayStopsNobodyElse(t *testing.T) {
-	r := newRig(t, map[string]string{"http.oidc.issuer": "https://" + freePort(t), "http.oidc.client_id": "skerry", "http.oidc.roles.admin": "x"})
+	r := newRig(t, map[string]string{"http.oidc.issuer": "https://" + freeport.Addr(t), "http.oidc.client_id": "skerry", "http.oidc.roles.admin": "x"})
 	eventually(t, "the log tells", func() bool { return strings.Contains(r.log.String(), "identity provider does not answer") })
 	if status, text := r.call(r.root(), "GET", "/v1/nodes", ""); status != http.StatusOK {
 		t.Errorf("%d %s", status, text)

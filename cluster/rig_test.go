@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -31,6 +30,7 @@ import (
 	"github.com/skerry-edge/skerry/cluster/rest"
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/mqtt"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 const patience = 20 * time.Second
@@ -65,22 +65,10 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
-}
-
 func newRig(t *testing.T, flags map[string]string) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), flags: map[string]string{"cluster": "c1", "advertise": "127.0.0.1", "mqtt.listen": freePort(t),
-		"http.listen": freePort(t), "log.level": "warn", "mqtt.messages_per_second": "2000"}}
+	r := &rig{t: t, dir: t.TempDir(), flags: map[string]string{"cluster": "c1", "advertise": "127.0.0.1", "mqtt.listen": freeport.Addr(t),
+		"http.listen": freeport.Addr(t), "log.level": "warn", "mqtt.messages_per_second": "2000"}}
 	r.flags["dir"] = r.dir
 	for k, v := range flags {
 		r.flags[k] = v

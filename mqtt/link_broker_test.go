@@ -23,6 +23,8 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // brokerEnd is a broker that lets anybody do anything. After stop, start brings it back on the same address, without
@@ -48,7 +50,7 @@ func (*allowAll) OnACLCheck(*mochi.Client, string, bool) bool              { ret
 // startMochi starts a broker in this process.
 func startMochi(t *testing.T, server, client *tls.Config) *brokerEnd {
 	t.Helper()
-	b := &brokerEnd{scheme: "tcp", addr: "127.0.0.1:0"}
+	b := &brokerEnd{scheme: "tcp", addr: freeport.Addr(t)}
 	if server != nil {
 		b.scheme, b.tls = "mqtts", func(string) (*tls.Config, error) { return client, nil }
 	}
@@ -58,7 +60,6 @@ func startMochi(t *testing.T, server, client *tls.Config) *brokerEnd {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.addr = ln.Addr().String()
 		if server != nil {
 			ln = tls.NewListener(ln, server)
 		}

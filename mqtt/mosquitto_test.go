@@ -26,6 +26,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/skerry-edge/skerry/mqtt"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 func TestTheAccessListSaysWhatTheContractSays(t *testing.T) {
@@ -91,13 +92,8 @@ func newPeer(t *testing.T, operators ...mqtt.Identity) *peer {
 	}
 	p.write("server.key", "PRIVATE KEY", der)
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.addr = l.Addr().String()
+	p.addr = freeport.Addr(t)
 	_, port, _ := net.SplitHostPort(p.addr)
-	_ = l.Close()
 	file := func(name string) string { return filepath.Join(p.dir, name) }
 	m := mqtt.Mosquitto{Listen: port + " 127.0.0.1", CA: file("ca.pem"), Certificate: file("server.pem"), Key: file("server.key"),
 		ACL: file("acl"), Operators: operators}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // peer returns an installed program. Under CI it must be there.
@@ -113,12 +114,7 @@ func startMosquitto(t *testing.T, program string, s *Service, dir string) (port 
 	if err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ = net.SplitHostPort(free.Addr().String())
-	free.Close()
+	_, port, _ = net.SplitHostPort(freeport.Addr(t))
 	config := fmt.Sprintf("listener %s 127.0.0.1\nallow_anonymous true\nrequire_certificate true\n"+
 		"use_identity_as_username true\n"+
 		"cafile %s\ncertfile %s\nkeyfile %s\ncrlfile %s\nuser %s\n", port, filepath.Join(dir, "ca.crt"), cert, key,

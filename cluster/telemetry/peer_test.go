@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // peer is Debian's Prometheus as a remote-write receiver.
@@ -33,14 +34,7 @@ func newPeer(t *testing.T) *peer {
 		}
 		t.Skip("prometheus is missing: apt-get install prometheus")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &peer{t: t, addr: l.Addr().String(), dir: t.TempDir()}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := &peer{t: t, addr: freeport.Addr(t), dir: t.TempDir()}
 	config := "storage: {tsdb: {out_of_order_time_window: 7d}}\n"
 	if err := os.WriteFile(filepath.Join(p.dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)

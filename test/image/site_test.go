@@ -31,6 +31,7 @@ import (
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/edge/identity"
 	"github.com/skerry-edge/skerry/edge/image"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // upstream is a registry that counts, and misbehaves as told.
@@ -98,22 +99,12 @@ func (l *text) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // newSite starts a cluster agent; images is the section of its configuration, indented by two.
 func newSite(t *testing.T, images string) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
 	s.file = filepath.Join(t.TempDir(), "cluster.yaml")
-	cfg := fmt.Sprintf("cluster: c1\nadvertise: [127.0.0.1]\ndir: %s\nmqtt: {listen: %q}\nhttp: {listen: %q}\nlog: {level: warn}\nimages:\n%s", s.dir, freePort(t), freePort(t), images)
+	cfg := fmt.Sprintf("cluster: c1\nadvertise: [127.0.0.1]\ndir: %s\nmqtt: {listen: %q}\nhttp: {listen: %q}\nlog: {level: warn}\nimages:\n%s", s.dir, freeport.Addr(t), freeport.Addr(t), images)
 	if err := os.WriteFile(s.file, []byte(cfg), 0o600); err != nil {
 		t.Fatal(err)
 	}

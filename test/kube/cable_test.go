@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/test/freeport"
 	"github.com/skerry-edge/skerry/test/system"
 )
 
@@ -57,7 +58,7 @@ func (c *cable) cut()  { c.t.Helper(); c.ip("-n", c.space, "link", "set", "eth0"
 // site starts a cluster agent that listens on this end.
 func (c *cable) site(p *ControlPlane, name string) *site {
 	c.t.Helper()
-	at := func() string { _, port, _ := strings.Cut(freeAddress(c.t), ":"); return c.Site + ":" + port }
+	at := func() string { _, port, _ := strings.Cut(freeport.Addr(c.t), ":"); return c.Site + ":" + port }
 	return newSite(c.t, p, name, "advertise="+c.Site, "mqtt.listen="+at(), "http.listen="+at())
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/test/freeport"
 	"github.com/skerry-edge/skerry/test/system"
 )
 
@@ -292,7 +293,7 @@ func TestThePodOfTheChartRunsTheShippedAgent(t *testing.T) {
 	}
 	kubectl(t, p, "create", "namespace", agentNamespace)
 	kubectl(t, p, "label", "namespace", agentNamespace, "pod-security.kubernetes.io/enforce=restricted")
-	mqtt, https := freeAddress(t), freeAddress(t)
+	mqtt, https := freeport.Addr(t), freeport.Addr(t)
 	values := filepath.Join(t.TempDir(), "values.yaml")
 	if err := os.WriteFile(values, []byte(fmt.Sprintf("config: {cluster: barn, advertise: [127.0.0.1], mqtt: {listen: %q}, http: {listen: %q}, kube: {kubelet_listen: '127.0.0.1:20300'}}",
 		mqtt, https)), 0o600); err != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // containerd starts one that is this test's alone, and returns its socket.
@@ -81,7 +83,7 @@ func TestADeploymentRunsUnderEachRuntime(t *testing.T) {
 // verbsUnderEachRuntime calls the cluster and the device by the name of the test. Host is how the cluster agent is called as a kubelet.
 func verbsUnderEachRuntime(t *testing.T, p *ControlPlane, host, socket string) {
 	_, route, _ := strings.Cut(t.Name(), "/")
-	s := newSite(t, p, route, "kube.kubelet_listen="+freeAddress(t), "kube.kubelet_ports=20")
+	s := newSite(t, p, route, "kube.kubelet_listen="+freeport.Row(t, 20), "kube.kubelet_ports=20")
 	s.edge = "skerry-edge-full"
 	s.stand("leading")
 	s.importApp()
@@ -91,7 +93,7 @@ func verbsUnderEachRuntime(t *testing.T, p *ControlPlane, host, socket string) {
 	s.node(device, "workloads.containerd="+socket, "telemetry.sys="+sensor(t))
 	s.conditionBecomes("node/"+device, "Ready", "True", time.Minute)
 	apply(t, p, "{apiVersion: v1, kind: Secret, metadata: {name: pass}, stringData: {word: hush}}", "apply", "-f", "-")
-	address := freeAddress(t)
+	address := freeport.Addr(t)
 	for _, c := range []struct{ runtime, image, args string }{
 		{"process", AppImage, `serve, "` + address + `"`}, {"containerd", AppImage, `serve, "` + address + `"`}, {"wasm", moduleImage, "count"},
 	} {

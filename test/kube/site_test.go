@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cli"
+	"github.com/skerry-edge/skerry/test/freeport"
 	"github.com/skerry-edge/skerry/test/system"
 )
 
@@ -46,26 +46,13 @@ func newSite(t testing.TB, p *ControlPlane, name string, settings ...string) *si
 	}
 	args := []string{"run"}
 	for _, set := range append([]string{"cluster=" + name, "dir=" + filepath.Join(s.dir, "cluster"), "advertise=127.0.0.1", "mode=kube",
-		"kube.kubeconfig=" + config, "mqtt.listen=" + freeAddress(t), "http.listen=" + freeAddress(t)}, settings...) {
+		"kube.kubeconfig=" + config, "mqtt.listen=" + freeport.Addr(t), "http.listen=" + freeport.Addr(t)}, settings...) {
 		args = append(args, "--set", set)
 	}
 	s.cluster = &system.Process{Name: "cluster", Program: program, Args: args, Log: filepath.Join(s.dir, "cluster.log")}
 	s.start(s.cluster)
 	s.learn()
 	return s
-}
-
-// freeAddress is one that the cluster agent keeps over restarts: devices come back to where it was.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // start starts a process that ends with the test; when the test fails its log is shown.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // beside is another k3s server's tunnel, at an address of its own, as endpoints may not be loopback addresses.
@@ -74,7 +75,7 @@ func (s *site) refused(pod string) {
 func TestDevicesAreReachedThroughTheTunnelOfK3s(t *testing.T) {
 	p := cluster(t)
 	const host = "skerry-tunnelled.mlsysops.svc.cluster.local"
-	s := newSite(t, p, "tunnelled", "kube.virtual_nodes=true", "kube.kubelet_listen="+freeAddress(t), "kube.kubelet_ports=20")
+	s := newSite(t, p, "tunnelled", "kube.virtual_nodes=true", "kube.kubelet_listen="+freeport.Row(t, 20), "kube.kubelet_ports=20")
 	s.stand("leading")
 	s.node("tun-a")
 	s.becomes("node", "tun-a", `.status.addresses[*]['type','address']`, "Hostname "+host)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // deployment is one on devices: name, replicas, node, then the rest of its container.
@@ -50,7 +52,7 @@ func TestADeploymentRunsOnADeviceAsOnAKubelet(t *testing.T) {
 		return err
 	})
 	apply(t, p, "{apiVersion: v1, kind: Secret, metadata: {name: pass}, stringData: {word: hush}}", "apply", "-f", "-")
-	address := freeAddress(t)
+	address := freeport.Addr(t)
 	apply(t, p, fmt.Sprintf(deployment, "web", 1, "dev-a", `args: [serve, "`+address+`"], env: [{name: WORD, valueFrom: {secretKeyRef: {name: pass, key: word}}}, {name: COST, value: "5$$(WORD)"}],
  resources: {limits: {memory: 64Mi, cpu: 500m}}`), "apply", "-f", "-")
 	pod := of(t, p, "web")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/doctor"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // fault is one thing wrong with an enrolment, and what `skerry-edge doctor` has to say about it.
@@ -75,7 +76,7 @@ func (f *field) faults() []fault {
 		{name: "used token", join: f.used(), exit: doctor.ExitToken, says: "used"},
 		{name: "revoked token", join: f.revoked(), exit: doctor.ExitToken, says: "revoked"},
 		{name: "wrong name", join: to(elsewhere(f.t, "127.0.0.1:"+port)), exit: doctor.ExitTLS, says: "advertise: [127.0.0.2]"},
-		{name: "closed port", join: to("https://" + closedPort(f.t)), exit: doctor.ExitTCP, says: "is skerry-cluster running"},
+		{name: "closed port", join: to("https://" + freeport.Addr(f.t)), exit: doctor.ExitTCP, says: "is skerry-cluster running"},
 		{name: "no route", join: to("https://198.51.100.1:8443"), exit: doctor.ExitTCP, says: "no route", by: []string{"unshare", "--net"}},
 		{name: "no such name", join: to("https://cluster.invalid:8443"), exit: doctor.ExitDNS, says: "cluster.invalid"},
 		{name: "plain http", join: to(plain(f.t)), exit: doctor.ExitTLS, says: "does not speak TLS"},
@@ -173,18 +174,6 @@ func parsed(t *testing.T, join string) api.Join {
 		t.Fatal(err)
 	}
 	return j
-}
-
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // plain serves HTTP without TLS, and returns its address as an https URL.

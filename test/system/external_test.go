@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // TestExternalMosquitto runs the cluster agent with mosquitto in place of its own broker, configured by
 // `skerry-cluster broker-config`.
 func TestExternalMosquitto(t *testing.T) {
 	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "broker")
-	address := closedPort(t)
+	address := freeport.Addr(t)
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cli"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // field is a cluster agent and its nodes. Its ports stay the same through restarts.
@@ -45,11 +46,9 @@ func fieldIn(t *testing.T, root string, settings ...string) *field {
 		args = append(args, "--set", s)
 	}
 	f.cluster = newProcess(t, f.dir, "skerry-cluster", "cluster", append(args,
-		"--set", "mqtt.listen=127.0.0.1:0", "--set", "http.listen=127.0.0.1:0")...)
+		"--set", "mqtt.listen="+freeport.Addr(t), "--set", "http.listen="+freeport.Addr(t))...)
 	start(t, f.cluster)
 	poll(t, time.Minute, "the cluster agent answers", func() error { return f.learn(dir) })
-	mqttPort, httpPort := portOf(t, f.status.MQTT[0]), portOf(t, f.admin.Server)
-	f.cluster.Args = append(args, "--set", "mqtt.listen=127.0.0.1:"+mqttPort, "--set", "http.listen=127.0.0.1:"+httpPort)
 	return f
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 const (
@@ -40,7 +41,7 @@ type pair struct {
 // newPair starts two replicas on a broker, which starts with the files that broker-config wrote.
 func newPair(t *testing.T, start func(p *pair, conf string)) *pair {
 	t.Helper()
-	p := &pair{t: t, dir: t.TempDir(), broker: closedPort(t), fields: map[string]*field{}, started: time.Now()}
+	p := &pair{t: t, dir: t.TempDir(), broker: freeport.Addr(t), fields: map[string]*field{}, started: time.Now()}
 	conf := filepath.Join(p.dir, "broker")
 	runProgram(t, "skerry-cluster", "broker-config", "--out", conf, "--set", "cluster=test", "--set", "dir="+filepath.Join(p.dir, "a", "cluster"),
 		"--set", "advertise=127.0.0.1", "--set", "replica.names=a,b")

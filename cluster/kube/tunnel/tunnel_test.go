@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/rancher/remotedialer"
+
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // server is one of k3s, as far as tunnels go: remotedialer's server, on a port that it keeps over a restart.
@@ -172,11 +174,11 @@ func (s *server) lost() bool { return !s.has() }
 
 func TestEachServerHasASessionForAsLongAsItIsThere(t *testing.T) {
 	r := newRig(t)
-	one := r.server("127.0.0.1:0")
+	one := r.server(freeport.Addr(t))
 	r.tell <- []string{one.address}
 	r.until("a session with the first", one.has)
 	r.passes(one)
-	two := r.server("127.0.0.1:0")
+	two := r.server(freeport.Addr(t))
 	r.tell <- []string{one.address, two.address, two.address}
 	r.until("a session with the second", two.has)
 	r.passes(one)
@@ -196,7 +198,7 @@ func TestEachServerHasASessionForAsLongAsItIsThere(t *testing.T) {
 
 func TestASessionComesBackAfterItsServer(t *testing.T) {
 	r := newRig(t)
-	s := r.server("127.0.0.1:0")
+	s := r.server(freeport.Addr(t))
 	r.tell <- []string{s.address}
 	r.until("a session", s.has)
 	s.kill()
@@ -209,7 +211,7 @@ func TestASessionComesBackAfterItsServer(t *testing.T) {
 // TestARefusedDialEndsNothingElse: a server may ask for the port of a node that has just gone.
 func TestARefusedDialEndsNothingElse(t *testing.T) {
 	r := newRig(t)
-	s := r.server("127.0.0.1:0")
+	s := r.server(freeport.Addr(t))
 	r.tell <- []string{s.address}
 	r.until("a session", s.has)
 	conn, err := s.Dialer("ours")(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)))
@@ -238,7 +240,7 @@ func TestARefusedDialEndsNothingElse(t *testing.T) {
 // TestOpenStreamsEndWithTheTunnel: Run returns while a log is followed.
 func TestOpenStreamsEndWithTheTunnel(t *testing.T) {
 	r := newRig(t)
-	s := r.server("127.0.0.1:0")
+	s := r.server(freeport.Addr(t))
 	r.tell <- []string{s.address}
 	r.until("a session", s.has)
 	conn, err := s.Dialer("ours")(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)))

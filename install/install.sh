@@ -456,17 +456,29 @@ get_file() {
 	[ "$(sha256 "$work/$1")" = "$(field "$1" sha256)" ] || fail "$1 is not what the manifest says: its SHA-256 is $(sha256 "$work/$1"); wanted $(field "$1" sha256)"
 }
 
-# get_archive fetches the archive; the one that xz made is a quarter smaller, where it is there and can be unpacked here.
-get_archive() {
+# get_program fetches the archive of $1 and unpacks it; the one that xz made is a quarter smaller, where it is there and can be unpacked here.
+get_program() {
+	mkdir -p "$work/$1"
 	small=${archive%.gz}.xz
 	if [ -z "$offline" ] && command -v xz >/dev/null 2>&1 && [ -n "$(line_of "$small")" ] && (get_file "$small") 2>/dev/null; then
-		archive=$small
-	else
-		get_file "$archive"
+		unpack "$small" "$1" && archive=$small && return
+		info "xz cannot unpack $small here ($(tail -n 1 "$work/log.xz")); $archive is taken"
 	fi
+	get_file "$archive"
+	unpack "$archive" "$1" || fail "cannot unpack $archive in $work: $(cat "$work/log.gz" "$work/log.tar" | tail -n 1)"
 }
 
-unpacked() { case $1 in *.xz) xz -dc "$1" ;; *) gzip -dc "$1" ;; esac; }
+# unpack succeeds when both sides of the pipe do; the archive is gone then and else.
+unpack() {
+	rm -f "$work/unpacked"
+	case $1 in
+	*.xz) { xz -dc "$work/$1" 2>"$work/log.xz" && : >"$work/unpacked"; } ;;
+	*) { gzip -dc "$work/$1" 2>"$work/log.gz" && : >"$work/unpacked"; } ;;
+	esac | tar -xf - -C "$work/$2" 2>"$work/log.tar"
+	extracted=$?
+	rm -f "$work/$1"
+	[ "$extracted" = 0 ] && [ -e "$work/unpacked" ]
+}
 
 # ---- preparing: everything is written beside where it belongs, and nothing is visible yet
 
@@ -484,10 +496,7 @@ prepare_program() {
 	fi
 	not_backwards "$1"
 	room_for "$1"
-	get_archive
-	mkdir -p "$work/$1"
-	{ unpacked "$work/$archive" | tar -xf - -C "$work/$1"; } 2>"$work/tar.log" || fail "cannot unpack $archive in $work: $(tail -n 1 "$work/tar.log")"
-	rm -f "$work/$archive"
+	get_program "$1"
 	[ "$(sha256 "$work/$1/$1")" = "$program_sha" ] || fail "$1 in $archive is not what the manifest says"
 	if [ "$target" = "$host_target" ]; then
 		"$work/$1/$1" version >"$work/run.log" 2>&1 || fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")"

@@ -105,37 +105,50 @@ func TestTheSmallerArchiveIsTakenWhereItCanBe(t *testing.T) {
 	small := strings.TrimSuffix(large, ".gz") + ".xz"
 	for _, c := range []struct {
 		name, gone string
-		noXZ       bool
+		xz         string // "": as it is
 		exit       int
 		says       string
 	}{
-		{"only the small one", large, false, 0, "skerry-edge 1.2.3 is online"},
-		{"only the large one", small, false, 0, "skerry-edge 1.2.3 is online"},
-		{"only the small one and no xz", large, true, 1, "cannot fetch"},
+		{"only the small one", large, "", 0, "skerry-edge 1.2.3 is online"},
+		{"only the large one", small, "", 0, "skerry-edge 1.2.3 is online"},
+		{"only the small one and no xz", large, "none", 1, "cannot fetch"},
+		{"both, and an xz that has too little memory", "", "poor", 0, "xz: Memory usage limit reached); skerry-edge_1.2.3_linux-amd64_lite.tar.gz is taken"},
+		{"only the small one, and an xz that has too little memory", large, "poor", 1, "cannot fetch"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if err := os.Rename(c.gone, c.gone+".away"); err != nil {
-				t.Fatal(err)
+			if c.gone != "" {
+				away(t, c.gone)
 			}
-			defer func() {
-				if err := os.Rename(c.gone+".away", c.gone); err != nil {
-					t.Error(err)
-				}
-			}()
 			for i, shell := range shells {
 				m := NewMachine(t, d.Handler())
 				withSystemd(m)
-				if c.noXZ {
+				switch c.xz {
+				case "none":
 					m.Remove("xz")
+				case "poor":
+					m.Write("/usr/bin/xz", "#!/bin/sh\necho 'xz: Memory usage limit reached' >&2\nexit 1\n", 0o755)
 				}
 				out, code := m.install(d, shell, nil)
 				wantRun(t, out, code, c.exit, c.says)
-				if i == 0 && c.noXZ {
-					break // one shell shows it
+				if i == 0 && c.xz != "" {
+					break // one shell shows it, and busybox has an xz of its own
 				}
 			}
 		})
 	}
+}
+
+// away takes a file off the server until the test ends.
+func away(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Rename(file+".away", file); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestANewVersionUpgradesAndKeepsTheConfiguration(t *testing.T) {

@@ -33,9 +33,7 @@ func (c *Controller) end(ctx context.Context, v View) error {
 	} else {
 		c.cfg.Log.Info("object of a node was deleted, and the node stays", agent.KeyNode, o.GetName())
 	}
-	before := o.DeepCopy()
-	controllerutil.RemoveFinalizer(o, Finalizer)
-	err := c.cfg.Client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(apply.Owner))
+	err := apply.Metadata(ctx, c.cfg.Client, o, func() { controllerutil.RemoveFinalizer(o, Finalizer) })
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

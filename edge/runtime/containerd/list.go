@@ -29,7 +29,7 @@ func (r *Runtime) List(ctx context.Context) (out []workload.Observed, err error)
 	if err != nil {
 		return nil, err
 	}
-	err = launch.Each(r.cfg.Dir, r.inTheMaking, func(id string) error {
+	err = launch.Each(r.cfg.Dir, r.starting.Has, func(id string) error {
 		st, err := r.settle(ctx, id, found[r.called(id)])
 		if err == nil {
 			out = append(out, launch.Observed(&st))
@@ -37,12 +37,6 @@ func (r *Runtime) List(ctx context.Context) (out []workload.Observed, err error)
 		return err
 	})
 	return out, err
-}
-
-func (r *Runtime) inTheMaking(id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.starting[id]
 }
 
 // tasks are containerd's, by its names of containers.
@@ -126,18 +120,11 @@ func (r *Runtime) endOf(st *bundle.State, p *task.Process) *bundle.End {
 
 // keepAgain starts who keeps the streams of a container that runs without: it was killed.
 func (r *Runtime) keepAgain(id string) {
-	r.mu.Lock()
-	busy := r.starting[id]
-	r.starting[id] = true
-	r.mu.Unlock()
-	if busy {
+	started, err := r.starting.Begin(id)
+	if err != nil {
 		return
 	}
-	defer func() {
-		r.mu.Lock()
-		delete(r.starting, id)
-		r.mu.Unlock()
-	}()
+	defer started()
 	if _, err := shim.StartStreams(r.cfg.Shim, filepath.Join(r.cfg.Dir, id)); err != nil {
 		r.cfg.Log.Warn("output of a container is not kept", "container", id, agent.KeyErr, err)
 		return

@@ -45,8 +45,7 @@ type Runtime struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 
-	mu       sync.Mutex
-	starting map[string]bool
+	starting launch.Starts
 }
 
 var _ workload.Runtime = (*Runtime)(nil)
@@ -78,7 +77,7 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{cfg: cfg, boot: boot, tree: tree, client: c, changes: make(chan struct{}, 1), starting: map[string]bool{}}
+	r := &Runtime{cfg: cfg, boot: boot, tree: tree, client: c, changes: make(chan struct{}, 1)}
 	ctx, r.stop = context.WithCancel(ctx)
 	r.wg.Go(func() { r.listen(ctx) })
 	return r, nil

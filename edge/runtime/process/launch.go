@@ -35,18 +35,11 @@ func (r *Runtime) Start(ctx context.Context, c workload.Container) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	busy := r.starting[c.ID]
-	r.starting[c.ID] = true
-	r.mu.Unlock()
-	if busy {
-		return fmt.Errorf("container %s is being started", c.ID)
+	started, err := r.starting.Begin(c.ID)
+	if err != nil {
+		return err
 	}
-	defer func() {
-		r.mu.Lock()
-		delete(r.starting, c.ID)
-		r.mu.Unlock()
-	}()
+	defer started()
 	running, err := r.clear(ctx, dir)
 	if err != nil || running {
 		return err

@@ -18,7 +18,7 @@ const killTime = 10 * time.Second
 
 // List tells of all containers of this kind, by their bundles. One whose supervisor is gone without a word is ended for good.
 func (r *Runtime) List(ctx context.Context) (out []workload.Observed, err error) {
-	err = launch.Each(r.cfg.Dir, r.inTheMaking, func(id string) error {
+	err = launch.Each(r.cfg.Dir, r.starting.Has, func(id string) error {
 		st, err := r.inspect(ctx, filepath.Join(r.cfg.Dir, id))
 		if err == nil && st.Record.Kind == r.cfg.Kind {
 			out = append(out, launch.Observed(&st))
@@ -26,12 +26,6 @@ func (r *Runtime) List(ctx context.Context) (out []workload.Observed, err error)
 		return err
 	})
 	return out, err
-}
-
-func (r *Runtime) inTheMaking(id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.starting[id]
 }
 
 // inspect reads a bundle, and sees to it that one that nobody supervises has ended, is known to have, and left nothing.

@@ -35,8 +35,8 @@ type Runtime struct {
 	boot    string
 	changes chan struct{}
 
+	starting launch.Starts
 	mu       sync.Mutex
-	starting map[string]bool
 	watched  map[string]bool
 	ctx      context.Context // of those that watch: ends with Close
 	stop     context.CancelFunc
@@ -64,7 +64,7 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	if cfg.Processes == 0 {
 		cfg.Processes = 1024
 	}
-	r := &Runtime{cfg: cfg, boot: boot, changes: make(chan struct{}, 1), starting: map[string]bool{}, watched: map[string]bool{}}
+	r := &Runtime{cfg: cfg, boot: boot, changes: make(chan struct{}, 1), watched: map[string]bool{}}
 	r.ctx, r.stop = context.WithCancel(ctx)
 	return r, nil
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // auditPolicy has the API server note every request, and nothing of its content.
@@ -67,40 +69,69 @@ func (r Requests) Sorted() []string {
 	})
 }
 
-// take counts the requests since skip, or the last take: those of user, and everybody else's.
-func (a *audit) take(user string) (own, others Requests, err error) {
+// Asked is what a while of an audit log tells.
+type Asked struct {
+	Own     Requests `json:"requests"`         // of the cluster agent
+	Refused Requests `json:"requestsRefused"`  // those of the cluster agent that were answered with 400 or more
+	Others  Requests `json:"requestsOfOthers"` // of the control plane's own parts
+	// LeaseSeconds is for how long the API server had a renewal of the cluster agent's, on average; 0: there was none.
+	LeaseSeconds float64 `json:"leaseSeconds"`
+}
+
+// event is a line of an audit log.
+type event struct {
+	Verb string
+	User struct{ Username string }
+	Ref  struct{ Resource, Subresource string } `json:"objectRef"`
+	Came time.Time                              `json:"requestReceivedTimestamp"`
+	Done time.Time                              `json:"stageTimestamp"`
+	Said struct{ Code int }                     `json:"responseStatus"`
+}
+
+// take counts the requests since skip, or the last take, user's apart.
+func (a *audit) take(user string) (*Asked, error) {
 	f, err := os.Open(a.path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read audit log: %w", err)
+		return nil, fmt.Errorf("read audit log: %w", err)
 	}
 	defer f.Close()
 	if _, err := f.Seek(a.at, io.SeekStart); err != nil {
-		return nil, nil, fmt.Errorf("read audit log: %w", err)
+		return nil, fmt.Errorf("read audit log: %w", err)
 	}
-	own, others = Requests{}, Requests{}
+	asked := &Asked{Own: Requests{}, Refused: Requests{}, Others: Requests{}}
+	renewals, spent := 0, time.Duration(0)
 	in := bufio.NewReader(f)
 	for {
 		line, err := in.ReadBytes('\n')
-		if err == io.EOF {
-			return own, others, nil // what is not a whole line is for the next time
+		if err == io.EOF { // what is not a whole line is for the next time
+			if renewals > 0 {
+				asked.LeaseSeconds = spent.Seconds() / float64(renewals)
+			}
+			return asked, nil
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("read audit log: %w", err)
+			return nil, fmt.Errorf("read audit log: %w", err)
 		}
 		a.at += int64(len(line))
-		var e struct {
-			Verb string
-			User struct{ Username string }
-			Ref  struct{ Resource, Subresource string } `json:"objectRef"`
-		}
+		var e event
 		if err := json.Unmarshal(line, &e); err != nil {
-			return nil, nil, fmt.Errorf("read audit log: %w", err)
+			return nil, fmt.Errorf("read audit log: %w", err)
 		}
-		what := e.Verb + " " + strings.TrimSuffix(e.Ref.Resource+"/"+e.Ref.Subresource, "/")
-		if e.User.Username == user {
-			own[what]++
-		} else {
-			others[what]++
+		asked.add(&e, user)
+		if e.User.Username == user && e.Verb == "update" && e.Ref.Resource == "leases" {
+			renewals, spent = renewals+1, spent+e.Done.Sub(e.Came)
 		}
+	}
+}
+
+func (a *Asked) add(e *event, user string) {
+	what := e.Verb + " " + strings.TrimSuffix(e.Ref.Resource+"/"+e.Ref.Subresource, "/")
+	if e.User.Username != user {
+		a.Others[what]++
+		return
+	}
+	a.Own[what]++
+	if e.Said.Code >= http.StatusBadRequest {
+		a.Refused[what]++
 	}
 }

@@ -27,11 +27,10 @@ type Kube struct {
 // Quiet is a while in which nothing happens.
 type Quiet struct {
 	Phase
-	Own       Requests `json:"requests"`         // of the cluster agent
-	Others    Requests `json:"requestsOfOthers"` // of the control plane's own parts
-	APIServer int64    `json:"apiServerRssBytes"`
-	APICPU    float64  `json:"apiServerCpuPercentOfCore"`
-	KineCPU   float64  `json:"kineCpuPercentOfCore"`
+	*Asked
+	APIServer int64   `json:"apiServerRssBytes"`
+	APICPU    float64 `json:"apiServerCpuPercentOfCore"`
+	KineCPU   float64 `json:"kineCpuPercentOfCore"`
 }
 
 // bridged is a cluster agent under nodes, with a control plane.
@@ -154,7 +153,7 @@ func (b *bridged) quiet(ctx context.Context, hold time.Duration, q *Quiet) error
 	q.APICPU, q.KineCPU = 100*(cpu("kube-apiserver")-api)/q.Seconds, 100*(cpu("kine")-kine)/q.Seconds
 	q.APIServer = rssBytes(b.plane.Pid("kube-apiserver"))
 	var err error
-	q.Own, q.Others, err = b.audit.take(kube.AgentUser)
+	q.Asked, err = b.audit.take(kube.AgentUser)
 	return err
 }
 

@@ -47,7 +47,8 @@ func (q *Quiet) rows(when string, nodes int) []Row {
 	leases, others := q.Own.Writes()
 	rows := []Row{
 		atMost(when+": writes of the cluster agent beside Leases, for each node", each(others), 0.2, "1/min"),
-		fact(when+": writes of Leases, for each node", each(leases), "1/min"),
+		fact(when+": writes of Leases, for each node; 6 to 6.7 are due", each(leases), "1/min"),
+		fact(when+": the API server's time for a renewal, mean", q.LeaseSeconds*1000, "ms"),
 		fact(when+": cluster RSS, median", float64(q.RSSBytes)/(1<<20), "MiB"),
 		fact(when+": cluster processor", q.CPU, "% of a core"),
 		fact(when+": API server RSS", float64(q.APIServer)/(1<<20), "MiB"),
@@ -57,6 +58,9 @@ func (q *Quiet) rows(when string, nodes int) []Row {
 	for _, what := range q.Own.Sorted() {
 		r := fact(when+": cluster agent, "+what, each(q.Own[what]), "1/min")
 		r.Note = fmt.Sprintf("for each node; %d in all", q.Own[what])
+		if n := q.Refused[what]; n > 0 {
+			r.Note += fmt.Sprintf(", %d refused", n)
+		}
 		rows = append(rows, r)
 	}
 	for _, what := range q.Others.Sorted() {

@@ -74,7 +74,9 @@ func (r *Rig) biteOnce(ctx context.Context, k Kind, e Event) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("inject: %w", err), heal(ctx))
 	}
-	felt := k.Bites(ctx, r, e)
+	patient, end := context.WithTimeout(ctx, 30*time.Second)
+	defer end()
+	felt := until(patient, "it is felt", func() error { return k.Bites(patient, r, e) }) // what comes by chance may let one wait
 	if err := heal(ctx); err != nil {
 		return fmt.Errorf("heal: %w", err)
 	}

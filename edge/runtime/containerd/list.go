@@ -120,11 +120,10 @@ func (r *Runtime) endOf(st *bundle.State, p *task.Process) *bundle.End {
 
 // keepAgain starts who keeps the streams of a container that runs without: it was killed.
 func (r *Runtime) keepAgain(id string) {
-	started, err := r.starting.Begin(id)
-	if err != nil {
+	if r.starting.Begin(id) != nil {
 		return
 	}
-	defer started()
+	defer r.starting.End(id)
 	if _, err := shim.StartStreams(r.cfg.Shim, filepath.Join(r.cfg.Dir, id)); err != nil {
 		r.cfg.Log.Warn("output of a container is not kept", "container", id, agent.KeyErr, err)
 		return

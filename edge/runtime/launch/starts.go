@@ -1,38 +1,40 @@
 package launch
 
 import (
-	"fmt"
+	"errors"
 	"sync"
 )
 
 // Starts are the containers that are being started: one at a time of each. The zero value has none.
 type Starts struct {
 	mu  sync.Mutex
-	ids map[string]struct{}
+	ids map[string]bool
 }
 
-// Begin is an error while id has begun already; otherwise the caller calls done when it has started, or has failed to.
-func (s *Starts) Begin(id string) (done func(), err error) {
+// Begin is an error while id has begun already; otherwise the caller calls End when it has started, or has failed to.
+func (s *Starts) Begin(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, busy := s.ids[id]; busy {
-		return nil, fmt.Errorf("container %s is being started", id)
+	if s.ids[id] {
+		return errors.New("container " + id + " is being started")
 	}
 	if s.ids == nil {
-		s.ids = map[string]struct{}{}
+		s.ids = map[string]bool{}
 	}
-	s.ids[id] = struct{}{}
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.ids, id)
-	}, nil
+	s.ids[id] = true
+	return nil
+}
+
+// End lets id begin anew.
+func (s *Starts) End(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ids, id)
 }
 
 // Has reports whether id is being started.
 func (s *Starts) Has(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, busy := s.ids[id]
-	return busy
+	return s.ids[id]
 }

@@ -35,11 +35,10 @@ func (r *Runtime) Start(ctx context.Context, c workload.Container) error {
 	if err != nil {
 		return err
 	}
-	started, err := r.starting.Begin(c.ID)
-	if err != nil {
+	if err := r.starting.Begin(c.ID); err != nil {
 		return err
 	}
-	defer started()
+	defer r.starting.End(c.ID)
 	running, err := r.clear(ctx, dir)
 	if err != nil || running {
 		return err

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,11 @@ func testLog(t *testing.T, limit int64) (*logFile, string) {
 		t.Fatal(err)
 	}
 	l.now = func() time.Time { return time.Unix(0, 5) }
+	t.Cleanup(func() { // fuzzing opens more than the collector can keep up with
+		if err := errors.Join(l.file.Close(), l.dir.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 	return l, path
 }
 

@@ -155,7 +155,8 @@ func renewed(now time.Time, last *coordinationv1.Lease) metav1.MicroTime {
 	return metav1.NewMicroTime(now)
 }
 
-// write renews with one call when nobody else wrote meanwhile. The Lease that it returns is nil when it has to be read anew.
+// write renews with one call when nobody else wrote meanwhile. It returns the Lease to go on from, also with an error: after a slow spell
+// the next renewal is one call again, or a server that is slow for all would never be caught up with. nil: it is to be read anew.
 func (l *leases) write(ctx context.Context, id string, k *kept) (*coordinationv1.Lease, error) {
 	seconds := int32(leaseSeconds)
 	spec := coordinationv1.LeaseSpec{HolderIdentity: &id, LeaseDurationSeconds: &seconds}
@@ -164,7 +165,10 @@ func (l *leases) write(ctx context.Context, id string, k *kept) (*coordinationv1
 		next.Spec = spec
 		next.Spec.RenewTime = new(renewed(l.now(), k.last))
 		if err := l.client.Update(ctx, next); err != nil {
-			return nil, fmt.Errorf("update: %w", err)
+			if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+				return nil, fmt.Errorf("update: %w", err)
+			}
+			return k.last, fmt.Errorf("update: %w", err) // if it was written all the same, the next is a conflict
 		}
 		return next, nil
 	}
@@ -179,9 +183,10 @@ func (l *leases) write(ctx context.Context, id string, k *kept) (*coordinationv1
 	if err := l.client.Patch(ctx, lease, client.Merge); err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
 	}
-	lease.Spec.RenewTime = new(renewed(l.now(), lease))
-	if err := l.client.Update(ctx, lease); err != nil {
-		return nil, fmt.Errorf("renew after it was taken over: %w", err)
+	next := lease.DeepCopy()
+	next.Spec.RenewTime = new(renewed(l.now(), lease))
+	if err := l.client.Update(ctx, next); err != nil {
+		return lease, fmt.Errorf("renew after it was taken over: %w", err)
 	}
-	return lease, nil
+	return next, nil
 }

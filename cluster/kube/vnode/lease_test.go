@@ -160,3 +160,63 @@ func TestAThousandLeasesAreRenewedInTimeByASlowAPIServer(t *testing.T) {
 		t.Errorf("leases have a limit of %g requests a second, all else %g", own.QPS, slow.QPS)
 	}
 }
+
+// slowLease is one whose every call takes a while.
+type slowLease struct {
+	oneLease
+	takes   func() time.Duration
+	renewed time.Time
+}
+
+func (s *slowLease) wait(ctx context.Context) error {
+	select {
+	case <-time.After(s.takes()):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *slowLease) Create(ctx context.Context, o client.Object, opts ...client.CreateOption) error {
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	return s.oneLease.Create(ctx, o, opts...)
+}
+
+func (s *slowLease) Update(ctx context.Context, o client.Object, opts ...client.UpdateOption) error {
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	s.renewed = time.Now()
+	return s.oneLease.Update(ctx, o, opts...)
+}
+
+func (s *slowLease) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
+	return s.oneLease.Patch(ctx, o, p, opts...)
+}
+
+func TestALeaseIsRenewedAgainAfterASpellInWhichNothingWentThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		server := &slowLease{takes: func() time.Duration {
+			if d := time.Since(start); d > time.Minute && d < 75*time.Second {
+				return 2 * leaseDeadline
+			}
+			return leaseDeadline * 2 / 5
+		}}
+		l := newLeases(server, &Config{Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		l.keep("n1", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if err := l.Start(ctx); err != nil {
+			t.Error(err)
+		}
+		if ago := time.Since(server.renewed); ago > 2*renewal {
+			t.Errorf("renewed %s ago; wanted every %s, as before the spell", ago, renewal)
+		}
+	})
+}

@@ -160,7 +160,7 @@ func Resume(r *api.Rollout, now time.Time) error {
 	if r.State != api.RolloutPaused {
 		return fmt.Errorf("rollout %s is %s; only a paused one can be resumed", r.Name, r.State)
 	}
-	if _, _, open := tally(r, r.Current); r.Current > 0 && open == 0 {
+	if r.BatchDone != 0 { // it was judged. What failed while somebody had it paused was not, and is no batch that was accepted
 		r.Accepted = r.Current
 	}
 	r.State, r.Reason, r.Changed = api.RolloutRunning, "", api.At(now)

@@ -155,6 +155,26 @@ func TestAPausedRolloutOrdersNobodyAndStillSeesWhatEnds(t *testing.T) {
 	}
 }
 
+func TestABatchThatFailsWhileSomebodyHasItPausedIsJudgedWhenItGoesOn(t *testing.T) {
+	f := newFleet(t, 4, nil)
+	f.step()
+	if err := Pause(&f.r, "alice", f.now); err != nil {
+		t.Fatal(err)
+	}
+	f.ends("n0", api.PhaseFailed)
+	f.ends("n1", api.PhaseFailed)
+	f.step()
+	if err := Resume(&f.r, f.now); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if orders := f.step(); len(orders) > 0 {
+			t.Errorf("ordered %v after a batch that failed", orders)
+		}
+	}
+	f.want(api.RolloutPaused, 1, api.RolloutCounts{Waiting: 2, Failed: 2})
+}
+
 func TestOutsideTheWindowNothingBegins(t *testing.T) {
 	f := newFleet(t, 2, func(s *api.RolloutSpec) { s.Window = "22:00-04:00" })
 	if orders := f.step(); len(orders) > 0 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
+	"github.com/skerry-edge/skerry/api"
 )
 
 // measureEvery is how often volumes that are bounded are measured; a kubelet does it as often.
@@ -17,8 +18,10 @@ const reasonEvicted = "Evicted"
 
 // bounded is a volume with a bound of its own.
 type bounded struct {
-	workload, hash, name, dir string
-	limit                     int64
+	workload, name, dir string
+	limit               int64
+	taken               api.Millis // when this life of the workload began
+	hash                string
 }
 
 // bounded lists those of workloads that have not ended.
@@ -29,7 +32,7 @@ func (e *Engine) bounded() (out []bounded) {
 		}
 		for i := range en.want.Volumes {
 			if v := &en.want.Volumes[i]; v.Empty != nil && v.Empty.SizeBytes > 0 {
-				out = append(out, bounded{name, en.hash, v.Name, e.maker.places.volumeDir(name, v), v.Empty.SizeBytes})
+				out = append(out, bounded{name, v.Name, e.maker.places.volumeDir(name, v), v.Empty.SizeBytes, en.mem.Taken, en.hash})
 			}
 		}
 	}
@@ -61,7 +64,7 @@ func (e *Engine) measure(ctx context.Context) time.Duration {
 		e.post(ctx, func() {
 			e.measuring = false
 			for name, b := range outgrown {
-				if en := e.entries[name]; en != nil && en.hash == b.hash {
+				if en := e.entries[name]; en != nil && en.hash == b.hash && en.mem.Taken == b.taken {
 					en.outgrown = fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit of %d bytes", b.name, b.limit)
 				}
 			}

@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/workload"
 	"github.com/skerry-edge/skerry/edge/workload/conformance"
@@ -270,14 +268,6 @@ func TestContainersThatNobodyRemembersAreStopped(t *testing.T) {
 // TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt loses all that the node remembers, as after damage to its database.
 func TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt(t *testing.T) {
 	bubble(t, func(r *rig) {
-		forget := func() {
-			t.Helper()
-			r.stop()
-			if err := r.db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("workloads")) }); err != nil {
-				t.Fatal(err)
-			}
-			r.start()
-		}
 		w := pod("web", "serve")
 		w.Init = []api.Container{{Name: "first", Image: w.Containers[0].Image, Args: []string{"exit 0"}}}
 		r.want(w)
@@ -285,7 +275,7 @@ func TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt(t *testing.T) {
 		r.after(time.Minute)
 		equalLists(t, "running", r.fake.Running(), "web_c0_2")
 		before := r.fake.Starts()
-		forget()
+		r.forget(nil)
 		r.want(w)
 		r.after(time.Minute)
 		if now := r.fake.Starts(); !maps.Equal(before, now) {
@@ -308,7 +298,7 @@ func TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt(t *testing.T) {
 		two.Init = []api.Container{{Name: "first", Image: image, Args: []string{"wait"}}, {Name: "second", Image: image, Args: []string{"exit 0"}}}
 		r.want(w, two)
 		r.after(time.Minute)
-		forget()
+		r.forget(nil)
 		r.want(w, two)
 		r.fake.End("two_first_1", 0)
 		r.after(time.Minute)
@@ -316,12 +306,54 @@ func TestWhatRunsAsWantedGoesOnWhenTheNodeHasForgottenIt(t *testing.T) {
 			t.Errorf("starts %v; wanted what comes second to be begun, although it was forgotten that it had not", now)
 		}
 
-		forget()
+		r.forget(nil)
 		r.want(pod("web", "serve other"))
 		r.after(time.Minute)
 		if now := r.fake.Starts(); now["web_c0_1"] != 2 {
 			t.Errorf("starts %v; wanted another form to be begun anew", now)
 		}
+	})
+}
+
+func TestWhatComesFirstRunsAgainAfterARebootThoughTheNodeHasForgottenIt(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := pod("web", "serve")
+		w.Init = []api.Container{{Name: "first", Image: image, Args: []string{"exit 0"}}}
+		r.want(w)
+		r.leaveLog("web", "first", 1)
+		r.leaveLog("web", "c0", 1)
+		r.forget(func() {
+			r.fake.Reboot()
+			r.boot = "another"
+		})
+		r.want(w)
+		r.after(time.Minute)
+		if now := r.fake.Starts(); now["web_first_1"]+now["web_first_2"] != 2 || now["web_c0_2"] != 1 {
+			t.Errorf("starts %v; wanted what comes first to be begun again, and then the other", now)
+		}
+	})
+}
+
+func TestWhatIsToRunOnceRunsOnceThoughTheNodeHasForgottenIt(t *testing.T) {
+	bubble(t, func(r *rig) {
+		half, whole := pod("half", "exit 0", "serve"), pod("whole", "exit 0")
+		half.Restart, whole.Restart = api.RestartNever, api.RestartNever
+		r.want(half, whole)
+		r.after(time.Minute)
+		r.leaveLog("half", "c0", 1)
+		r.leaveLog("half", "c1", 1)
+		r.leaveLog("whole", "c0", 1)
+		before := r.fake.Starts()
+		r.forget(nil)
+		r.want(half, whole)
+		r.after(time.Minute)
+		if now := r.fake.Starts(); !maps.Equal(before, now) {
+			t.Errorf("starts %v, before %v; wanted no other", now, before)
+		}
+		equalLists(t, "running", r.fake.Running(), "half_c1_1")
+		s := r.status("whole")
+		equal(t, "state", s.State, api.WorkloadFailed)
+		equal(t, "reason", s.Containers[0].End.Reason, "ContainerStatusUnknown")
 	})
 }
 

@@ -95,6 +95,28 @@ func (r *rig) start() {
 }
 
 // want says what is wanted, and lets everything settle that needs no time.
+// forget has the agent lose what it remembers of workloads, between two lives; meanwhile what else happens.
+func (r *rig) forget(meanwhile func()) {
+	r.t.Helper()
+	r.stop()
+	if err := r.db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("workloads")) }); err != nil {
+		r.t.Fatal(err)
+	}
+	if meanwhile != nil {
+		meanwhile()
+	}
+	r.start()
+}
+
+// leaveLog writes what a run that printed something has left.
+func (r *rig) leaveLog(workload, container string, run int) {
+	r.t.Helper()
+	path := filepath.Join(r.dir, "disk", workload, "logs", container, fmt.Sprintf("%d.log", run))
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o750), os.WriteFile(path, nil, 0o640)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *rig) want(list ...api.Workload) {
 	r.engine.Want(list)
 	synctest.Wait()

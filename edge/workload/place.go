@@ -60,8 +60,7 @@ func (p places) forget(workload, container string, run int) error {
 	}
 	errs := []error{err}
 	for _, e := range entries {
-		number, _, _ := strings.Cut(e.Name(), ".")
-		if n, err := strconv.Atoi(number); err == nil && n < run-1 {
+		if n := runOf(e); n > 0 && n < run-1 {
 			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
 		}
 	}
@@ -74,6 +73,28 @@ func (p places) forget(workload, container string, run int) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// lastRun is the latest run that has left a log; 0: none has.
+func (p places) lastRun(workload, container string) (run int) {
+	entries, err := os.ReadDir(filepath.Dir(p.logFile(workload, container, 1)))
+	if err != nil {
+		return 0 // none is known
+	}
+	for _, e := range entries {
+		run = max(run, runOf(e))
+	}
+	return run
+}
+
+// runOf is the run that a log is of; 0: it is none.
+func runOf(log fs.DirEntry) int {
+	number, _, _ := strings.Cut(log.Name(), ".")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // layMessage makes the empty file that a run may leave a message in, whatever its user.

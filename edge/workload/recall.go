@@ -39,14 +39,15 @@ func (p places) form(workload string) string {
 	return string(raw)
 }
 
-// recall makes a memory of a workload from the containers that a runtime has of it. ok is false when they run another form than the
-// one that is wanted, or one that is not known.
+// recall makes a memory of a workload from the containers that a runtime has of it, and from the logs of those that it has no more.
+// ok is false when they run another form than the one that is wanted, or one that is not known.
 func (e *Engine) recall(en *entry, runtime string) (mem Memory, ok bool) {
 	if en.want == nil || en.refuse != nil || e.maker.places.form(en.name) != en.hash {
 		return Memory{}, false
 	}
 	now := api.At(e.cfg.Now())
-	mem = Memory{Hash: en.hash, Runtime: runtime, Taken: now, Boot: e.cfg.Boot, Grace: en.want.GraceSeconds, Containers: map[string]*Past{}}
+	// No boot: where no main container runs, this may be another one, and what comes first has to run again.
+	mem = Memory{Hash: en.hash, Runtime: runtime, Taken: now, Grace: en.want.GraceSeconds, Containers: map[string]*Past{}}
 	for _, o := range e.sources[runtime].list {
 		workload, name, run, valid := ParseContainerID(o.ID)
 		if !valid || workload != en.name || spec(en.want, name) == nil {
@@ -54,6 +55,12 @@ func (e *Engine) recall(en *entry, runtime string) (mem Memory, ok bool) {
 		}
 		if p := mem.Containers[name]; p == nil || p.Run < run {
 			mem.Containers[name] = &Past{Run: run, Begun: true, Restarts: int32(max(run-1, 0)), Image: o.Image}
+		}
+	}
+	for i := range en.want.Containers {
+		name := en.want.Containers[i].Name
+		if run := e.maker.places.lastRun(en.name, name); mem.Containers[name] == nil && run > 0 { // it ended, nobody knows how
+			mem.Containers[name] = &Past{Run: run, Begun: true, Restarts: int32(run - 1)}
 		}
 	}
 	var over []api.Container // that came first, and are over as a later one has begun
@@ -95,6 +102,15 @@ func (e *Engine) adopt() {
 			}
 			en.mem = Memory{Hash: "?", Runtime: name, Grace: orphanGrace, Containers: map[string]*Past{}}
 			e.cfg.Log.Warn("containers are there of a workload that this node does not remember; they are stopped", keyWorkload, workload)
+		}
+	}
+	for name, en := range e.entries { // what has ended is run no second time where it is to run once
+		if s := e.sources[en.runtime]; s == nil || !s.known || en.mem.Hash != "" || len(en.busy) > 0 {
+			continue
+		}
+		if mem, ok := e.recall(en, en.runtime); ok && len(mem.Containers) > 0 {
+			en.mem, en.kept = mem, false
+			e.cfg.Log.Warn("a workload has run that this node does not remember; it goes on", keyWorkload, name)
 		}
 	}
 }

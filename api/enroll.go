@@ -154,6 +154,9 @@ type RenewRequest struct {
 	CSR string `json:"csr"`
 }
 
+// CodeNodeRemoved is the Code of the Problem that a node is answered which an administrator has removed, or which has left.
+const CodeNodeRemoved = "node_removed"
+
 // Problem is the body of every error the HTTP services answer (RFC 9457). Code is stable and made for programs; Cure
 // tells a person what to do.
 type Problem struct {

@@ -87,7 +87,7 @@ func (d *Door) leave(ctx context.Context, cfg configs.Edge) error {
 	clock := agent.NewClock(agent.BuildTime(), agent.ClockSource{})
 	clock.Raise(id.Leaf().NotBefore)
 	if err := (&identity.Client{Clock: clock}).Leave(ctx, id); err != nil {
-		return fmt.Errorf("leave: %w", err)
+		return fmt.Errorf("leave: %w; who may, removes it there with: skerry node remove %s", err, id.Node)
 	}
 	d.printf(d.Out, "node %s has left cluster %s; what it has here stays until its directory %s is removed\n", id.Node, id.Cluster, cfg.Dir)
 	return nil

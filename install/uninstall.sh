@@ -29,7 +29,7 @@ main() {
 		case $0 in */skerry-uninstall) bin=$(cd "$(dirname "$0")" && pwd) && root="" ;; esac
 	fi
 	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "this takes root; run it again with: sudo $0"
-	node=""
+	told=""
 	if [ -n "$purge" ] && [ -z "$root" ] && [ -x "$bin/skerry-edge" ]; then leave; fi
 	for service in $services; do
 		stop_service "$service"
@@ -49,7 +49,7 @@ main() {
 	[ -z "$purge" ] || purge_state
 	remove_file "$root$bin/skerry-uninstall"
 	if [ -n "$purge" ]; then
-		[ -z "$node" ] || info "the cluster agent still knows this node; who may, runs: skerry node remove $node"
+		[ -z "$told" ] || info "the cluster agent still knows this node: $told"
 	else
 		info "configuration in $etc and state in /var/lib stay; --purge would have removed them"
 	fi
@@ -65,16 +65,14 @@ refuse() {
 ask() {
 	if [ -e "$etc/edge.yaml" ]; then "$bin/skerry-edge" "$@" --config "$etc/edge.yaml"; else "$bin/skerry-edge" "$@"; fi
 }
-name_of_node() { ask status -o json 2>/dev/null | sed -n 's/^ *"node": "\([^"]*\)".*/\1/p' | head -n 1; }
 
 # leave takes the node out of its cluster. Where that does not work, it goes on: the device may have been cut off for good.
 leave() {
-	node=$(name_of_node)
 	if told=$(ask leave 2>&1); then
-		node=""
 		info "$told"
+		told=""
 	else
-		case $told in *"in no cluster"*) node="" ;; *) info "$told" ;; esac
+		case $told in *"in no cluster"*) told="" ;; esac
 	fi
 }
 ours() { [ -f "$1" ] && grep -qs Skerry "$1"; }

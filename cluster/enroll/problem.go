@@ -37,7 +37,7 @@ const (
 	CodeCertReplaced   = "certificate_replaced" // the node has another key now
 	CodeCertKind       = "certificate_kind"     // good, but not for this
 	CodeKeyMismatch    = "key_mismatch"
-	CodeNodeRemoved    = "node_removed"
+	CodeNodeRemoved    = api.CodeNodeRemoved
 	CodeNodeUnknown    = "node_unknown"
 	CodeOperatorArgs   = "operator_arguments"
 	CodeOperatorGone   = "operator_unknown"

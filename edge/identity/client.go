@@ -72,9 +72,13 @@ func (c *Client) Renew(ctx context.Context, id *Identity) (*api.EnrollReply, err
 	return c.ask(ctx, id.Endpoints, "/v1/renew", &api.RenewRequest{CSR: csr}, c.as(id))
 }
 
-// Leave has the cluster remove the node, which its certificate names, as if an administrator had. An expired one is refused.
+// Leave has the cluster remove the node, which its certificate names, as if an administrator had. An expired one is refused. A node
+// that is removed already has left: the answer to an earlier request may have been lost.
 func (c *Client) Leave(ctx context.Context, id *Identity) error {
 	_, err := c.ask(ctx, id.Endpoints, "/v1/leave", struct{}{}, c.as(id))
+	if refusal, ok := errors.AsType[*api.Problem](err); ok && refusal.Code == api.CodeNodeRemoved {
+		return nil
+	}
 	return err
 }
 
@@ -141,8 +145,8 @@ func readReply(resp *exchange.Response) (*api.EnrollReply, error) {
 		if json.Unmarshal(raw, problem) != nil || problem.Code == "" {
 			return nil, fmt.Errorf("enrolment service answers %s, and not as skerry-cluster does", resp.Status)
 		}
-		if problem.Status >= 500 || problem.Status == 429 {
-			return nil, &BusyError{problem, retryAfter(resp.Header)} // passing: try the next, try again
+		if problem.Status >= 500 || problem.Status == 429 || problem.Status == 421 {
+			return nil, &BusyError{problem, retryAfter(resp.Header)} // passing, or another replica acts for the node: try the next, try again
 		}
 		return nil, problem
 	}

@@ -186,6 +186,9 @@ func TestEndpointsAreTriedInOrderUntilOneAnswers(t *testing.T) {
 	refusing := (&enrolment.Service{Now: noon, CA: busy.CA, Enroll: func(*api.EnrollRequest) (*api.EnrollReply, *api.Problem) {
 		return nil, refusal(http.StatusUnauthorized, "token_invalid", "")
 	}}).Start(t)
+	elsewhere := (&enrolment.Service{Now: noon, CA: busy.CA, Enroll: func(*api.EnrollRequest) (*api.EnrollReply, *api.Problem) {
+		return nil, refusal(http.StatusMisdirectedRequest, "node_elsewhere", "")
+	}}).Start(t)
 	good := (&enrolment.Service{Now: noon, CA: busy.CA}).Start(t)
 	for name, c := range map[string]struct {
 		endpoints []string
@@ -194,6 +197,7 @@ func TestEndpointsAreTriedInOrderUntilOneAnswers(t *testing.T) {
 	}{
 		"a dead one is passed":    {[]string{closed.URL, good.URL}, func(err error) bool { return err == nil }, 1},
 		"a busy one is passed":    {[]string{busy.URL, good.URL}, func(err error) bool { return err == nil }, 1},
+		"another replica's":       {[]string{elsewhere.URL, good.URL}, func(err error) bool { return err == nil }, 1},
 		"a refusal ends it":       {[]string{refusing.URL, good.URL}, func(err error) bool { return isProblem(err, "token_invalid") }, 0},
 		"the first is enough":     {[]string{good.URL, refusing.URL}, func(err error) bool { return err == nil }, 1},
 		"all failures are told":   {[]string{closed.URL, busy.URL}, func(err error) bool { return tells(err, "refused", "too_many_requests") }, 0},
@@ -338,6 +342,19 @@ func TestAnAnswerThatIsNoSkerryIsNoRefusal(t *testing.T) {
 		reply, err := readReply(&exchange.Response{Code: rec.Code, Status: rec.Result().Status, Header: textproto.MIMEHeader(rec.Header()), Body: rec.Result().Body})
 		if _, refused := errors.AsType[*api.Problem](err); reply != nil || err == nil || refused {
 			t.Errorf("%s: reply %v, error %v; wanted an error after which the next endpoint is asked", name, reply, err)
+		}
+	}
+}
+
+func TestANodeThatIsRemovedAlreadyHasLeft(t *testing.T) {
+	for code, left := range map[string]bool{"": true, api.CodeNodeRemoved: true, "certificate_revoked": false} {
+		s := &enrolment.Service{Now: noon}
+		if code != "" {
+			s.Leave = func() *api.Problem { return refusal(http.StatusForbidden, code, "") }
+		}
+		n := joining(t, s.Start(t))
+		if err := n.cfg.Client.Leave(t.Context(), n.enrolled()); (err == nil) != left {
+			t.Errorf("answered %q: error %v; wanted it to have left: %v", code, err, left)
 		}
 	}
 }

@@ -28,6 +28,7 @@ type Service struct {
 	// Enroll and Renew answer in place of the service: a reply, or a problem. Nil issues what is asked for.
 	Enroll func(*api.EnrollRequest) (*api.EnrollReply, *api.Problem)
 	Renew  func(old *x509.Certificate, csr string) (*api.EnrollReply, *api.Problem)
+	Leave  func() *api.Problem // nil lets the node go
 
 	URL string // set by Start
 
@@ -95,7 +96,7 @@ func (s *Service) Issue(node, csr string) *api.EnrollReply {
 		Endpoints: []string{s.URL}, OrderKeys: []api.Base64URL{api.Base64URL(s.Order)}, Time: api.At(now)}
 }
 
-// ServeHTTP serves /v1/enroll and /v1/renew.
+// ServeHTTP serves /v1/enroll, /v1/renew and /v1/leave.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var reply *api.EnrollReply
 	var refusal *api.Problem
@@ -120,6 +121,14 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.renews++
 		s.mu.Unlock()
 		reply, refusal = s.renew(r.TLS.PeerCertificates[0], body.CSR)
+	case "/v1/leave":
+		if len(r.TLS.PeerCertificates) == 0 {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if reply = (&api.EnrollReply{Status: api.EnrollLeft, Time: api.At(s.Now())}); s.Leave != nil {
+			refusal = s.Leave()
+		}
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		return

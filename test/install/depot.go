@@ -40,7 +40,7 @@ config) printf '# defaults of @VERSION@\njoin: ""\nadvertise: []\ndir: /var/lib/
 rbac) echo "# rights of @VERSION@" ;;
 status) [ -e /run/online ] && printf '{\n  "node": "pump-3",\n  "version": "%s",\n  "link": {\n    "connected": true\n  }\n}\n' "$(cat /run/version 2>/dev/null || echo @VERSION@)" ;;
 doctor) echo "token: the cluster agent says that it has expired; cure: skerry token create" && exit 15 ;;
-leave) [ ! -e /run/cut ] || { echo "skerry-edge: leave: ask 192.0.2.1:8443: i/o timeout" >&2; exit 1; }; echo "node pump-3 has left cluster harbour" ;;
+leave) [ ! -e /run/cut ] || { echo "skerry-edge: leave: ask 192.0.2.1:8443: i/o timeout; who may, removes it there with: skerry node remove pump-3" >&2; exit 1; }; echo "node pump-3 has left cluster harbour" ;;
 get) [ -e /run/online ] ;;
 run) : >/run/online ;;
 esac

@@ -460,9 +460,14 @@ get_file() {
 get_program() {
 	mkdir -p "$work/$1"
 	small=${archive%.gz}.xz
-	if [ -z "$offline" ] && command -v xz >/dev/null 2>&1 && [ -n "$(line_of "$small")" ] && (get_file "$small") 2>/dev/null; then
-		unpack "$small" "$1" && archive=$small && return
-		info "xz cannot unpack $small here ($(tail -n 1 "$work/log.xz")); $archive is taken"
+	if [ -z "$offline" ] && command -v xz >/dev/null 2>&1 && [ -n "$(line_of "$small")" ] ; then
+		if (get_file "$small") 2>"$work/log.get"; then
+			unpack "$small" "$1" && archive=$small && return
+			info "xz cannot unpack $small here ($(cat "$work/log.tar" "$work/log.xz" | tail -n 1)); $archive is taken"
+		else
+			rm -f "$work/$small" # it may be large, and in memory
+			info "$(tail -n 1 "$work/log.get"); $archive is taken"
+		fi
 	fi
 	get_file "$archive"
 	unpack "$archive" "$1" || fail "cannot unpack $archive in $work: $(cat "$work/log.gz" "$work/log.tar" | tail -n 1)"

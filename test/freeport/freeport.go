@@ -36,8 +36,8 @@ func Row(t testing.TB, count int) string {
 
 // take locks a file for each port, against the tests of other packages, which run in other processes.
 func take(count int) (first int, locks []*os.File, err error) {
-	dir := filepath.Join(os.TempDir(), "skerry-test-ports")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("skerry-test-ports-%d", os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, nil, fmt.Errorf("take a port: %w", err)
 	}
 	for range 200 {
@@ -52,7 +52,7 @@ func take(count int) (first int, locks []*os.File, err error) {
 func lock(dir string, first, count int) (locks []*os.File, err error) {
 	for number := first; number < first+count && err == nil; number++ {
 		var f *os.File
-		if f, err = os.OpenFile(filepath.Join(dir, fmt.Sprint(number)), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+		if f, err = os.OpenFile(filepath.Join(dir, fmt.Sprint(number)), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 			break
 		}
 		locks = append(locks, f)

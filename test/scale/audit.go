@@ -82,10 +82,10 @@ type Asked struct {
 type event struct {
 	Verb string
 	User struct{ Username string }
-	Ref  struct{ Resource, Subresource string } `json:"objectRef"`
-	Came time.Time                              `json:"requestReceivedTimestamp"`
-	Done time.Time                              `json:"stageTimestamp"`
-	Said struct{ Code int }                     `json:"responseStatus"`
+	Ref  struct{ Namespace, Resource, Subresource string } `json:"objectRef"`
+	Came time.Time                                         `json:"requestReceivedTimestamp"`
+	Done time.Time                                         `json:"stageTimestamp"`
+	Said struct{ Code int }                                `json:"responseStatus"`
 }
 
 // take counts the requests since skip, or the last take, user's apart.
@@ -118,10 +118,15 @@ func (a *audit) take(user string) (*Asked, error) {
 			return nil, fmt.Errorf("read audit log: %w", err)
 		}
 		asked.add(&e, user)
-		if e.User.Username == user && e.Verb == "update" && e.Ref.Resource == "leases" {
+		if e.User.Username == user && e.renewal() {
 			renewals, spent = renewals+1, spent+e.Done.Sub(e.Came)
 		}
 	}
+}
+
+// renewal tells one of a node's Lease that was taken; that of who leads is another.
+func (e *event) renewal() bool {
+	return e.Verb == "update" && e.Ref.Resource == "leases" && e.Ref.Namespace == "kube-node-lease" && e.Said.Code < http.StatusBadRequest
 }
 
 func (a *Asked) add(e *event, user string) {

@@ -98,7 +98,7 @@ func New(cfg configs.Cluster, w io.Writer) (*Agent, error) {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
 	own := &ownLog{}
-	log, err := agent.NewLogger(io.MultiWriter(own, w), &level, cfg.Log.Format)
+	log, err := agent.NewLogger(io.MultiWriter(own, agent.ForJournal(w)), &level, cfg.Log.Format)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func New(cfg configs.Edge, src configs.Source, w io.Writer) (*Agent, error) {
 	if err := a.level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)
 	}
-	log, err := agent.NewLogger(io.MultiWriter(w, a.ring), a.level, cfg.Log.Format)
+	log, err := agent.NewLogger(io.MultiWriter(agent.ForJournal(w), a.ring), a.level, cfg.Log.Format)
 	if err != nil {
 		return nil, err
 	}
@@ -116,10 +116,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(memoryLimit)
-	ctx, a.restart = context.WithCancelCause(ctx)
-	defer a.restart(nil)
-	err := a.serve(ctx)
-	if !errors.Is(context.Cause(ctx), errRestart) {
+	life, restart := context.WithCancelCause(ctx)
+	defer restart(nil)
+	a.restart = restart
+	err := a.serve(life)
+	if !errors.Is(context.Cause(life), errRestart) || ctx.Err() != nil { // told to end while it was ending for a restart
 		return err
 	}
 	if err != nil { // a part that would not stop must not cost the node its agent
@@ -171,7 +172,11 @@ func (a *Agent) enrolled(ctx context.Context) error {
 	}
 	// Ready to the service manager: a device that waits for a person or a network is doing its duty.
 	a.tellManager("READY=1\nSTATUS=enrolling")
-	defer a.tellManager("STOPPING=1")
+	defer func() {
+		if !errors.Is(context.Cause(ctx), errRestart) { // or it would be killed after TimeoutStopSec, whatever it is by then
+			a.tellManager("STOPPING=1")
+		}
+	}()
 	g := &agent.Group{Log: a.log}
 	g.Stage("status", newStatusServer(a.cfg.RuntimeDir, a.status), agent.RunFunc(a.watchdog))
 	g.Stage("identity", a.keeper)

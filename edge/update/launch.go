@@ -81,7 +81,10 @@ func (l *Launcher) Run(ctx context.Context) (*Self, error) {
 				return nil, nil //nolint:nilnil // the service is to end
 			}
 		default:
-			unfit[slot] = l.become(slot, lock) // returns only when it failed
+			unfit[slot] = l.become(ctx, slot, lock) // returns only when it failed
+			if ctx.Err() != nil {
+				return nil, nil //nolint:nilnil // the service is to end
+			}
 		}
 	}
 }
@@ -126,7 +129,7 @@ func (l *Launcher) sound(unfit map[Slot]error) func(Slot, Image) error {
 }
 
 // become replaces this process by the program in a slot. The lock stays with it.
-func (l *Launcher) become(slot Slot, lock *os.File) error {
+func (l *Launcher) become(ctx context.Context, slot Slot, lock *os.File) error {
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
 		return fmt.Errorf("hand on lock: %w", err)
 	}
@@ -135,6 +138,9 @@ func (l *Launcher) become(slot Slot, lock *os.File) error {
 		do = syscall.Exec
 	}
 	env := append(l.contract(l.environ(), slot), envLock+"="+strconv.Itoa(int(lock.Fd())))
+	if ctx.Err() != nil { // a signal said so, which the program could not know of
+		return context.Cause(ctx)
+	}
 	err := do(l.Dir.Program(slot), l.Argv, env)
 	runtime.KeepAlive(lock)
 	return fmt.Errorf("start %s: %w", slot, err)

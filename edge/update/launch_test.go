@@ -2,6 +2,7 @@ package update
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -148,6 +149,18 @@ func TestATrialThatAnOutsiderKillsIsStartedAgain(t *testing.T) {
 	s := r.run()
 	if o, ok := s.Outcome("c1"); !ok || !o.OK || r.became != r.dir.Program(SlotA) {
 		t.Errorf("%+v, became %s; wanted slot a; said %s", s, r.became, r.said.String())
+	}
+}
+
+func TestWhatIsToldToEndDoesNotBecomeAnother(t *testing.T) {
+	r := newRig(t, "", time.Minute)
+	if _, err := r.dir.Change(func(s *State) error { s.Trial = nil; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	if self, err := r.launcher.Run(ctx); self != nil || err != nil || r.became != "" {
+		t.Errorf("became %q, %v, %v; wanted it to end", r.became, self, err)
 	}
 }
 

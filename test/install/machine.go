@@ -5,17 +5,14 @@ package install
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -29,6 +26,7 @@ type Machine struct {
 	root  string
 	work  chan func() // run on the thread that has the namespaces
 	watch []string    // directories besides the upper layer that Listing looks into
+	first int         // process of it, outside; 0: none was booted
 	URL   string      // of its release server
 }
 
@@ -227,8 +225,13 @@ func (m *Machine) Run(env []string, argv ...string) (string, int) {
 		cmd := exec.CommandContext(context.WithoutCancel(m.t.Context()), "/usr/bin/env", append([]string{"-C", "/"}, argv...)...)
 		cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
 		cmd.Stdout, cmd.Stderr = &out, &out
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: m.root}
 		cmd.Dir = "/"
+		if m.first == 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: m.root}
+		} else {
+			enter := []string{"-t", strconv.Itoa(m.first), "-m", "-p", "-u", "-i", "-C", "-r", "--wd=/"}
+			cmd.Path, cmd.Args = "/usr/bin/nsenter", append(append([]string{"nsenter"}, enter...), cmd.Args...)
+		}
 		err := cmd.Run()
 		if _, ok := err.(*exec.ExitError); err != nil && !ok {
 			return err
@@ -237,63 +240,4 @@ func (m *Machine) Run(env []string, argv ...string) (string, int) {
 		return nil
 	})
 	return out.String(), code
-}
-
-// Listing names everything that was ever changed, with kind, mode and content: two that are equal are the same file system.
-func (m *Machine) Listing() []string {
-	m.t.Helper()
-	var lines []string
-	m.Do(func() error {
-		dirs := []string{filepath.Join(m.dir, "fs", "upper")}
-		for _, w := range m.watch {
-			dirs = append(dirs, m.Path(w))
-		}
-		for _, dir := range dirs {
-			err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-				if err != nil {
-					return err
-				}
-				line, err := describe(path, d)
-				lines = append(lines, strings.TrimPrefix(line, filepath.Join(m.dir, "fs")))
-				return err
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return lines
-}
-
-func describe(path string, d fs.DirEntry) (string, error) {
-	st, err := d.Info()
-	if err != nil {
-		return "", err
-	}
-	line := fmt.Sprintf("%s %v", path, st.Mode())
-	if st.Mode().IsRegular() {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return "", err
-		}
-		line += fmt.Sprintf(" %x", sha256.Sum256(raw))
-	}
-	return line, nil
-}
-
-// Same fails the test unless before is what Listing says now.
-func (m *Machine) Same(before []string) {
-	m.t.Helper()
-	after := m.Listing()
-	for _, line := range after {
-		if !slices.Contains(before, line) {
-			m.t.Errorf("is there now: %s", line)
-		}
-	}
-	for _, line := range before {
-		if !slices.Contains(after, line) {
-			m.t.Errorf("is gone or other: %s", line)
-		}
-	}
 }

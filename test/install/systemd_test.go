@@ -270,10 +270,8 @@ func TestUnderSystemdContainersHaveWhatTheyNeed(t *testing.T) {
 	d := NewDepot(t)
 	m := booted(t, d, func(m *Machine) {
 		m.copyIn(dir, "/usr/local/lib/skerry-test")
+		m.folder("/srv/sources")
 		m.Do(func() error {
-			if err := os.Mkdir(m.Path("/srv/sources"), 0o755); err != nil {
-				return err
-			}
 			return unix.Mount(sources, m.Path("/srv/sources"), "", unix.MS_BIND, "")
 		})
 	})
@@ -301,4 +299,10 @@ func TestUnderSystemdContainersHaveWhatTheyNeed(t *testing.T) {
 	if passed := strings.Count(out, "--- PASS"); passed < 10 || strings.Contains(out, "--- FAIL") {
 		t.Errorf("%d have passed:\n%s", passed, out)
 	}
+}
+
+// folder makes a directory.
+func (m *Machine) folder(path string) {
+	m.t.Helper()
+	m.Do(func() error { return os.MkdirAll(m.Path(path), 0o755) })
 }

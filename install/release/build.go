@@ -47,13 +47,23 @@ func (m *maker) build(ctx context.Context, p program, v variant, t target) (bina
 	b := binary{p, v, t, filepath.Join(m.work, p.name+"_"+t.name+"_"+v.name)}
 	ldflags := "-s -w" + p.ldflags
 	if p.stamped {
-		ldflags = fmt.Sprintf("-s -w -X %[1]s.version=%[2]s -X %[1]s.commit=%[3]s -X %[1]s.buildUnix=%[4]d%[5]s", module+"/agent", m.version, m.commit, m.built.Unix(), p.ldflags)
+		ldflags = fmt.Sprintf("-s -w -X %[1]s.version=%[2]s -X %[1]s.commit=%[3]s -X %[1]s.buildUnix=%[4]d -X %[1]s.releaseKeys=%[5]s%[6]s", module+"/agent", m.version, m.commit, m.built.Unix(),
+			strings.Join(m.trusted(), ","), p.ldflags)
 	}
 	args := append([]string{"build"}, p.arguments(v)...)
 	if _, err := m.goCommand(ctx, t, append(args, "-ldflags", ldflags, "-o", b.path, "./cmd/"+p.name)...); err != nil {
 		return b, fmt.Errorf("build %s %s for %s: %w", p.name, v.name, t.name, err)
 	}
 	return b, nil
+}
+
+// trusted are the keys that programs of this release take another by.
+func (m *maker) trusted() []string {
+	keys := []string{m.key.public.String()}
+	for _, k := range m.trust {
+		keys = append(keys, k.String())
+	}
+	return keys
 }
 
 func (m *maker) goCommand(ctx context.Context, t target, args ...string) ([]byte, error) {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/skerry-edge/skerry/agent/release"
 )
 
 func main() {
@@ -32,10 +34,11 @@ type settings struct {
 	version string    // semantic, without a v
 	commit  string    // of the sources
 	built   time.Time // of the commit: every file has this time
-	keyFile string    // Ed25519 in PEM (PKCS #8); empty: a throw-away key is made in out
-	url     string    // of the server that will serve it: what install.sh asks when SKERRY_URL does not say
-	channel string    // that points to this release afterwards
-	only    []string  // targets; empty: all
+	trust   []release.Key
+	keyFile string   // Ed25519 in PEM (PKCS #8); empty: a throw-away key is made in out
+	url     string   // of the server that will serve it: what install.sh asks when SKERRY_URL does not say
+	channel string   // that points to this release afterwards
+	only    []string // targets; empty: all
 	bundle  bool
 	log     io.Writer
 }
@@ -43,7 +46,7 @@ type settings struct {
 func parse(args []string, log io.Writer) (settings, error) {
 	s := settings{log: log}
 	var unix int64
-	var only string
+	var only, trust string
 	set := flag.NewFlagSet("release", flag.ContinueOnError)
 	set.SetOutput(log)
 	set.StringVar(&s.source, "source", ".", "root of the repository")
@@ -52,6 +55,7 @@ func parse(args []string, log io.Writer) (settings, error) {
 	set.StringVar(&s.commit, "commit", "unknown", "commit of the sources")
 	set.Int64Var(&unix, "stamp", 0, "time of that commit, in seconds since 1970")
 	set.StringVar(&s.keyFile, "key", "", "file with the release key, Ed25519 in PEM; without one a throw-away key is made")
+	set.StringVar(&trust, "trust", "", "further public keys that the programs trust releases by, with commas: of before or after a change of keys")
 	set.StringVar(&s.url, "url", "", "URL of the release server, which install.sh asks by itself")
 	set.StringVar(&s.channel, "channel", "stable", "channel that points to this release")
 	set.StringVar(&only, "targets", "", "targets, with commas; all when empty")
@@ -61,6 +65,16 @@ func parse(args []string, log io.Writer) (settings, error) {
 	}
 	if only != "" {
 		s.only = strings.Split(only, ",")
+	}
+	for text := range strings.SplitSeq(trust, ",") {
+		if text == "" {
+			continue
+		}
+		k, err := release.ParseKey(text)
+		if err != nil {
+			return s, fmt.Errorf("trust: %w", err)
+		}
+		s.trust = append(s.trust, k)
 	}
 	s.built = time.Unix(unix, 0).UTC()
 	return s, s.validate()

@@ -166,8 +166,15 @@ func checkManifest(t *testing.T, out string) {
 	if err != nil || h.Name != "skerry-edge" || h.Mode != 0o755 {
 		t.Fatalf("first in %s is %+v, %v", f.Name, h, err)
 	}
-	if err := f.CheckProgram(tr); err != nil {
+	program, err := io.ReadAll(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.CheckProgram(bytes.NewReader(program)); err != nil {
 		t.Error(err)
+	}
+	if !bytes.Contains(program, []byte(keyText)) {
+		t.Error("the node agent does not know the key that the next release is signed with")
 	}
 	if channel, err := os.ReadFile(filepath.Join(out, "channel", "stable")); err != nil || string(channel) != testVersion+"\n" {
 		t.Errorf("channel: %q, %v", channel, err)

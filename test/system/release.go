@@ -15,18 +15,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent/release"
 )
 
-// BuildEdge builds the node agent, lite or full, as a release of that version would, into dir, and returns its path.
-func BuildEdge(ctx context.Context, dir, version, variant string) (string, error) {
+// BuildEdge builds the node agent, lite or full, as a release of that version would, into dir, and returns its path. It trusts releases by keys.
+func BuildEdge(ctx context.Context, dir, version, variant string, keys ...string) (string, error) {
 	out := filepath.Join(dir, "skerry-edge-"+version)
 	tags := map[string]string{"lite": "nethttpomithttp2,lite", "full": "nethttpomithttp2,grpcnotrace"}[variant]
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", tags, "-gcflags=all=-l",
-		"-gcflags=crypto/internal/fips140/edwards25519/...=", "-ldflags", "-s -w -funcalign=8 -X github.com/skerry-edge/skerry/agent.version="+version, "-o", out,
-		"../../cmd/skerry-edge")
+		"-gcflags=crypto/internal/fips140/edwards25519/...=", "-ldflags", "-s -w -funcalign=8 -X github.com/skerry-edge/skerry/agent.version="+version+
+			" -X github.com/skerry-edge/skerry/agent.releaseKeys="+strings.Join(keys, ","), "-o", out, "../../cmd/skerry-edge")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, said)

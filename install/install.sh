@@ -69,6 +69,7 @@ set_mode() {
 }
 
 main() {
+	umask 022 # whatever the caller's: services that are not root read what is written
 	init_state
 	read_settings "$@"
 	detect_system
@@ -111,7 +112,7 @@ refuse() {
 # ---- settings
 
 init_state() {
-	work="" staged="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
+	work="" staged="" modes="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
 	beside_k3s="" k3s_yaml=/etc/rancher/k3s/k3s.yaml
 }
 
@@ -504,11 +505,17 @@ prepare_program() {
 	get_program "$1"
 	[ "$(sha256 "$work/$1/$1")" = "$program_sha" ] || fail "$1 in $archive is not what the manifest says"
 	if [ "$target" = "$host_target" ]; then
-		"$work/$1/$1" version >"$work/run.log" 2>&1 || fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")"
+		"$work/$1/$1" version >"$work/run.log" 2>&1 || fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")$(run_hint)"
 	fi
 	[ "$1" != "$service" ] || fresh_program=$work/$1/$1
 	stage "$work/$1/$1" "$bin/$1" 0755
 	prepare_extras "$1"
+}
+
+# run_hint is why nothing may run in the directory of temporary files.
+run_hint() {
+	printf '#!/bin/sh\n' >"$work/probe" && chmod 0755 "$work/probe"
+	"$work/probe" 2>/dev/null || echo "; nothing runs in $work: set TMPDIR to a directory that is not mounted noexec"
 }
 
 # choose_variant takes full where there is room for it.
@@ -579,10 +586,51 @@ prepare_extras() {
 	from=$work/$1/$init/$service
 	[ "$init" != systemd ] || mode_bits=0644 from=$from.service
 	sed "s|/usr/local/bin/|$bin/|g" "$from" >"$work/service"
+	[ "$etc" = /etc/skerry ] || name_configuration
 	stage "$work/service" "$(service_file)" "$mode_bits"
 	if [ "$init" = openrc ]; then
 		stage "$work/$1/logrotate/$service" "/etc/logrotate.d/$service" 0644
 	fi
+}
+
+# name_configuration tells the service where its configuration is, when that is not where the program looks by itself.
+name_configuration() {
+	variable=SKERRY_$(echo "$mode" | tr '[:lower:]' '[:upper:]')_CONFIG=$etc/$config
+	case $init in
+	systemd) after='^\[Service\]$' line="Environment=$variable" ;;
+	openrc) after='^supervisor=' line="export $variable" ;;
+	procd) after='^USE_PROCD=' line="export $variable" ;;
+	esac
+	sed "/$after/a\\
+$line" "$work/service" >"$work/service.named"
+	if [ "$init" = procd ]; then
+		sed "/procd_set_param command/a\\
+	procd_set_param env $variable" "$work/service.named" >"$work/service"
+	else
+		mv "$work/service.named" "$work/service"
+	fi
+}
+
+# in_memory tells whether what is below the directory $1 is gone after a reboot.
+in_memory() {
+	at=$1
+	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
+	case $(df -Pk "$at" 2>/dev/null | awk 'NR == 2 { print $1 }') in tmpfs | ramfs) return 0 ;; esac
+	return 1
+}
+
+# keep_state has the state lie where a reboot leaves it: on OpenWrt /var is memory, and what an upgrade of the system keeps is listed.
+keep_state() {
+	if [ "$init" = procd ] || { [ "$init" != systemd ] && in_memory "$root/var/lib"; }; then
+		set_line '^dir:.*' "dir: $etc/$service"
+		[ -e "$root$etc/$config" ] || info "state is kept in $etc/$service, as /var is memory here"
+	elif in_memory "$root/var/lib"; then
+		warn "/var/lib is in memory: after a reboot this machine has to join again"
+	fi
+	[ "$init" != procd ] || {
+		printf '%s/\n%s\n%s\n%s\n' "$etc" "$bin/$service" "$bin/skerry-uninstall" "$(service_file)" >"$work/keep"
+		stage "$work/keep" "/lib/upgrade/keep.d/$service" 0644
+	}
 }
 
 prepare_configuration() {
@@ -592,6 +640,7 @@ prepare_configuration() {
 	else
 		echo "# Settings: $service config --defaults" >"$work/config"
 	fi
+	keep_state
 	case $mode in
 	edge)
 		set_line '^join:.*' "join: \"@$etc/edge.join\""
@@ -626,15 +675,18 @@ cmp_files() { [ "$(sha256 "$1")" = "$(sha256 "$2")" ]; }
 
 # stage writes $1 beside $2, with mode $3, unless that is there as it should be. $4: the service does not care.
 stage() {
-	if [ -e "$root$2" ] && cmp_files "$1" "$root$2"; then return 0; fi
+	if [ -e "$root$2" ] && cmp_files "$1" "$root$2"; then
+		modes="$modes $3 $root$2"
+		return 0
+	fi
 	if [ -n "$dry_run" ]; then
 		info "would write $root$2"
 		return 0
 	fi
 	make_dir "$(dirname "$root$2")"
-	temp=$(dirname "$root$2")/.$(basename "$2").skerry-new
+	temp=$(dirname "$root$2")/.$(basename "$2").skerry-new.$$ # its own: another run may be at work
 	staged="$staged $temp"
-	{ rm -f "$temp" && (umask 077 && cp "$1" "$temp") && chmod "$3" "$temp"; } 2>"$work/stage.log" ||
+	{ rm -f "$temp" && (umask 077 && cp "$1" "$temp") && chmod "$3" "$temp" && cmp_files "$1" "$temp"; } 2>"$work/stage.log" ||
 		fail "cannot write $root$2: $(tail -n 1 "$work/stage.log")"
 	[ "${4:-}" = beside ] || changed=1
 }
@@ -655,11 +707,17 @@ put_in_place() {
 	for temp in $staged; do
 		name=$(basename "$temp")
 		name=${name#.}
-		to=$(dirname "$temp")/${name%.skerry-new}
+		to=$(dirname "$temp")/${name%.skerry-new."$$"}
 		mv -f "$temp" "$to" || { echo "skerry: error: cannot rename $temp to $to" >&2; exit 1; }
 		info "wrote $to"
 	done
 	committed=1
+	# shellcheck disable=SC2086 # a list of words
+	set -- $modes
+	while [ $# -gt 0 ]; do
+		chmod "$1" "$2" || warn "cannot set the mode of $2"
+		shift 2
+	done
 }
 
 cleanup() {
@@ -887,7 +945,7 @@ enable_service() {
 		systemctl is-enabled --quiet "$service.service" 2>/dev/null || run systemctl enable "$service.service" ;;
 	openrc) rc-update show default 2>/dev/null | grep -q "^ *$service " || run rc-update add "$service" default ;;
 	procd) "/etc/init.d/$service" enabled 2>/dev/null || run "/etc/init.d/$service" enable ;;
-	none) info "no init system that this script knows; at boot run: $bin/$service run" ;;
+	none) info "no init system that this script knows; at boot run: $bin/$service run$([ "$etc" = /etc/skerry ] || echo " --config $etc/$config")" ;;
 	esac
 }
 

@@ -42,6 +42,7 @@ main() {
 		rmdir "$root/etc/systemd/system/$service.service.d" 2>/dev/null || true # a drop-in of yours stays
 		if ours "$root/etc/init.d/$service"; then remove_file "$root/etc/init.d/$service"; fi
 		remove_file "$root/etc/logrotate.d/$service"
+		remove_file "$root/lib/upgrade/keep.d/$service"
 		remove_file "$root$bin/$service"
 	done
 	remove_file "$root$bin/skerry"
@@ -80,7 +81,7 @@ ours() { [ -f "$1" ] && grep -qs Skerry "$1"; }
 stop_service() {
 	[ -z "$root" ] || return 0
 	if [ -d /run/systemd/system ] && [ -e "/etc/systemd/system/$1.service" ]; then
-		systemctl disable --now "$1.service"
+		systemctl disable --now "$1.service" || info "$1 does not stop; it goes on being removed"
 	elif ours "/etc/init.d/$1"; then
 		if command -v rc-service >/dev/null 2>&1; then
 			rc-service "$1" stop || true # it may not run
@@ -143,17 +144,29 @@ remove_file() {
 
 # purge_state takes the directories of the defaults. Others, which the configuration names, are told of.
 purge_state() {
-	for dir in "$root$etc" "$root/var/lib/skerry-edge" "$root/var/lib/skerry-cluster" "$root/var/lib/private/skerry-cluster" \
+	purge_configuration
+	for dir in "$root/var/lib/skerry-edge" "$root/var/lib/skerry-cluster" "$root/var/lib/private/skerry-cluster" \
 		"$root/run/skerry-edge" "$root/run/skerry-cluster"; do
 		[ -e "$dir" ] || [ -L "$dir" ] || continue
-		other=$(sed -n 's/^dir: *\(.*[^ ]\) *$/\1/p' "$dir"/*.yaml 2>/dev/null | grep -v '^/var/lib/skerry-' || true)
-		[ -z "$other" ] || info "stays, as the configuration named it: $other"
 		rm -rf "$dir"
 		info "removed $dir"
 	done
 	for service in $services; do
 		for log in "$root/var/log/$service.log"*; do remove_file "$log"; done
 	done
+}
+
+# purge_configuration takes what install.sh has put there and no more: the directory may be one that others have files in.
+purge_configuration() {
+	other=$(sed -n 's/^dir: *\(.*[^ ]\) *$/\1/p' "$root$etc"/edge.yaml "$root$etc"/cluster.yaml 2>/dev/null | grep -v -e '^/var/lib/skerry-' -e "^$etc/skerry-" || true)
+	[ -z "$other" ] || info "stays, as the configuration named it: $other"
+	for name in edge.yaml edge.yaml.new edge.join cluster.yaml cluster.yaml.new kubeconfig; do remove_file "$root$etc/$name"; done
+	for service in $services; do
+		[ ! -d "$root$etc/$service" ] || { rm -rf "${root:?}$etc/$service" && info "removed $root$etc/$service"; }
+	done
+	if [ -d "$root$etc" ]; then
+		if rmdir "$root$etc" 2>/dev/null; then info "removed $root$etc"; else info "$root$etc stays: others have files there"; fi
+	fi
 }
 
 main "$@"

@@ -121,7 +121,12 @@ func (a *App) releaseColumns() []column[api.Release] {
 		{"BUILT", always, func(r api.Release) string { return a.since(r.Built) }},
 		{"FILES", always, func(r api.Release) string { return fmt.Sprint(r.Files) }},
 		{"SIZE", always, func(r api.Release) string { return agent.Size(float64(r.Bytes)) }},
-		{"TARGETS", always, func(r api.Release) string { return strings.Join(r.Targets, " ") }},
+		{"TARGETS", always, func(r api.Release) string {
+			if r.Damaged != "" {
+				return "damaged: import it again, or remove it"
+			}
+			return strings.Join(r.Targets, " ")
+		}},
 		{"COMMIT", wide, func(r api.Release) string { return r.Commit }},
 	}
 }

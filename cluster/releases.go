@@ -50,6 +50,9 @@ func releaseProblem(err error) error {
 	case errors.Is(err, mirror.ErrInvalid):
 		return &api.Problem{Status: http.StatusBadRequest, Title: "not a release", Code: "release_invalid", Detail: clip(err.Error()),
 			Cure: "import a directory of a release, or its bundle"}
+	case errors.Is(err, mirror.ErrNoRoom):
+		return &api.Problem{Status: http.StatusInsufficientStorage, Title: "no room for the release", Code: "release_no_room", Detail: err.Error(),
+			Cure: "skerry release remove VERSION, or import only the targets that the site has"}
 	}
 	return err
 }

@@ -31,7 +31,8 @@ var bounds = map[string]int64{release.ManifestName: release.MaxManifestBytes, re
 const importing = ".importing"
 
 // Import takes the release in an archive: tar, plain or packed with gzip or zstd. Files are known by their names, whatever the directory
-// that they are in; those that the manifest does not name are left out, those that it names may be missing.
+// that they are in; those that the manifest does not name are left out, those that it names may be missing. Two imports of parts of one
+// release add up.
 func (m *Mirror) Import(ctx context.Context, in io.Reader) (api.Release, error) {
 	m.one.Lock()
 	defer m.one.Unlock()
@@ -51,10 +52,10 @@ func (m *Mirror) Import(ctx context.Context, in io.Reader) (api.Release, error) 
 		return api.Release{}, err
 	}
 	to := filepath.Join(m.dir, man.Version)
-	if err := os.RemoveAll(to); err != nil {
+	if err := keepPart(to, tmp, man); err != nil {
 		return api.Release{}, err
 	}
-	if err := errors.Join(os.Rename(tmp, to), syncDir(m.dir)); err != nil {
+	if err := errors.Join(place(tmp, to), syncDir(m.dir)); err != nil {
 		return api.Release{}, err
 	}
 	return m.read(man.Version)
@@ -89,6 +90,9 @@ func extract(ctx context.Context, in io.Reader, dir string) error {
 		}
 		if left -= h.Size; left < 0 {
 			return fmt.Errorf("%w: the archive holds more than %d bytes", ErrInvalid, int64(maxImportBytes))
+		}
+		if err := room(dir, h.Size); err != nil {
+			return err
 		}
 		if err := write(filepath.Join(dir, name), tr); err != nil {
 			return err

@@ -22,6 +22,7 @@ import (
 var (
 	ErrUnknown = errors.New("no such release")
 	ErrInvalid = errors.New("not a release")
+	ErrNoRoom  = errors.New("the disk has no room")
 )
 
 // Mirror is a directory of releases. Safe for concurrent use.
@@ -47,8 +48,8 @@ func (m *Mirror) List() ([]api.Release, error) {
 			continue
 		}
 		r, err := m.read(e.Name())
-		if err != nil {
-			return nil, err
+		if err != nil { // the others are good all the same
+			r = api.Release{Version: e.Name(), Targets: []string{}, Damaged: err.Error()}
 		}
 		out = append(out, r)
 	}
@@ -102,7 +103,7 @@ func (m *Mirror) Remove(version string) error {
 	if _, err := release.ParseVersion(version); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	if !m.Has(version) {
+	if _, err := os.Stat(filepath.Join(m.dir, version)); err != nil { // a damaged one can be removed
 		return fmt.Errorf("release %.80q: %w", version, ErrUnknown)
 	}
 	return os.RemoveAll(filepath.Join(m.dir, version))

@@ -112,7 +112,7 @@ refuse() {
 # ---- settings
 
 init_state() {
-	work="" staged="" modes="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
+	work="" staged="" same="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
 	beside_k3s="" k3s_yaml=/etc/rancher/k3s/k3s.yaml
 }
 
@@ -268,7 +268,8 @@ refuse_early() {
 		if command -v curl >/dev/null 2>&1; then fetcher=curl
 		elif command -v wget >/dev/null 2>&1; then
 			fetcher=wget
-			! wget --version 2>/dev/null | grep -q GNU || patience="-T 60"
+			! wget --version 2>/dev/null | grep -q GNU || patience="-nv -T 60"
+			[ -n "$patience" ] || [ -z "${SKERRY_CA_FILE:-}" ] || refuse "SKERRY_CA_FILE is set, and busybox's wget takes none; install curl or GNU wget"
 		else refuse "neither curl nor wget is on this machine; INSTALL_SKERRY_OFFLINE installs from a bundle"
 		fi
 	fi
@@ -292,17 +293,23 @@ bytes() { wc -c <"$1" | tr -d ' '; }
 
 # ---- fetching
 
-# get puts the file $1 of the release server at $2. Its size is $3, if that is known. What was cut off is resumed.
+# get puts the file $1 of the release server at $2. Its size is $3, if that is known; else 16 MiB is the most. What was cut off is resumed.
 get() {
+	most=${3:-16777216}
 	case $fetcher in
 	offline) get_offline "$1" "$2" ;;
 	*)
 		for try in 1 2 3 4 5; do
-			if download "$url/$1" "$2"; then # whole, by the server's word
+			code=0
+			download "$url/$1" "$2" || code=$?
+			gone=""
+			[ "$code" != 2 ] || gone=1
+			if [ "$code" = 0 ]; then # whole, by the server's word
 				[ -z "${3:-}" ] || [ "$(bytes "$2")" = "$3" ] || fail "$url/$1 has $(bytes "$2") bytes; wanted $3"
 				return 0
 			fi
 			[ "$gone" = "" ] || break
+			[ ! -e "$2" ] || [ "$(bytes "$2")" -le "$most" ] || fail "$url/$1 has more than $most bytes"
 			[ "$try" = 5 ] || sleep "$try"
 		done
 		[ -s "$2" ] || fail "cannot fetch $url/$1: $(tail -n 1 "$work/fetch.log" 2>/dev/null) ($fetcher); is SKERRY_URL right, and does a proxy let it pass (http_proxy, https_proxy)?"
@@ -310,17 +317,22 @@ get() {
 	esac
 }
 
-# download goes on with what is there of $2. gone: trying again does not help.
-download() {
-	gone=""
+# download goes on with what is there of $2, and takes no more than $most and a little. gone: trying again does not help.
+download() (
+	ulimit -f $((most / 512 + 2)) # of 512 bytes; to bash of 1024
+	fetch "$@"
+)
+fetch() {
 	case $fetcher in
 	curl) curl -fsSL --connect-timeout 20 --speed-time 60 --speed-limit 100 ${SKERRY_CA_FILE:+--cacert "$SKERRY_CA_FILE"} -C - -o "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
 	wget) # shellcheck disable=SC2086 # none or two words; busybox's own ends with a fault when it is given -T
-		wget -q $patience ${SKERRY_CA_FILE:+--ca-certificate="$SKERRY_CA_FILE"} -c -O "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
+		wget ${patience:--q} ${SKERRY_CA_FILE:+--ca-certificate="$SKERRY_CA_FILE"} -c -O "$2" "$1" 2>"$work/fetch.log" && return 0 ;;
 	esac
-	case $fetcher:$? in
-	curl:22 | curl:60 | curl:77 | wget:8 | wget:5) gone=1 ;; # the server said no; or it is not to be trusted
-	curl:33) rm -f "$2" ;;                                    # a server that cannot resume
+	code=$?
+	grep -qE '(error:|ERROR|HTTP/1\.[01]) (429|5[0-9][0-9])' "$work/fetch.log" && return 1 # passing
+	case $fetcher:$code in
+	curl:22 | curl:60 | curl:77 | wget:8 | wget:5) return 2 ;; # the server said no; or it is not to be trusted
+	curl:33) rm -f "$2" ;;                                      # a server that cannot resume
 	esac
 	return 1
 }
@@ -527,6 +539,10 @@ choose_variant() {
 	*) fail "INSTALL_SKERRY_VARIANT=$variant; wanted lite or full" ;;
 	esac
 	variant=lite
+	if [ -n "$root" ]; then
+		info "skerry-edge lite: nothing is known of the machine that this is for; INSTALL_SKERRY_VARIANT=full takes the other"
+		return
+	fi
 	memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo 2>/dev/null) || memory=0
 	flash=$(free_kib "$root$bin")
 	flash=$((flash / 1024))
@@ -542,11 +558,16 @@ choose_variant() {
 	fi
 }
 
+# version_that_runs asks the node agent: it may have updated itself.
+version_that_runs() {
+	[ -n "$root" ] || "$bin/skerry-edge" status --config "$etc/edge.yaml" -o json 2>/dev/null | sed -n 's/^  "version": "\([0-9][^"]*\)".*/\1/p' | head -n 1
+}
+
 not_backwards() {
 	[ -x "$root$bin/$1" ] || return 0
 	have=$("$root$bin/$1" version 2>/dev/null | awk '{ print $2; exit }') || return 0
 	runs=""
-	[ -n "$root" ] || [ "$1" != skerry-edge ] || runs=$("$bin/$1" status --config "$etc/edge.yaml" -o json 2>/dev/null | sed -n 's/^  "version": "\([0-9][^"]*\)".*/\1/p' | head -n 1) || runs=""
+	[ "$1" != skerry-edge ] || runs=$(version_that_runs)
 	case $runs in [0-9]*.[0-9]*.[0-9]*) older "$runs" "$have" || have=$runs ;; esac # an agent that has updated itself
 	case $have in [0-9]*.[0-9]*.[0-9]*) ;; *) return 0 ;; esac
 	if older "$version" "$have"; then
@@ -676,7 +697,7 @@ cmp_files() { [ "$(sha256 "$1")" = "$(sha256 "$2")" ]; }
 # stage writes $1 beside $2, with mode $3, unless that is there as it should be. $4: the service does not care.
 stage() {
 	if [ -e "$root$2" ] && cmp_files "$1" "$root$2"; then
-		modes="$modes $3 $root$2"
+		same="$same $3 $root$2"
 		return 0
 	fi
 	if [ -n "$dry_run" ]; then
@@ -713,7 +734,7 @@ put_in_place() {
 	done
 	committed=1
 	# shellcheck disable=SC2086 # a list of words
-	set -- $modes
+	set -- $same # what was there already has the mode that it should have
 	while [ $# -gt 0 ]; do
 		chmod "$1" "$2" || warn "cannot set the mode of $2"
 		shift 2
@@ -995,7 +1016,13 @@ wait_until_online() {
 		info "this machine has joined; on the server: kubectl get nodes"
 		return
 	fi
-	info "${service:-skerry-cluster} $version is online"
+	runs=""
+	[ "$mode" != edge ] || runs=$(version_that_runs)
+	info "${service:-skerry-cluster} ${runs:-$version} is online"
+	case $runs in
+	"$version" | '') ;;
+	*) info "it has updated itself since $version; back is: skerry run agent.update --on NODE --arg version=$version --arg force=true" ;;
+	esac
 	case $mode in
 	in-cluster) info "next: k3s kubectl -n mlsysops exec skerry-cluster-0 -- /skerry-cluster admin >admin.yaml; SKERRY_CONFIG=admin.yaml $bin/skerry token create" ;;
 	cluster) info "next: SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml $bin/skerry token create" ;;

@@ -30,6 +30,8 @@ main() {
 	fi
 	[ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "this takes root; run it again with: sudo $0"
 	told=""
+	# where updates lie, when the configuration says
+	slots=$(sed -n '/^update:/,/^[a-z]/s/^  dir: *"\{0,1\}\([^"# ]*\).*/\1/p' "$root$etc/edge.yaml" 2>/dev/null | head -n 1)
 	if [ -n "$purge" ] && [ -z "$root" ] && [ -x "$bin/skerry-edge" ]; then leave; fi
 	for service in $services; do
 		stop_service "$service"
@@ -100,7 +102,7 @@ end_containers() {
 		left=""
 		for process in /proc/[0-9]*; do
 			case $(readlink "$process/exe" 2>/dev/null) in
-			"$bin/skerry-edge" | "$bin/skerry-edge (deleted)" | */update/[ab]/skerry-edge | */update/[ab]/"skerry-edge (deleted)")
+			"$bin/skerry-edge" | "$bin/skerry-edge (deleted)" | "${slots:-$bin}"/[ab]/skerry-edge | "${slots:-$bin}"/[ab]/"skerry-edge (deleted)" | */update/[ab]/skerry-edge | */update/[ab]/"skerry-edge (deleted)")
 				left=1
 				kill -s "$signal" "${process#/proc/}" 2>/dev/null || true ;; # it may have ended
 			esac
@@ -159,7 +161,7 @@ purge_state() {
 # purge_configuration takes what install.sh has put there and no more: the directory may be one that others have files in.
 purge_configuration() {
 	other=$(sed -n 's/^dir: *\(.*[^ ]\) *$/\1/p' "$root$etc"/edge.yaml "$root$etc"/cluster.yaml 2>/dev/null | grep -v -e '^/var/lib/skerry-' -e "^$etc/skerry-" || true)
-	[ -z "$other" ] || info "stays, as the configuration named it: $other"
+	for dir in $other $slots; do info "stays, as the configuration named it: $dir"; done
 	for name in edge.yaml edge.yaml.new edge.join cluster.yaml cluster.yaml.new kubeconfig; do remove_file "$root$etc/$name"; done
 	for service in $services; do
 		[ ! -d "$root$etc/$service" ] || { rm -rf "${root:?}$etc/$service" && info "removed $root$etc/$service"; }

@@ -136,3 +136,25 @@ func TestAnUpgradeOfAnIPKStopsNothing(t *testing.T) {
 		m.wantFile("/run/calls", c.wanted)
 	}
 }
+
+func TestUninstallingEndsWhatRunsFromWhereUpdatesLie(t *testing.T) {
+	d := NewDepot(t)
+	d.Release("1.2.3", nil)
+	m := NewMachine(t, d.Handler())
+	withSystemd(m)
+	out, code := m.install(d, shells[0], nil)
+	wantRun(t, out, code, 0)
+	m.Write("/etc/skerry/edge.yaml", "join: x\nupdate:\n  dir: /data/slots # on the large disk\n  keys: []\nlog: {level: info}\n", 0o600)
+	out, code = m.Run(nil, "sh", "-c", "mkdir -p /data/slots/a && cp /usr/bin/tail /data/slots/a/skerry-edge && "+
+		"{ /data/slots/a/skerry-edge -f /dev/null >/dev/null 2>&1 & } && echo $!")
+	wantRun(t, out, code, 0)
+	pid := strings.TrimSpace(out)
+	out, code = m.Run(nil, "kill", "-0", pid)
+	wantRun(t, out, code, 0)
+	out, code = m.Run(nil, "/usr/local/bin/skerry-uninstall", "--purge")
+	wantRun(t, out, code, 0, "stays, as the configuration named it: /data/slots")
+	if out, code := m.Run(nil, "sh", "-c", "grep State /proc/"+pid+"/status"); code == 0 && !strings.Contains(out, "zombie") {
+		t.Errorf("it goes on: %s", out)
+		m.Run(nil, "kill", "-9", pid)
+	}
+}

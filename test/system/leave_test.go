@@ -34,8 +34,8 @@ func TestANodeLeavesItsClusterByItsOwnCertificate(t *testing.T) {
 		t.Errorf("the node that left: %v; wanted 404", err)
 	}
 	f.ping("stayer")
-	if out, err := leave(); err == nil || !strings.Contains(out, "certificate") {
-		t.Errorf("leave again: %v, %s; wanted its certificate refused", err, out)
+	if out, err := leave(); err != nil || !strings.Contains(out, "node leaver has left cluster "+f.status.Cluster) { // the answer may have been lost
+		t.Errorf("leave again: %v, %s", err, out)
 	}
 	poll(t, time.Minute, "the one that left says why it is not online", func() error {
 		out, err := exec.CommandContext(t.Context(), leaver.Program, "status", "--config", leaver.Args[2]).CombinedOutput()

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -47,6 +48,22 @@ func (*allowAll) Provides(b byte) bool {
 func (*allowAll) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
 func (*allowAll) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
 
+// anchor is one of the clients that the broker waits for when it closes, until nobody can come any more: the first to be counted would race
+// with that.
+type anchor struct {
+	net.Listener
+	clients *sync.WaitGroup
+	once    sync.Once
+}
+
+func (a *anchor) Close() (err error) {
+	a.once.Do(func() {
+		err = a.Listener.Close()
+		a.clients.Done()
+	})
+	return err
+}
+
 // startMochi starts a broker in this process.
 func startMochi(t *testing.T, server, client *tls.Config) *brokerEnd {
 	t.Helper()
@@ -55,6 +72,7 @@ func startMochi(t *testing.T, server, client *tls.Config) *brokerEnd {
 		b.scheme, b.tls = "mqtts", func(string) (*tls.Config, error) { return client, nil }
 	}
 	var running *mochi.Server
+	var front *anchor
 	b.start = func() {
 		ln, err := net.Listen("tcp", b.addr)
 		if err != nil {
@@ -67,7 +85,9 @@ func startMochi(t *testing.T, server, client *tls.Config) *brokerEnd {
 		if err := running.AddHook(new(allowAll), nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := running.AddListener(listeners.NewNet("test", ln)); err != nil {
+		running.Listeners.ClientsWg.Add(1)
+		front = &anchor{Listener: ln, clients: &running.Listeners.ClientsWg}
+		if err := running.AddListener(listeners.NewNet("test", front)); err != nil {
 			t.Fatal(err)
 		}
 		if err := running.Serve(); err != nil {
@@ -76,7 +96,8 @@ func startMochi(t *testing.T, server, client *tls.Config) *brokerEnd {
 	}
 	b.stop = func() {
 		if running != nil {
-			if err := running.Close(); err != nil {
+			// First: whoever comes while it closes is accepted and then forgotten, and waits in vain.
+			if err := errors.Join(front.Close(), running.Close()); err != nil {
 				t.Error(err)
 			}
 			running = nil

@@ -62,8 +62,8 @@ func newYard(t *testing.T) *yard {
 	for s := engine.Status(); len(s) == 0 || s[0].State != api.WorkloadRunning; s = engine.Status() {
 		<-changed
 	}
-	node := mqtt.NewMux(func(_ context.Context, sid string, f *api.Frame) error { return y.site.Deliver(sid, clone(f)) })
-	y.site = mqtt.NewMux(func(_ context.Context, sid string, f *api.Frame) error { return node.Deliver(sid, clone(f)) })
+	node := mqtt.NewMux(func(_ context.Context, sid string, f *api.Frame) error { return reach(y.site, sid, f) })
+	y.site = mqtt.NewMux(func(_ context.Context, sid string, f *api.Frame) error { return reach(node, sid, f) })
 	list := must(NewWorkloads(engine, StreamsFunc(func(ctx context.Context, sid string) (Stream, error) { return node.Open(ctx, sid) })))(t)
 	for _, v := range list {
 		y.verbs[v.Spec().Name] = v

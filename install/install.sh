@@ -319,7 +319,7 @@ get() {
 
 # download goes on with what is there of $2, and takes no more than $most and a little. gone: trying again does not help.
 download() (
-	ulimit -f $((most / 512 + 2)) # of 512 bytes; to bash of 1024
+	ulimit -f $((most / 512 + 2)) 2>/dev/null || true # of 512 bytes; to bash of 1024
 	fetch "$@"
 )
 fetch() {
@@ -473,7 +473,7 @@ get_file() {
 get_program() {
 	mkdir -p "$work/$1"
 	small=${archive%.gz}.xz
-	if [ -z "$offline" ] && command -v xz >/dev/null 2>&1 && [ -n "$(line_of "$small")" ] ; then
+	if [ -z "$offline" ] && command -v xz >/dev/null 2>&1 && [ -n "$(line_of "$small")" ]; then
 		if (get_file "$small") 2>"$work/log.get"; then
 			unpack "$small" "$1" && archive=$small && return
 			info "xz cannot unpack $small here ($(cat "$work/log.tar" "$work/log.xz" | tail -n 1)); $archive is taken"
@@ -560,7 +560,8 @@ choose_variant() {
 
 # version_that_runs asks the node agent: it may have updated itself.
 version_that_runs() {
-	[ -n "$root" ] || "$bin/skerry-edge" status --config "$etc/edge.yaml" -o json 2>/dev/null | sed -n 's/^  "version": "\([0-9][^"]*\)".*/\1/p' | head -n 1
+	[ -n "$root" ] || "$bin/skerry-edge" status --config "$etc/edge.yaml" -o json 2>/dev/null |
+		sed -n 's/^  "version": "\([0-9][0-9]*\.[0-9][0-9]*\.[0-9][^"]*\)".*/\1/p' | head -n 1
 }
 
 not_backwards() {
@@ -632,8 +633,9 @@ $line" "$work/service" >"$work/service.named"
 	fi
 }
 
-# in_memory tells whether what is below the directory $1 is gone after a reboot.
+# in_memory tells whether what is below the directory $1 of this machine is gone after a reboot.
 in_memory() {
+	[ -z "$root" ] || return 1
 	at=$1
 	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
 	case $(df -Pk "$at" 2>/dev/null | awk 'NR == 2 { print $1 }') in tmpfs | ramfs) return 0 ;; esac
@@ -642,10 +644,10 @@ in_memory() {
 
 # keep_state has the state lie where a reboot leaves it: on OpenWrt /var is memory, and what an upgrade of the system keeps is listed.
 keep_state() {
-	if [ "$init" = procd ] || { [ "$init" != systemd ] && in_memory "$root/var/lib"; }; then
+	if [ "$init" = procd ] || { [ "$init" != systemd ] && in_memory /var/lib; }; then
 		set_line '^dir:.*' "dir: $etc/$service"
 		[ -e "$root$etc/$config" ] || info "state is kept in $etc/$service, as /var is memory here"
-	elif in_memory "$root/var/lib"; then
+	elif in_memory /var/lib; then
 		warn "/var/lib is in memory: after a reboot this machine has to join again"
 	fi
 	[ "$init" != procd ] || {

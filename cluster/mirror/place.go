@@ -22,7 +22,7 @@ func room(dir string, bytes int64) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("look at the disk of %s: %w", dir, err)
 	}
-	if free := int64(st.Bavail) * st.Bsize; free-bytes < spare {
+	if free := int64(st.Bavail) * int64(st.Bsize); free-bytes < spare {
 		return fmt.Errorf("%w: %d bytes are free, a file has %d, and %d are to stay free", ErrNoRoom, free, bytes, int64(spare))
 	}
 	return nil
@@ -52,7 +52,8 @@ func keepPart(kept, tmp string, man release.Manifest) error {
 	return nil
 }
 
-// place puts tmp where to is. Whatever happens, one of the two is there: a power cut loses no release, nor does a node that fetches from it.
+// place puts tmp where to is. Where the file system can exchange two names one of them is always there: a power cut loses no release, and a
+// node that fetches from it goes on.
 func place(tmp, to string) error {
 	if err := syncDir(tmp); err != nil {
 		return err

@@ -15,18 +15,13 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/skerry-edge/skerry/test/system"
 )
 
-// booted is a machine with a running systemd, on which waits are waited for. What is to be there from the beginning is done before.
-func booted(t *testing.T, d *Depot, before ...func(m *Machine)) *Machine {
+// booted is a machine with a running systemd, on which waits are waited for.
+func booted(t *testing.T, d *Depot) *Machine {
 	m := NewMachine(t, d.Handler())
 	m.Write("/usr/bin/sleep", "#!/bin/sh\nexec busybox sleep \"$@\"\n", 0o755)
-	for _, f := range before {
-		f(m)
-	}
 	m.Boot()
 	t.Cleanup(func() {
 		if m.t = t; t.Failed() {
@@ -253,24 +248,17 @@ func (m *Machine) copyIn(from, to string) {
 // TestUnderSystemdContainersHaveWhatTheyNeed has the tests of the process runtime run as the service does, with all of its hardening. A container that
 // wants all rights gets those that the service has.
 func TestUnderSystemdContainersHaveWhatTheyNeed(t *testing.T) {
-	sources, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	cmd := exec.Command("go", "test", "-c", "-o", filepath.Join(dir, "runtime.test"), "./edge/runtime/process")
-	cmd.Dir = sources
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the runtime's tests: %v\n%s", err, out)
+	for _, build := range [][]string{{"test", "-c", "-o", filepath.Join(dir, "runtime.test")}, {"build", "-o", filepath.Join(dir, "payload"), "./testdata/payload"}} {
+		cmd := exec.Command("go", build...)
+		cmd.Dir, cmd.Env = filepath.Join("..", "..", "edge", "runtime", "process"), append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(build, " "), err, out)
+		}
 	}
 	d := NewDepot(t)
-	m := booted(t, d, func(m *Machine) {
-		m.copyIn(dir, "/usr/local/lib/skerry-test")
-		m.folder("/srv/sources")
-		m.Do(func() error {
-			return unix.Mount(sources, m.Path("/srv/sources"), "", unix.MS_BIND, "")
-		})
-	})
+	m := booted(t, d)
+	m.copyIn(dir, "/usr/local/lib/skerry-test")
 	unit := string(d.source("systemd/skerry-edge.service"))
 	for from, to := range map[string]string{
 		"Type=notify": "Type=exec", "WatchdogSec=60s": "", "Restart=always": "Restart=no", "Directory=skerry-edge": "Directory=runtime-test",
@@ -281,8 +269,8 @@ func TestUnderSystemdContainersHaveWhatTheyNeed(t *testing.T) {
 		}
 		unit = strings.ReplaceAll(unit, from, to)
 	}
-	m.Write("/etc/systemd/system/runtime-test.service", unit+fmt.Sprintf("[Service]\nWorkingDirectory=/srv/sources/edge/runtime/process\nEnvironment=CI=true HOME=/root PATH=%s "+
-		"TMPDIR=/var/lib/runtime-test GOCACHE=/var/lib/runtime-test/cache GOFLAGS=-buildvcs=false\n", os.Getenv("PATH")), 0o644)
+	m.Write("/etc/systemd/system/runtime-test.service", unit+"[Service]\nEnvironment=CI=true PATH=/usr/sbin:/usr/bin:/sbin:/bin "+
+		"TMPDIR=/var/lib/runtime-test PROCESS_PAYLOAD=/usr/local/lib/skerry-test/payload\n", 0o644)
 	m.Run(nil, "systemctl", "daemon-reload")
 	out, code := m.Run(nil, "systemctl", "start", "runtime-test")
 	wantRun(t, out, code, 0)

@@ -50,8 +50,11 @@ const cgroupVariable = "PROCESS_CGROUP"
 
 func testCgroup() string { return os.Getenv(cgroupVariable) }
 
-// payload builds the program that containers run, once.
+// payload builds the program that containers run, once; PROCESS_PAYLOAD is one that was built before.
 var payload = sync.OnceValues(func() (string, error) {
+	if file := os.Getenv("PROCESS_PAYLOAD"); file != "" {
+		return file, nil
+	}
 	dir, err := os.MkdirTemp("", "skerry-payload")
 	if err != nil {
 		return "", err

@@ -577,11 +577,15 @@ not_backwards() {
 	fi
 }
 
-# free_kib is what is free where the directory $1 is or would be.
-free_kib() {
+# nearest is the directory $1, or the one above it that is there.
+nearest() {
 	at=$1
 	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
-	df -Pk "$at" 2>/dev/null | awk 'NR == 2 { print $4 }'
+	echo "$at"
+}
+# free_kib is what is free where the directory $1 is or would be.
+free_kib() {
+	df -Pk "$(nearest "$1")" 2>/dev/null | awk 'NR == 2 { print $4 }'
 }
 room_for() {
 	need=$((program_size / 1024 + 256))
@@ -636,9 +640,7 @@ $line" "$work/service" >"$work/service.named"
 # in_memory tells whether what is below the directory $1 of this machine is gone after a reboot.
 in_memory() {
 	[ -z "$root" ] || return 1
-	at=$1
-	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
-	case $(df -Pk "$at" 2>/dev/null | awk 'NR == 2 { print $1 }') in tmpfs | ramfs) return 0 ;; esac
+	case $(df -Pk "$(nearest "$1")" 2>/dev/null | awk 'NR == 2 { print $1 }') in tmpfs | ramfs) return 0 ;; esac
 	return 1
 }
 

@@ -13,6 +13,15 @@ var fetchers = map[string]struct {
 	shell []string
 }{"curl": {nil, shells[0]}, "wget": {[]string{"curl"}, shells[0]}, "busybox's wget": {[]string{"curl", "wget"}, shells[2]}}
 
+// fetchWith leaves the machine one of them.
+func (m *Machine) fetchWith(name string) {
+	m.t.Helper()
+	m.Remove(fetchers[name].away...)
+	if name == "busybox's wget" {
+		m.Write("/usr/bin/wget", "#!/bin/sh\nexec busybox wget \"$@\"\n", 0o755)
+	}
+}
+
 func TestAServerThatIsBusyIsAskedAgain(t *testing.T) {
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
@@ -27,10 +36,7 @@ func TestAServerThatIsBusyIsAskedAgain(t *testing.T) {
 				}
 				serve.ServeHTTP(w, r)
 			}))
-			m.Remove(f.away...)
-			if name == "busybox's wget" {
-				m.Write("/usr/bin/wget", "#!/bin/sh\nexec busybox wget \"$@\"\n", 0o755)
-			}
+			m.fetchWith(name)
 			out, code := m.install(d, f.shell, nil)
 			wantRun(t, out, code, 0, "wrote /usr/local/bin/skerry-edge")
 		})
@@ -56,10 +62,7 @@ func TestAFileWithoutEndIsNotTaken(t *testing.T) {
 					}
 				}
 			}))
-			m.Remove(f.away...)
-			if name == "busybox's wget" {
-				m.Write("/usr/bin/wget", "#!/bin/sh\nexec busybox wget \"$@\"\n", 0o755)
-			}
+			m.fetchWith(name)
 			m.Write("/root/install.sh", d.Script, 0o644)
 			before := m.Listing()
 			out, code := m.install(d, f.shell, nil)

@@ -52,7 +52,7 @@ func TestFromNothingToOnline(t *testing.T) {
 	m := NewMachine(t, d.Handler())
 	m.Write("/run/systemd/system/x", "", 0o644)
 	m.Write("/usr/bin/systemctl", starting, 0o755)
-	m.Write("/usr/bin/sleep", "#!/bin/sh\nexec busybox sleep \"$@\"\n", 0o755)
+	m.waits()
 	t.Cleanup(func() {
 		m.t = t
 		for _, unit := range []string{"skerry-edge", "skerry-cluster"} {

@@ -36,7 +36,7 @@ func TestUnderOpenRCTheServicesKeepTheirWord(t *testing.T) {
 	d := NewDepot(t)
 	d.Release("1.2.3", builtPrograms(t))
 	m := NewMachine(t, d.Handler())
-	m.Write("/usr/bin/sleep", "#!/bin/sh\nexec busybox sleep \"$@\"\n", 0o755)
+	m.waits()
 	withOpenRC(t, m)
 	t.Cleanup(func() {
 		if m.t = t; t.Failed() {

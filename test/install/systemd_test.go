@@ -21,7 +21,7 @@ import (
 // booted is a machine with a running systemd, on which waits are waited for.
 func booted(t *testing.T, d *Depot) *Machine {
 	m := NewMachine(t, d.Handler())
-	m.Write("/usr/bin/sleep", "#!/bin/sh\nexec busybox sleep \"$@\"\n", 0o755)
+	m.waits()
 	m.Boot()
 	t.Cleanup(func() {
 		if m.t = t; t.Failed() {
@@ -30,6 +30,12 @@ func booted(t *testing.T, d *Depot) *Machine {
 		}
 	})
 	return m
+}
+
+// waits has the machine wait when it is told to, as NewMachine has it not.
+func (m *Machine) waits() {
+	m.t.Helper()
+	m.Write("/usr/bin/sleep", "#!/bin/sh\nexec busybox sleep \"$@\"\n", 0o755)
 }
 
 // ask returns a property of a service.

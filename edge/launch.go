@@ -39,7 +39,7 @@ func (d *Door) launch(ctx context.Context, cfg configs.Edge, args []string) (lau
 	if err != nil {
 		return launched{}, err
 	}
-	l := &update.Launcher{Dir: dir, Self: own, Build: agent.Build(), Argv: append([]string{d.Argv[0]}, args...), Log: d.Err, Environ: os.Environ()}
+	l := &update.Launcher{Dir: dir, Self: own, Build: update.BuildOf(agent.Build()), Argv: append([]string{d.Argv[0]}, args...), Log: d.Err, Environ: os.Environ()}
 	self, err := l.Run(ctx)
 	return launched{self: self, over: self == nil && err == nil}, err
 }

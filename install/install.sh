@@ -312,9 +312,21 @@ get() {
 			[ ! -e "$2" ] || [ "$(bytes "$2")" -le "$most" ] || fail "$url/$1 has more than $most bytes"
 			[ "$try" = 5 ] || sleep "$try"
 		done
-		[ -s "$2" ] || fail "cannot fetch $url/$1: $(tail -n 1 "$work/fetch.log" 2>/dev/null) ($fetcher); is SKERRY_URL right, and does a proxy let it pass (http_proxy, https_proxy)?"
+		[ -s "$2" ] || fail "cannot fetch $url/$1: $(tail -n 1 "$work/fetch.log" 2>/dev/null) ($fetcher); $(doubt "$1")"
 		fail "$url/$1: the connection breaks after $(bytes "$2") bytes${3:+ of $3}, five times" ;;
 	esac
+}
+
+# doubt is what may be wrong with the request for the file $1.
+doubt() {
+	case $1 in
+	*/manifest.json)
+		if [ -n "${SKERRY_VERSION:-}" ] && grep -q ' 404' "$work/fetch.log" 2>/dev/null; then
+			echo "is there a version $version?"
+			return
+		fi ;;
+	esac
+	echo "is SKERRY_URL right, and does a proxy let it pass (http_proxy, https_proxy)?"
 }
 
 # download goes on with what is there of $2, and takes no more than $most and a little. gone: trying again does not help.
@@ -507,10 +519,14 @@ prepare_program() {
 	[ -n "$(line_of "$archive")" ] || fail "release $version has no $1 for $target ($archive)"
 	program_sha=$(field "$archive" program_sha256)
 	program_size=$(field "$archive" program_size)
+	again=""
 	if [ -x "$root$bin/$1" ] && [ "$(sha256 "$root$bin/$1")" = "$program_sha" ] && extras_present "$1"; then
-		info "$1 $version is there already"
-		[ "$1" != "$service" ] || fresh_program=$root$bin/$1
-		return
+		if [ -z "${SKERRY_VERSION:-}" ] || ! updated_itself "$1"; then
+			info "$1 $version is there already"
+			[ "$1" != "$service" ] || fresh_program=$root$bin/$1
+			return
+		fi
+		again=again # a program that was written anew counts, and what it was updated to does no longer
 	fi
 	not_backwards "$1"
 	room_for "$1"
@@ -520,7 +536,7 @@ prepare_program() {
 		"$work/$1/$1" version >"$work/run.log" 2>&1 || fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")$(run_hint)"
 	fi
 	[ "$1" != "$service" ] || fresh_program=$work/$1/$1
-	stage "$work/$1/$1" "$bin/$1" 0755
+	stage "$work/$1/$1" "$bin/$1" 0755 "$again"
 	prepare_extras "$1"
 }
 
@@ -562,6 +578,17 @@ choose_variant() {
 version_that_runs() {
 	[ -n "$root" ] || "$bin/skerry-edge" status --config "$etc/edge.yaml" -o json 2>/dev/null |
 		sed -n 's/^  "version": "\([0-9][0-9]*\.[0-9][0-9]*\.[0-9][^"]*\)".*/\1/p' | head -n 1
+}
+
+# updated_itself tells that the node agent runs another version than this one, or, when it does not answer, may do so.
+updated_itself() {
+	[ "$1" = skerry-edge ] && [ -z "$root" ] || return 1
+	runs=$(version_that_runs)
+	[ -z "$runs" ] || { [ "$runs" != "$version" ]; return; }
+	state=$(sed -n 's/^dir: *"\{0,1\}\([^"# ]*\).*/\1/p' "$etc/edge.yaml" 2>/dev/null | head -n 1)
+	slots=$(sed -n '/^update:/,/^[a-z]/s/^  dir: *"\{0,1\}\([^"# ]*\).*/\1/p' "$etc/edge.yaml" 2>/dev/null | head -n 1)
+	: "${slots:=${state:-/var/lib/skerry-edge}/update}"
+	[ -e "$slots/state.0" ] || [ -e "$slots/state.1" ]
 }
 
 not_backwards() {
@@ -698,9 +725,10 @@ set_line() {
 }
 cmp_files() { [ "$(sha256 "$1")" = "$(sha256 "$2")" ]; }
 
-# stage writes $1 beside $2, with mode $3, unless that is there as it should be. $4: the service does not care.
+# stage writes $1 beside $2, with mode $3, unless that is there as it should be. $4: beside, when the service does not care; again, to
+# write it in any case.
 stage() {
-	if [ -e "$root$2" ] && cmp_files "$1" "$root$2"; then
+	if [ "${4:-}" != again ] && [ -e "$root$2" ] && cmp_files "$1" "$root$2"; then
 		same="$same $3 $root$2"
 		return 0
 	fi
@@ -1025,7 +1053,7 @@ wait_until_online() {
 	info "${service:-skerry-cluster} ${runs:-$version} is online"
 	case $runs in
 	"$version" | '') ;;
-	*) info "it has updated itself since $version; back is: skerry run agent.update --on NODE --arg version=$version --arg force=true" ;;
+	*) info "it has updated itself since $version; to go back: this again with SKERRY_VERSION=$version" ;;
 	esac
 	case $mode in
 	in-cluster) info "next: k3s kubectl -n mlsysops exec skerry-cluster-0 -- /skerry-cluster admin >admin.yaml; SKERRY_CONFIG=admin.yaml $bin/skerry token create" ;;

@@ -44,6 +44,16 @@ func Adopt(path string) (*Self, error) {
 	return s, nil
 }
 
+// BuildOf names the installed program, which this process runs: its build, and its file, so that the other variant, or the same
+// program installed once more, is another.
+func BuildOf(build string) string {
+	written := int64(0)
+	if info, err := os.Stat("/proc/self/exe"); err == nil { // the file that runs, even when its name is gone
+		written = info.ModTime().Unix()
+	}
+	return build + " " + variant + " " + strconv.FormatInt(written, 10)
+}
+
 // Slot is where this program lies.
 func (s *Self) Slot() Slot { return s.slot }
 

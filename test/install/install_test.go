@@ -198,6 +198,46 @@ func TestANewVersionUpgradesAndKeepsTheConfiguration(t *testing.T) {
 	wantRun(t, out, code, 1, "skerry-edge 1.11.0 is there, and channel stable is at 1.10.0, which is older")
 }
 
+// The launcher takes an installed program that was written anew for another (update.BuildOf), so that writing it is what is shown here.
+func TestTheInstalledVersionIsGoneBackToWhenItIsAskedForByName(t *testing.T) {
+	d := NewDepot(t)
+	d.Release("1.2.3", nil)
+	m := NewMachine(t, d.Handler())
+	withSystemd(m)
+	out, code := m.install(d, shells[0], nil)
+	wantRun(t, out, code, 0, "skerry-edge 1.2.3 is online")
+	m.Write("/run/version", "1.3.0", 0o644) // it has updated itself
+	before := m.Listing()
+	out, code = m.install(d, shells[0], nil)
+	wantRun(t, out, code, 0, "nothing has changed", "skerry-edge 1.3.0 is online", "to go back: this again with SKERRY_VERSION=1.2.3")
+	m.Same(before)
+	out, code = m.install(d, shells[0], []string{"SKERRY_VERSION=1.3.0"})
+	wantRun(t, out, code, 1, "is there a version 1.3.0?")
+	m.Same(before)
+	calls := strings.Count(m.Read("/run/calls"), "restart")
+	out, code = m.install(d, shells[0], []string{"SKERRY_VERSION=1.2.3"})
+	wantRun(t, out, code, 0, "warning: skerry-edge goes back from 1.3.0 to 1.2.3", "wrote /usr/local/bin/skerry-edge\n")
+	if now := strings.Count(m.Read("/run/calls"), "restart"); now != calls+1 {
+		t.Errorf("%d restarts; wanted one", now-calls)
+	}
+	if strings.Contains(out, "wrote /etc/systemd") {
+		t.Errorf("the service's file was written again:\n%s", out)
+	}
+
+	// So it is when the version that it went to does not run at all.
+	if out, code := m.Run(nil, "rm", "/run/online"); code != 0 {
+		t.Fatal(out)
+	}
+	m.Write("/var/lib/skerry-edge/update/state.1", "{}", 0o600)
+	m.Write("/run/version", "1.2.3", 0o644)
+	out, code = m.install(d, shells[0], []string{"SKERRY_VERSION=1.2.3"})
+	wantRun(t, out, code, 0, "wrote /usr/local/bin/skerry-edge\n", "skerry-edge 1.2.3 is online")
+	before = m.Listing()
+	out, code = m.install(d, shells[0], []string{"SKERRY_VERSION=1.2.3"})
+	wantRun(t, out, code, 0, "nothing has changed")
+	m.Same(before)
+}
+
 func TestVersionsAreOrderedInShellAsInGo(t *testing.T) {
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)

@@ -573,6 +573,33 @@ func TestANodeComesToTheVersionThatIsStated(t *testing.T) {
 	f.tells(api.AgentCurrent, newVersion)
 }
 
+// TestAProgramThatIsInstalledAnewCounts writes the very program anew that the node has replaced by an update, as install.sh does for who asks for
+// its version by name.
+func TestAProgramThatIsInstalledAnewCounts(t *testing.T) {
+	f := newFleetOfOne(t)
+	if rec := f.end(f.order(newVersion)); rec.Phase != api.PhaseSucceeded {
+		t.Fatalf("%+v", rec)
+	}
+	end := func() {
+		for _, pid := range f.agents() {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		}
+	}
+	end()
+	f.sound(newVersion)
+	installed := f.node.Program
+	copyFile(t, installed, installed+".new")
+	if err := os.Rename(installed+".new", installed); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	f.sound(oldVersion)
+	if rec := f.end(f.order(newVersion)); rec.Phase != api.PhaseSucceeded {
+		t.Errorf("after that: %+v", rec)
+	}
+	f.sound(newVersion)
+}
+
 // TestARolloutGoesOnAfterItsClusterAgentWasKilled rolls a release out to the device, which was offline first, and kills the cluster agent meanwhile.
 func TestARolloutGoesOnAfterItsClusterAgentWasKilled(t *testing.T) {
 	f := newFleetOfOne(t)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -78,6 +80,36 @@ func TestEveryTableFitsAHundredColumnsWhateverIsInIt(t *testing.T) {
 			t.Fatalf("%v: exit %d, %s", args, code, errs)
 		}
 		narrow(t, strings.Join(args, " "), out)
+	}
+}
+
+func TestADamagedReleaseIsToldFromOneWithoutTargets(t *testing.T) {
+	routes := map[string]http.HandlerFunc{"/v1/releases": reply(api.List[api.Release]{Items: []api.Release{
+		{Version: "1.4.0", Targets: []string{}, Damaged: "manifest.json: unexpected end"}, {Version: "1.5.0", Files: 1, Targets: []string{"linux-amd64/lite"}}}})}
+	code, out, errs := run(t, routes, "release", "list")
+	lines := strings.Split(out, "\n")
+	if code != 0 || len(lines) < 3 || !strings.Contains(lines[1], "damaged: import it again, or remove it") || !strings.Contains(lines[2], "linux-amd64/lite") {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+	if _, out, _ = run(t, routes, "release", "list", "-o", "json"); !strings.Contains(out, `"damaged": "manifest.json: unexpected end"`) {
+		t.Errorf("as JSON: %s", out)
+	}
+}
+
+func TestAFullMirrorSaysWhatToRemove(t *testing.T) {
+	bundle := filepath.Join(t.TempDir(), "bundle.tar")
+	if err := os.WriteFile(bundle, []byte("whatever: the answer is played"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	routes := map[string]http.HandlerFunc{"/v1/releases": func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusInsufficientStorage)
+		_, _ = io.WriteString(w, `{"status":507,"title":"no room for the release","code":"release_no_room","detail":"1 MiB are free","cure":"skerry release remove VERSION"}`)
+	}}
+	code, _, errs := run(t, routes, "release", "import", bundle)
+	if code != 1 || !strings.Contains(errs, "1 MiB are free") || !strings.Contains(errs, "skerry release remove VERSION") {
+		t.Errorf("exit %d, %s", code, errs)
 	}
 }
 

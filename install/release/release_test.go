@@ -113,6 +113,7 @@ func TestTwoReleasesFromDifferentDirectoriesAreTheSameBytes(t *testing.T) {
 	t.Run("documents", func(t *testing.T) { checkDocuments(t, first) })
 	t.Run("image", func(t *testing.T) { checkImage(t, first) })
 	t.Run("bundle", func(t *testing.T) { checkBundle(t, first) })
+	t.Run("offline", func(t *testing.T) { checkOffline(t, first) })
 	t.Run("kube", func(t *testing.T) { checkKube(t, first) })
 }
 
@@ -308,6 +309,37 @@ func checkBundle(t *testing.T, out string) {
 	for name := range files {
 		if strings.Contains(name, "key") {
 			t.Errorf("the bundle holds %s", name)
+		}
+	}
+}
+
+// checkOffline installs from the bundle alone, in a network namespace in which nothing is.
+func checkOffline(t *testing.T, out string) {
+	bundle, dir := filepath.Join(out, testVersion, "skerry-bundle_"+testVersion+".tar.zst"), t.TempDir()
+	if raw, err := exec.CommandContext(t.Context(), "tar", "--zstd", "-xf", bundle, "-C", dir, "install.sh").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	apart := "-n"
+	if os.Getuid() != 0 {
+		apart = "-rn"
+	}
+	root := filepath.Join(dir, "root")
+	cmd := exec.CommandContext(t.Context(), "unshare", apart, "sh", filepath.Join(dir, "install.sh"))
+	cmd.Env = append(os.Environ(), "INSTALL_SKERRY_OFFLINE="+bundle, "DESTDIR="+root, "INSTALL_SKERRY_INIT=systemd", "INSTALL_SKERRY_VARIANT=lite", "INSTALL_SKERRY_TARGET=linux-amd64")
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	program, err := os.ReadFile(filepath.Join(root, "usr/local/bin/skerry-edge"))
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	if sum := fmt.Sprintf("%x", sha256.Sum256(program)); !bytes.Contains(read(t, out, release.ManifestName), []byte(`"program_sha256":"`+sum+`"`)) {
+		t.Errorf("the manifest does not know the program that was installed, %s", sum)
+	}
+	for _, path := range []string{"etc/skerry/edge.yaml", "etc/systemd/system/skerry-edge.service", "usr/local/bin/skerry-uninstall"} {
+		if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+			t.Errorf("%v\n%s", err, said)
 		}
 	}
 }

@@ -46,6 +46,7 @@ func TestValuesThatAreWrongAreRefusedByName(t *testing.T) {
 		"podDisruptionBudget: {maxUnavailable: 2}":        "/podDisruptionBudget/maxUnavailable",
 		"rbac: {create: maybe}":                           "/rbac/create",
 		"goMemLimit: 2Gi":                                 "/goMemLimit",
+		"config: {cluster: cluster}":                      "wanted another name for one of them",
 	} {
 		_, err := h.render(t, "skerry-cluster", "mlsysops", values)
 		if err := refusedWith(err, want); err != nil {

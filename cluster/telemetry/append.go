@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -255,6 +256,25 @@ const roomEvery = 100 * time.Millisecond
 
 // errNoRoom says that the disk is nearly full. Taking nothing is better than a log torn by a write that fails half way.
 var errNoRoom = errors.New("disk is nearly full")
+
+// replayRoom is what opening the TSDB may take beside what its logs hold: files of chunks are made 128 KiB large, several at once.
+const replayRoom = 1 << 20
+
+// hasRoomToReplay checks that opening does not fill the disk: the TSDB puts into files what it replays, and panics when it cannot. The
+// reserve is the most that is wanted, so that a disk on which nothing is taken any more can be read.
+func (s *Store) hasRoomToReplay() error {
+	if err := os.MkdirAll(s.cfg.Dir, 0o750); err != nil {
+		return nil //nolint:nilerr // opening tells
+	}
+	d, err := s.Disk()
+	if err != nil {
+		return err
+	}
+	if need := min(d.Reserve, replayRoom+logBytes(s.cfg.Dir)); d.Free < need {
+		return fmt.Errorf("%w: %d KiB free in %s, wanted %d KiB to replay the log", errNoRoom, d.Free>>10, d.Dir, need>>10)
+	}
+	return nil
+}
 
 // hasRoom checks that the reserve is free.
 func (s *Store) hasRoom() error {

@@ -209,3 +209,52 @@ func fill(t *testing.T, path string, leave int) {
 		t.Fatal(err)
 	}
 }
+
+// Late samples are put into files of chunks while the log is replayed, and a TSDB that cannot do so panics.
+func TestAStoreWhoseDiskIsFullAtTheStartOpensWhenThereIsRoom(t *testing.T) {
+	dir, here := onSmallDisk(t, 24<<20)
+	if !here {
+		return
+	}
+	const series, late = 50, 100
+	cfg := Config{Dir: filepath.Join(dir, "store"), ReserveBytes: 2 << 20}
+	at := time.Now().Truncate(time.Second)
+	b := &api.Batch{Epoch: 1, Seq: 1, T0: api.At(at), Rows: []api.Row{{}}}
+	for i := range late {
+		b.Rows = append(b.Rows, api.Row{OffsetMillis: -3*3600*1000 + int64(i)*1000})
+	}
+	for i := range series {
+		b.Series = append(b.Series, fmt.Sprintf(`m{i="%d"}`, i))
+		for r := range b.Rows {
+			b.Rows[r].Values = append(b.Rows[r].Values, float64(r))
+		}
+	}
+	s := start(t, cfg)
+	mustAppend(t, s.Store, "n", b)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(cfg.Dir, "chunks_head")); err != nil { // as after a power cut: all of them are made anew
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(dir, "ballast")
+	fill(t, ballast, 0)
+
+	s = start(t, cfg)
+	if _, err := s.Append(t.Context(), "n", batch("other", at, time.Second, 1)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a batch on a full disk: got %v; wanted ErrUnavailable", err)
+	}
+	if _, err := s.Instant(t.Context(), "m", at); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a query before it could be opened: got %v; wanted ErrUnavailable", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the store takes batches", func() bool {
+		_, err := s.Append(t.Context(), "n", batch("other", at, time.Second, 1))
+		return err == nil
+	})
+	if n := scalar(t, s.Store, `sum(count_over_time(m[4h]))`, at); n != series*(late+1) {
+		t.Errorf("%v samples are there; wanted %d", n, series*(late+1))
+	}
+}

@@ -79,25 +79,34 @@ func (s *Store) Ready() <-chan struct{} { return s.ready }
 
 // Run opens the store, serves it until ctx ends, and closes it. An fsync that fails ends it with an error: what was in
 // flight then can never be trusted to be on the disk (the kernel forgets what it could not write), so it must not be
-// acknowledged; the nodes send it again to the next Run.
+// acknowledged; the nodes send it again to the next Run. On a full disk it opens the store as soon as there is room.
 func (s *Store) Run(ctx context.Context) error {
 	defer close(s.stopped)
-	ses, err := s.open()
-	if err != nil {
-		return fmt.Errorf("open telemetry store: %w", err)
+	full := s.hasRoomToReplay()
+	if full == nil {
+		ses, err := s.open()
+		if err != nil {
+			return fmt.Errorf("open telemetry store: %w", err)
+		}
+		s.use(ses)
 	}
-	s.use(ses)
 	if err := s.removeStrangers(); err != nil {
 		return errors.Join(err, s.discard())
 	}
 	close(s.ready)
 	g, work := errgroup.WithContext(ctx)
-	g.Go(func() error { s.ingest(work); return nil })
+	g.Go(func() error {
+		if full != nil {
+			s.openWhenRoom(work, full)
+		}
+		s.ingest(work)
+		return nil
+	})
 	g.Go(func() error { return s.syncLoop(work) })
 	for _, r := range s.remotes {
 		g.Go(func() error { return r.run(work) })
 	}
-	err = g.Wait()
+	err := g.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -183,6 +192,11 @@ func (s *Store) reopen(ctx context.Context, cause error) {
 	if err := s.discard(); err != nil {
 		s.log.Warn("telemetry store did not close cleanly", agent.KeyErr, err)
 	}
+	s.openWhenRoom(ctx, cause)
+}
+
+// openWhenRoom opens the TSDB as soon as the disk has room, and refuses batches until then. It returns when that worked or ctx ended.
+func (s *Store) openWhenRoom(ctx context.Context, cause error) {
 	wait := agent.Backoff{Min: 200 * time.Millisecond, Max: 10 * time.Second}
 	var last string
 	for {

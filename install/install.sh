@@ -632,7 +632,7 @@ $line" "$work/service" >"$work/service.named"
 	if [ "$init" = procd ]; then
 		sed "/procd_set_param command/a\\
 	procd_set_param env $variable
-s|/etc/skerry/|$etc/|" "$work/service.named" >"$work/service"
+s|/etc/skerry/|$etc/|g" "$work/service.named" >"$work/service"
 	else
 		mv "$work/service.named" "$work/service"
 	fi

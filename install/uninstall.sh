@@ -54,7 +54,7 @@ main() {
 	if [ -n "$purge" ]; then
 		[ -z "$told" ] || info "the cluster agent still knows this node: $told"
 	else
-		info "configuration in $etc and state in /var/lib stay; --purge would have removed them"
+		info "configuration in $etc and the state stay; --purge would have removed them"
 	fi
 }
 

@@ -658,7 +658,8 @@ name_configuration() {
 $line" "$work/service" >"$work/service.named"
 	if [ "$init" = procd ]; then
 		sed "/procd_set_param command/a\\
-	procd_set_param env $variable" "$work/service.named" >"$work/service"
+	procd_set_param env $variable
+s|/etc/skerry/|$etc/|g" "$work/service.named" >"$work/service"
 	else
 		mv "$work/service.named" "$work/service"
 	fi
@@ -680,9 +681,17 @@ keep_state() {
 		warn "/var/lib is in memory: after a reboot this machine has to join again"
 	fi
 	[ "$init" != procd ] || {
-		printf '%s/\n%s\n%s\n%s\n' "$etc" "$bin/$service" "$bin/skerry-uninstall" "$(service_file)" >"$work/keep"
-		stage "$work/keep" "/lib/upgrade/keep.d/$service" 0644
+		keep=/lib/upgrade/keep.d/$service # itself, too: there is an upgrade after the next. Without the links the new system would not start it
+		printf '%s\n' "$etc/" "$bin/skerry-uninstall" "$(service_file)" "/etc/rc.d/S95$service" "/etc/rc.d/K05$service" "$keep" >"$work/keep"
+		for program in $programs; do echo "$bin/$program" >>"$work/keep"; done
+		stage "$work/keep" "$keep" 0644
 	}
+}
+
+# state_dir is where the service has its state, as its configuration says.
+state_dir() {
+	dir=$(sed -n 's/^dir: *"\{0,1\}\([^"# ]*\).*/\1/p' "$root$etc/$config" 2>/dev/null | head -n 1)
+	echo "${dir:-/var/lib/$service}"
 }
 
 prepare_configuration() {
@@ -1009,7 +1018,7 @@ run() {
 
 start_service() {
 	[ -n "$service" ] && [ -z "$skip_start" ] || return 0
-	if [ "$mode" = edge ] && [ ! -s "$root$etc/edge.join" ] && [ ! -e /var/lib/skerry-edge/identity.json ]; then
+	if [ "$mode" = edge ] && [ ! -s "$root$etc/edge.join" ] && [ ! -e "$(state_dir)/identity.json" ]; then
 		info "not started, as it has no join string: write one to $etc/edge.join (0600), or run this again with SKERRY_JOIN"
 		skip_start=1
 		return 0
@@ -1017,16 +1026,27 @@ start_service() {
 	case $init in
 	systemd) is_running="systemctl is-active --quiet $service.service" restart="systemctl restart $service.service" ;;
 	openrc) is_running="rc-service --quiet $service status" restart="rc-service $service restart" ;;
-	procd) is_running="/etc/init.d/$service running" restart="/etc/init.d/$service restart" ;;
+	procd) is_running="/etc/init.d/$service running" restart="/etc/init.d/$service start" ;;
 	none) return 0 ;;
 	esac
 	if [ -z "$changed" ] && $is_running >/dev/null 2>&1; then
 		info "nothing has changed: $service goes on"
 		return 0
 	fi
+	[ "$init" != procd ] || stop_under_procd
 	info "+ $restart"
 	# shellcheck disable=SC2086 # words
 	$restart || not_online "$service is installed, and does not start: $restart failed"
+}
+
+# stop_under_procd waits, which procd does not: the old process would be the one that is asked whether it is online.
+stop_under_procd() {
+	! $is_running >/dev/null 2>&1 || run "/etc/init.d/$service" stop
+	waited=0
+	while [ "$waited" -lt 35 ] && $is_running >/dev/null 2>&1; do
+		sleep 1
+		waited=$((waited + 1))
+	done
 }
 
 wait_until_online() {
@@ -1057,7 +1077,7 @@ wait_until_online() {
 	esac
 	case $mode in
 	in-cluster) info "next: k3s kubectl -n mlsysops exec skerry-cluster-0 -- /skerry-cluster admin >admin.yaml; SKERRY_CONFIG=admin.yaml $bin/skerry token create" ;;
-	cluster) info "next: SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml $bin/skerry token create" ;;
+	cluster) info "next: SKERRY_CONFIG=$(state_dir)/admin.yaml $bin/skerry token create" ;;
 	esac
 }
 not_online() {
@@ -1077,7 +1097,7 @@ not_online() {
 online() {
 	case $mode in
 	edge) "$bin/skerry-edge" status --config "$etc/$config" -o json 2>/dev/null | grep -q '"connected": true' ;;
-	cluster) SKERRY_CONFIG=/var/lib/skerry-cluster/admin.yaml "$bin/skerry" get nodes >/dev/null 2>&1 ;;
+	cluster) SKERRY_CONFIG=$(state_dir)/admin.yaml "$bin/skerry" get nodes >/dev/null 2>&1 ;;
 	in-cluster) # the pod of this version, and ready
 		[ "$(kube -n mlsysops get statefulset skerry-cluster -o 'jsonpath={.spec.template.spec.containers[0].image} {.status.updatedReplicas} {.status.readyReplicas}' 2>/dev/null)" = \
 			"ghcr.io/skerry-edge/skerry-cluster:$version 1 1" ] ;;

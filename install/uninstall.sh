@@ -54,7 +54,7 @@ main() {
 	if [ -n "$purge" ]; then
 		[ -z "$told" ] || info "the cluster agent still knows this node: $told"
 	else
-		info "configuration in $etc and state in /var/lib stay; --purge would have removed them"
+		info "configuration in $etc and the state stay; --purge would have removed them"
 	fi
 }
 
@@ -89,8 +89,10 @@ stop_service() {
 			rc-service "$1" stop || true # it may not run
 			rc-update delete "$1" default || true
 		else
-			"/etc/init.d/$1" stop || true
+			"/etc/init.d/$1" stop 2>/dev/null || true # procd may not know it
 			"/etc/init.d/$1" disable || true
+			left=35 # procd does not wait for the end, and what is removed would be written again
+			while [ "$left" -gt 0 ] && "/etc/init.d/$1" running >/dev/null 2>&1; do sleep 1 && left=$((left - 1)); done
 		fi
 	fi
 }
@@ -164,7 +166,7 @@ purge_configuration() {
 	for dir in $other $slots; do info "stays, as the configuration named it: $dir"; done
 	for name in edge.yaml edge.yaml.new edge.join cluster.yaml cluster.yaml.new kubeconfig; do remove_file "$root$etc/$name"; done
 	for service in $services; do
-		[ ! -d "$root$etc/$service" ] || { rm -rf "${root:?}$etc/$service" && info "removed $root$etc/$service"; }
+		[ ! -d "$root$etc/$service" ] || { rm -rf "$root${etc:?}/$service" && info "removed $root$etc/$service"; }
 	done
 	if [ -d "$root$etc" ]; then
 		if rmdir "$root$etc" 2>/dev/null; then info "removed $root$etc"; else info "$root$etc stays: others have files there"; fi

@@ -93,18 +93,28 @@ func (m *maker) packageInfo(b binary, f format, entries []entry, dir string) (*n
 		default:
 			continue
 		}
-		from := filepath.Join(dir, filepath.FromSlash(to))
-		if err := m.stage(from, content); err != nil {
+		if err := m.include(info, dir, to, content, os.FileMode(e.mode)); err != nil {
 			return nil, err
 		}
-		info.Contents = append(info.Contents, &files.Content{Source: from, Destination: to,
-			FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: os.FileMode(e.mode), MTime: m.built}})
+	}
+	if f.kind == release.KindIPK { // an upgrade of OpenWrt loses packages; it is to lose no identity
+		if err := m.include(info, dir, "/lib/upgrade/keep.d/"+b.program.name, []byte("/etc/skerry/\n"), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.packageScripts(b, f, info, dir); err != nil {
 		return nil, err
 	}
 	nfpm.WithDefaults(info) // which takes the version apart
 	return info, nfpm.PrepareForPackager(info, f.kind)
+}
+
+// include stages one file of a package.
+func (m *maker) include(info *nfpm.Info, dir, to string, content []byte, mode os.FileMode) error {
+	from := filepath.Join(dir, filepath.FromSlash(to))
+	info.Contents = append(info.Contents, &files.Content{Source: from, Destination: to,
+		FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: m.built}})
+	return m.stage(from, content)
 }
 
 // packageScripts are those of install/package, with the program's name put in. An apk has but one: nfpm writes several in the order of a Go

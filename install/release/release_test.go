@@ -194,7 +194,7 @@ func checkPackages(t *testing.T, out string) {
 		{[]string{"rpm", "-qpl", base + "rpm"}, []string{"/usr/bin/skerry-edge", "/usr/lib/systemd/system/skerry-edge.service"}},
 		{[]string{"tar", "-tzf", base + "apk"}, []string{"usr/bin/skerry-edge", "etc/init.d/skerry-edge", ".PKGINFO"}},
 		{[]string{"sh", "-c", "xz -dc " + base + "tar.xz | tar -tv"}, []string{"-rwxr-xr-x root/root", "skerry-edge", "systemd/skerry-edge.service"}},
-		{[]string{"sh", "-c", "tar -xzOf " + base + "ipk ./data.tar.gz | tar -tz"}, []string{"usr/bin/skerry-edge", "etc/init.d/skerry-edge"}},
+		{[]string{"sh", "-c", "tar -xzOf " + base + "ipk ./data.tar.gz | tar -tz"}, []string{"usr/bin/skerry-edge", "etc/init.d/skerry-edge", "lib/upgrade/keep.d/skerry-edge"}},
 	} {
 		said, err := exec.CommandContext(t.Context(), c.argv[0], c.argv[1:]...).CombinedOutput()
 		if err != nil {

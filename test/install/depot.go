@@ -36,12 +36,12 @@ const target = "linux-amd64"
 const fake = `#!/bin/sh
 case $1 in
 version) echo "@NAME@ @VERSION@ (commit c, go1.26.8 linux/amd64)" ;;
-config) printf '# defaults of @VERSION@\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n' ;;
+config) [ "${2:-}" = --defaults ] || [ ! -e /run/faulty ] || exit 2; printf '# defaults of @VERSION@\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n' ;;
 rbac) echo "# rights of @VERSION@" ;;
 status) [ -e /run/online ] && printf '{\n  "node": "pump-3",\n  "version": "%s",\n  "link": {\n    "connected": true\n  }\n}\n' "$(cat /run/version 2>/dev/null || echo @VERSION@)" ;;
 doctor) echo "token: the cluster agent says that it has expired; cure: skerry token create" && exit 15 ;;
 leave) [ ! -e /run/cut ] || { echo "skerry-edge: leave: ask 192.0.2.1:8443: i/o timeout; who may, removes it there with: skerry node remove pump-3" >&2; exit 1; }; echo "node pump-3 has left cluster harbour" ;;
-get) [ -e /run/online ] ;;
+get) [ -e /run/online ] && [ "$SKERRY_CONFIG" = "$(cat /run/asked 2>/dev/null || echo "$SKERRY_CONFIG")" ] ;;
 run) : >/run/online ;;
 esac
 exit $?

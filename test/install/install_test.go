@@ -291,28 +291,10 @@ func TestEachInitSystemGetsItsService(t *testing.T) {
 	})
 	t.Run("procd", func(t *testing.T) {
 		m := NewMachine(t, d.Handler())
-		m.Write("/sbin/procd", "#!/bin/sh\n", 0o755)
-		m.Write("/etc/rc.common", `#!/bin/sh
-procd_open_instance() { :; }
-procd_close_instance() { :; }
-procd_set_param() { echo "  $*" >>/run/calls; }
-. "$1"
-case $2 in
-enabled) [ -e /run/enabled ]; exit ;;
-running) [ -e /run/online ]; exit ;;
-esac
-echo "$2 $START $USE_PROCD" >>/run/calls
-case $2 in
-enable) : >/run/enabled ;;
-restart) start_service && : >/run/online ;;
-disable) rm -f /run/enabled ;;
-stop) rm -f /run/online ;;
-esac
-exit 0
-`, 0o755)
+		withProcd(m)
 		out, code := m.install(d, shells[2], nil)
 		wantRun(t, out, code, 0, "init: procd", "wrote /usr/bin/skerry-edge", "is online")
-		if calls := m.Read("/run/calls"); !strings.HasPrefix(calls, "enable 95 1\nrestart 95 1\n  command /usr/bin/skerry-edge run\n  respawn 3600 5 0\n") {
+		if calls := m.Read("/run/calls"); !strings.HasPrefix(calls, "enable 95 05\nstart\n  command /usr/bin/skerry-edge run\n  file /etc/skerry/edge.yaml\n  respawn 3600 5 0\n") {
 			t.Errorf("calls:\n%s", calls)
 		}
 		before := m.Listing()

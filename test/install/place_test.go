@@ -12,7 +12,7 @@ func TestTheServiceReadsTheConfigurationWhereverItIs(t *testing.T) {
 	for init, wanted := range map[string][]string{
 		"systemd": {"[Service]\nEnvironment=SKERRY_EDGE_CONFIG=/srv/conf/edge.yaml\n"},
 		"openrc":  {"\nexport SKERRY_EDGE_CONFIG=/srv/conf/edge.yaml\n"},
-		"procd":   {"\nexport SKERRY_EDGE_CONFIG=/srv/conf/edge.yaml\n", "procd_set_param env SKERRY_EDGE_CONFIG=/srv/conf/edge.yaml\n"},
+		"procd":   {"\nexport SKERRY_EDGE_CONFIG=/srv/conf/edge.yaml\n", "procd_set_param env SKERRY_EDGE_CONFIG=/srv/conf/edge.yaml\n", "procd_set_param file /srv/conf/edge.yaml "},
 	} {
 		for _, shell := range shells {
 			m := NewMachine(t, d.Handler())
@@ -43,7 +43,8 @@ func TestWhereVarIsMemoryStateLiesBesideTheConfiguration(t *testing.T) {
 			t.Errorf("edge.yaml is\n%s", got)
 		}
 		keep := m.Read("/lib/upgrade/keep.d/skerry-edge")
-		for _, path := range []string{"/etc/skerry/", "/usr/bin/skerry-edge", "/etc/init.d/skerry-edge"} {
+		for _, path := range []string{"/etc/skerry/", "/usr/bin/skerry-edge", "/usr/bin/skerry-uninstall", "/etc/init.d/skerry-edge", "/etc/rc.d/S95skerry-edge",
+			"/etc/rc.d/K05skerry-edge", "/lib/upgrade/keep.d/skerry-edge"} {
 			if !strings.Contains(keep, path+"\n") {
 				t.Errorf("an upgrade of the system keeps\n%s\nand not %s", keep, path)
 			}

@@ -88,8 +88,10 @@ type Enrollment struct {
 	TokenID   string `json:"tokenId"`
 	From      string `json:"from"` // remote address
 	Requested Millis `json:"requested"`
-	Rejoin    bool   `json:"rejoin"`
-	Host      Host   `json:"host"`
+	Rejoin    bool   `json:"rejoin"` // a node of this id is there, with another key
+	// Presence is that of the node whose place this device would take, with Rejoin.
+	Presence Presence `json:"presence,omitempty"`
+	Host     Host     `json:"host"`
 }
 
 // EventRecord is an event as stored, of a node or, with an empty Node, of the cluster agent itself.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"time"
@@ -16,6 +17,15 @@ func (a *App) tokenCommand() *cobra.Command {
 	cmd.AddCommand(a.tokenCreate(), a.listCommand("tokens", "List join tokens"), a.tokenRevoke())
 	return cmd
 }
+
+// joinHelp keeps the join string out of arguments: a shell has them in its history, and others see them in the list of
+// processes.
+const joinHelp = `token %s, %s, expires %s; on a new device, with the join string in the file edge.join (0600) and your release server:
+  curl -fsSL https://SERVER/install.sh | sudo SKERRY_URL=https://SERVER SKERRY_JOIN_FILE=edge.join sh
+by hand, without a service, pasting the join string:
+  read -r SKERRY_EDGE_JOIN && export SKERRY_EDGE_JOIN
+  skerry-edge run
+`
 
 func (a *App) tokenCreate() *cobra.Command {
 	var ttl time.Duration
@@ -44,9 +54,7 @@ func (a *App) tokenCreate() *cobra.Command {
 				_, err := fmt.Fprintln(a.Out, t.ID)
 				return err
 			}
-			// Not --join STRING: a shell keeps that in its history, and for a moment it is in the list of processes.
-			if _, err := fmt.Fprintf(a.Err, "token %s, %s, expires %s; on the device, pasting the join string:\n"+
-				"  read -r SKERRY_EDGE_JOIN && export SKERRY_EDGE_JOIN\n  skerry-edge run\n", t.ID, tokenUses(t), clock(t.Expires)); err != nil {
+			if _, err := fmt.Fprintf(a.Err, joinHelp, t.ID, tokenUses(t), clock(t.Expires)); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.Out, t.Join)
@@ -87,9 +95,13 @@ func (a *App) deletion(use, short, path, done string) *cobra.Command {
 }
 
 func (a *App) approveCommand() *cobra.Command {
-	var deny bool
+	var deny, yes bool
 	cmd := &cobra.Command{
-		Use: "approve ENROLLMENT", Short: "Let a waiting device in (skerry get enrollments lists them)", Args: cobra.ExactArgs(1),
+		Use: "approve ENROLLMENT", Short: "Let a waiting device in (skerry get enrollments lists them)",
+		Long: `Let a waiting device in (skerry get enrollments lists them).
+
+One that takes the place of a node that is online, and so throws a working device out, is asked about first; --yes answers.`,
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.complete("enrollments", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := a.within(cmd.Context())
@@ -106,6 +118,11 @@ func (a *App) approveCommand() *cobra.Command {
 				_, err = fmt.Fprintln(a.Out, args[0], "denied")
 				return err
 			}
+			if !yes {
+				if err := a.spare(ctx, c, args[0]); err != nil {
+					return err
+				}
+			}
 			var e api.Enrollment
 			if err := c.Post(ctx, path+"/approve", struct{}{}, &e); err != nil {
 				return err
@@ -115,7 +132,23 @@ func (a *App) approveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&deny, "deny", false, "refuse it instead")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask, whoever is thrown out")
 	return cmd
+}
+
+// spare asks before a device that is online loses its place to the one that waits as which.
+func (a *App) spare(ctx context.Context, c *Client, which string) error {
+	var list api.List[api.Enrollment]
+	if err := c.Get(ctx, "/v1/enrollments", &list); err != nil {
+		return err
+	}
+	for _, e := range list.Items {
+		if e.Rejoin && (e.ID == which || e.Node == which) && (e.Presence == api.PresenceOnline || e.Presence == api.PresenceDraining) {
+			return a.agree(fmt.Sprintf("node %s is %s with another key; throw that device out for the one at %s (%s)",
+				printable(e.Node), e.Presence, printable(e.From), printable(e.Host.Hostname)), printable(e.Node))
+		}
+	}
+	return nil
 }
 
 func (a *App) nodeCommand() *cobra.Command {

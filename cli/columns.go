@@ -113,12 +113,20 @@ func tokenUses(t api.Token) string {
 	return fmt.Sprintf("%d of %d", t.Uses, t.MaxUses)
 }
 
+// rejoin tells of a device that asks for the id of a node how that node is.
+func rejoin(e api.Enrollment) string {
+	if e.Presence == "" {
+		return fmt.Sprint(e.Rejoin)
+	}
+	return fmt.Sprintf("%t: %s is %s", e.Rejoin, e.Node, e.Presence)
+}
+
 func (a *App) enrollmentColumns() []column[api.Enrollment] {
 	return []column[api.Enrollment]{
 		{"ENROLLMENT", always, func(e api.Enrollment) string { return e.ID }},
 		{"NODE", always, func(e api.Enrollment) string { return e.Node }},
 		{"AGE", moving, func(e api.Enrollment) string { return a.since(e.Requested) }},
-		{"REJOIN", always, func(e api.Enrollment) string { return fmt.Sprint(e.Rejoin) }},
+		{"REJOIN", always, rejoin},
 		{"FROM", always, func(e api.Enrollment) string { return e.From }},
 		{"KEY", always, func(e api.Enrollment) string { return e.KeySHA256 }},
 		{"HOST", wide, func(e api.Enrollment) string { return e.Host.Hostname + " " + e.Host.OS }},

@@ -79,7 +79,12 @@ func (a *App) confirm(what string, nodes []string) error {
 	if len(nodes) > maxNamed {
 		named += ", …"
 	}
-	if _, err := fmt.Fprintf(a.Err, "%s %s (%s)? [y/N] ", what, many(len(nodes), "node"), printable(named)); err != nil {
+	return a.agree(fmt.Sprintf("%s %s (%s)", what, many(len(nodes), "node"), printable(named)), many(len(nodes), "node"))
+}
+
+// agree asks a question; all but yes is no, and nothing is done to what it is about.
+func (a *App) agree(question, about string) error {
+	if _, err := fmt.Fprintf(a.Err, "%s? [y/N] ", question); err != nil {
 		return err
 	}
 	line, err := bufio.NewReader(a.In).ReadString('\n')
@@ -88,7 +93,7 @@ func (a *App) confirm(what string, nodes []string) error {
 		return nil
 	}
 	if err != nil { // nobody there to answer
-		return usage(fmt.Errorf("wanted an answer, or --yes: nothing was done to %s", many(len(nodes), "node")))
+		return usage(fmt.Errorf("wanted an answer, or --yes: nothing was done to %s", about))
 	}
 	return fail(ExitError, "nothing was done")
 }

@@ -205,6 +205,7 @@ func (a *Agent) buildStores(db *bbolt.DB) error {
 	}
 	a.enroll, err = enroll.Open(enroll.Config{Cluster: a.cfg.Cluster, Replica: a.cfg.Replica.Name, Root: a.topics.Root, DB: db, Authority: a.authority, Nodes: a, Log: a.log,
 		Life: a.cfg.Enroll.CertificateLife, Grace: a.cfg.Enroll.RenewGrace, ApproveRejoin: true, Now: a.clock.Now,
+		Presence:  a.presence,
 		Endpoints: a.endpoints(a.https.Addr()), MQTT: a.urls("mqtts", ":8883")}) // the broker's port follows, before anybody can ask
 	if err != nil {
 		return err

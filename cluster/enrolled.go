@@ -58,6 +58,12 @@ func (a *Agent) clearRetained(ctx context.Context, node string) error {
 	return nil
 }
 
+// presence is how a node is now; empty: it is not known.
+func (a *Agent) presence(node string) api.Presence {
+	n, _ := a.registry.Get(node)
+	return n.Presence
+}
+
 // Revoked ends the sessions of somebody whose certificates are no good any more.
 func (a *Agent) Revoked(who mqtt.Identity) {
 	a.wire.Kick(who.CommonName())

@@ -39,6 +39,7 @@ type Agent struct {
 	started  time.Time
 	boot     string
 	host     api.Host
+	stray    string // what is wrong with the join string of a device that has joined, as of the start
 
 	clock    *agent.Clock
 	store    *store.Store
@@ -134,6 +135,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	a.host = probe.HostInfo(a.cfg.Telemetry.Proc, a.cfg.Telemetry.Sys)
 	if id, err := identity.Load(a.cfg.Dir); err == nil && id.Enrolled() { // the keeper tells of an error
 		a.clock.Raise(id.Leaf().NotBefore)
+		if a.stray = otherCluster(a.cfg, id); a.stray != "" {
+			a.log.Warn("join string not used", agent.KeyReason, a.stray)
+		}
 	}
 	st, err := store.Open(a.cfg.Dir, a.clock.Now())
 	if err != nil {

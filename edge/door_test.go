@@ -48,6 +48,9 @@ func TestTheDoctorTellsOfWhatItCannotReadAsOfAnyFault(t *testing.T) {
 			if exit != c.exit || !strings.Contains(out, c.seen) || !strings.Contains(out, "\n      cure    ") || errs != "" {
 				t.Errorf("exit %d; wanted %d and %q with a cure in:\n%s%s", exit, c.exit, c.seen, out, errs)
 			}
+			if strings.Contains(out, "run --join") || c.exit == doctor.ExitJoin && !strings.Contains(out, "(0600)") {
+				t.Errorf("wanted the file of the join string in the cure, and no second agent:\n%s", out)
+			}
 			exit, out, _ = door(t, dir, "doctor", "-o", "json", "--join", c.join)
 			lines := strings.Split(strings.TrimSpace(out), "\n")
 			var last doctor.Finding

@@ -15,14 +15,12 @@ import (
 	"github.com/skerry-edge/skerry/edge/store"
 )
 
-func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int, error) {
+func (d *Door) doctor(ctx context.Context, cfg configs.Edge, file, output string) (int, error) {
 	floor := agent.BuildTime()
 	clock := agent.NewClock(floor, agent.ClockSource{})
 	host := probe.HostInfo(cfg.Telemetry.Proc, cfg.Telemetry.Sys)
-	p := &doctor.Patient{Clock: clock, Client: &identity.Client{Clock: clock, Host: host}, Node: cfg.Node, Brokers: cfg.MQTT.Servers}
-	if p.Node == "" {
-		p.Node = identity.FitID(host.Hostname)
-	}
+	p := &doctor.Patient{Clock: clock, Client: &identity.Client{Clock: clock, Host: host}, Node: cfg.Node, Brokers: cfg.MQTT.Servers,
+		PutJoin: putJoin(cfg, file)}
 	var running *Status
 	if st, err := askStatus(ctx, cfg.RuntimeDir); err == nil {
 		running = st
@@ -31,7 +29,7 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int
 	switch {
 	case err == nil && id.Enrolled():
 		clock.Raise(id.Leaf().NotBefore)
-		p.Identity = id
+		p.Identity, p.Note = id, otherCluster(cfg, id)
 		p.Running = running != nil
 		if running != nil && !running.Link.Connected {
 			p.LinkError = running.Link.LastError
@@ -58,9 +56,6 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, output string) (int
 
 // examineJoin gives the patient its join string, or what is wrong with it, and what a running agent waits for.
 func examineJoin(cfg configs.Edge, running *Status, p *doctor.Patient) {
-	if id := p.Identity; id != nil {
-		p.Node = id.Node
-	}
 	join, err := joinOf(cfg)
 	if err != nil {
 		if e, ok := errors.AsType[*joinError](err); !ok || e.from != "" { // there is one, and it is at fault
@@ -70,7 +65,7 @@ func examineJoin(cfg configs.Edge, running *Status, p *doctor.Patient) {
 	}
 	p.Join = &join
 	p.Clock.Raise(join.Issued.Time())
-	if running != nil && strings.HasPrefix(running.Trouble, "waiting for approval") {
+	if running != nil && strings.HasPrefix(running.Trouble, identity.Waiting) {
 		p.Waiting = running.Trouble
 	}
 }
@@ -89,6 +84,6 @@ func (d *Door) leave(ctx context.Context, cfg configs.Edge) error {
 	if err := (&identity.Client{Clock: clock}).Leave(ctx, id); err != nil {
 		return fmt.Errorf("leave: %w; who may, removes it there with: skerry node remove %s", err, id.Node)
 	}
-	d.printf(d.Out, "node %s has left cluster %s; what it has here stays until its directory %s is removed\n", id.Node, id.Cluster, cfg.Dir)
+	d.printf(d.Out, "node %s has left cluster %s; what it has here stays: to join another, stop skerry-edge, remove %s and start it\n", id.Node, id.Cluster, cfg.Dir)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"unsafe"
 
@@ -43,7 +44,7 @@ func joinOf(cfg configs.Edge) (api.Join, error) {
 	return join, nil
 }
 
-var errNoJoin = errors.New("this device is not enrolled and has none; on the cluster: skerry token create; here: skerry-edge run --join @FILE")
+var errNoJoin = errors.New("this device is not enrolled and has none; on the cluster: skerry token create")
 
 // joinError tells of a join string without telling it. From is where it was found, empty when there is none.
 type joinError struct {
@@ -61,10 +62,50 @@ func joinFault(cfg configs.Edge) error {
 		return nil // the join string does not matter; a damaged identity is told by who needs it
 	}
 	_, err := joinOf(cfg)
+	return asFault(err)
+}
+
+// asFault makes what is wrong with a join string a fault of the configuration.
+func asFault(err error) error {
 	if e, ok := errors.AsType[*joinError](err); ok {
 		return configs.Fault{Field: "join", Value: e.from, Wanted: "a join string, whole, as `skerry token create` prints it; " + e.Error()}
 	}
 	return err
+}
+
+// judgeJoin tells an installer, before it writes anything, whether a join string will do here.
+func judgeJoin(cfg configs.Edge) (int, error) {
+	if _, err := joinOf(cfg); err != nil {
+		return ExitConfig, asFault(err)
+	}
+	if id, err := identity.Load(cfg.Dir); err == nil && id.Enrolled() {
+		if other := otherCluster(cfg, id); other != "" {
+			return ExitOtherCluster, errors.New(other)
+		}
+	}
+	return ExitOK, nil
+}
+
+// otherCluster tells of a configured join string that leads to another cluster than the one this device is in; empty: none does.
+func otherCluster(cfg configs.Edge, id *identity.Identity) string {
+	if cfg.Join == "" {
+		return ""
+	}
+	join, err := joinOf(cfg)
+	if err != nil || id.Fits(join.CASHA256) { // one that cannot be read harms nobody who is enrolled
+		return ""
+	}
+	return fmt.Sprintf("the join string is for another cluster (%s) and is not used: this device is %s of cluster %s; to move it: skerry-edge leave, "+
+		"then stop it, remove %s and start it", strings.Join(join.Endpoints, ", "), id.Node, id.Cluster, cfg.Dir)
+}
+
+// putJoin tells how the agent of this device gets a join string: not in an argument, which others may read.
+func putJoin(cfg configs.Edge, file string) string {
+	if path, ok := strings.CutPrefix(cfg.Join, "@"); ok {
+		return "write it to " + path + " (0600) and restart skerry-edge"
+	}
+	path := filepath.Join(filepath.Dir(file), "edge.join")
+	return fmt.Sprintf("write it to %s (0600), have join: \"@%s\" in %s, and restart skerry-edge", path, path, file)
 }
 
 // conceal returns a copy of args, and overwrites every join string in argv, the memory of this process's argument list,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/doctor"
+	"github.com/skerry-edge/skerry/edge/identity"
 	"github.com/skerry-edge/skerry/test/enrolment"
 )
 
@@ -105,6 +106,95 @@ func TestTheDoctorKnowsThatADeviceWaits(t *testing.T) {
 		t.Errorf("stop: %v\n%s", err, &log)
 	}
 	examine("after it was stopped")
+}
+
+// inCluster is the directory of a device that s has enrolled.
+func inCluster(t *testing.T, s *enrolment.Service) string {
+	t.Helper()
+	dir := t.TempDir()
+	id, err := identity.New("pump-3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := id.CSR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err = id.With(s.Issue("pump-3", csr), s.CA.SHA256()); err != nil {
+		t.Fatal(err)
+	}
+	if err := id.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestAnInstallerCanHaveAJoinStringJudged asks before anything is written.
+func TestAnInstallerCanHaveAJoinStringJudged(t *testing.T) {
+	own, other := (&enrolment.Service{}).Start(t), (&enrolment.Service{}).Start(t)
+	joined := inCluster(t, own)
+	file := filepath.Join(t.TempDir(), "join")
+	if err := os.WriteFile(file, []byte(own.Join().String()[:90]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		dir, join string
+		exit      int
+		says      string
+	}{
+		"good, on a new device":       {t.TempDir(), own.Join().String(), ExitOK, ""},
+		"of its own cluster":          {joined, own.Join().String(), ExitOK, ""},
+		"of another cluster":          {joined, other.Join().String(), ExitOtherCluster, "this device is pump-3 of cluster c; to move it: skerry-edge leave"},
+		"cut, on a new device":        {t.TempDir(), own.Join().String()[:90], ExitConfig, "was it copied whole?"},
+		"cut, in a file":              {t.TempDir(), "@" + file, ExitConfig, "was it copied whole?"},
+		"cut, on a device that is in": {joined, own.Join().String()[:90], ExitConfig, "was it copied whole?"},
+		"no file":                     {t.TempDir(), "@/nonexistent", ExitConfig, "no such file"},
+	} {
+		exit, out, errs := door(t, c.dir, "config", "--join", c.join)
+		if exit != c.exit || !strings.Contains(errs, c.says) || (errs == "") != (exit == ExitOK) || (out == "") == (exit == ExitOK) {
+			t.Errorf("%s: exit %d; wanted %d and %q in:\n%s%s", name, exit, c.exit, c.says, out, errs)
+		}
+		if strings.Contains(out+errs, "skerry1.") && c.exit != ExitConfig || strings.Contains(out+errs, own.Join().String()[:90]) {
+			t.Errorf("%s: tells the join string:\n%s%s", name, out, errs)
+		}
+	}
+}
+
+// TestAJoinStringOfAnotherClusterIsNotIgnoredInSilence starts an agent that is in one.
+func TestAJoinStringOfAnotherClusterIsNotIgnoredInSilence(t *testing.T) {
+	dir := inCluster(t, (&enrolment.Service{}).Start(t))
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "run", "--join", (&enrolment.Service{}).Start(t).Join().String(), "--set", "dir="+dir,
+		"--set", "runtime_dir="+filepath.Join(dir, "run"))
+	cmd.Env = append(os.Environ(), asDoor+"=1")
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	const says = "is not used: this device is pump-3 of cluster c; to move it: skerry-edge leave"
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end, told := time.After(20*time.Second), false; !told; {
+		select {
+		case <-end:
+			t.Fatalf("the status never says it:\n%s", &log)
+		case <-tick.C:
+			_, out, _ := door(t, dir, "status")
+			told = strings.Contains(out, says)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("stop: %v\n%s", err, &log)
+	}
+	if got := strings.Count(log.String(), says); got != 1 || !strings.Contains(log.String(), "WARN") {
+		t.Errorf("the log says it %d times; wanted once, as a warning:\n%s", got, &log)
+	}
+	if _, out, _ := door(t, dir, "doctor", "--join", (&enrolment.Service{}).Start(t).Join().String()); !strings.Contains(out, says) {
+		t.Errorf("the doctor does not say it:\n%s", out)
+	}
 }
 
 func TestARestartDoesWithoutTheConcealedString(t *testing.T) {

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -152,8 +153,12 @@ func (s *Status) write(w io.Writer) error {
 	if s.Trouble != "" {
 		certificate += "; " + s.Trouble
 	}
+	node := s.Node + " of cluster " + s.Cluster
+	if s.Cluster == "" {
+		node = cmp.Or(s.Node, "no id") + ", in no cluster yet"
+	}
 	d := s.Backlog.Dropped
-	_, err := fmt.Fprintf(w, `node         %s of cluster %s
+	_, err := fmt.Fprintf(w, `node         %s
 agent        %s, pid %d, up for %s
 link         %s
              session %d, %d reconnects, %s in, %s out
@@ -163,7 +168,7 @@ backlog      %d batches, %d events, %s; %s written to flash
 dropped      %d samples, %d events, %d alarms; %d samples down-sampled
 commands     %d open
 config       %s
-`, s.Node, s.Cluster, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, agent.Size(float64(s.Link.BytesIn)),
+`, node, s.Version, s.PID, s.age(s.Started), link, s.Epoch, s.Link.Reconnects, agent.Size(float64(s.Link.BytesIn)),
 		agent.Size(float64(s.Link.BytesOut)), certificate,
 		s.Now.Time().Format(time.RFC3339), s.TimeQuality, s.Backlog.Batches, s.Backlog.Events, agent.Size(float64(s.Backlog.Bytes)),
 		agent.Size(float64(s.FlashBytes)),
@@ -211,7 +216,7 @@ func (a *Agent) status() Status {
 			TimeQuality: quality, Trouble: a.keeper.Trouble(), Config: "applied", Link: LinkStatus{LastError: "not enrolled yet"}}
 	}
 	id := a.keeper.Current()
-	st := Status{Trouble: a.keeper.Trouble(), Node: id.Node, Cluster: id.Cluster, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
+	st := Status{Trouble: cmp.Or(a.keeper.Trouble(), a.stray), Node: id.Node, Cluster: id.Cluster, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
 		TimeQuality: quality, Enrolled: id.Enrolled(), Certificate: id.Describe(), Epoch: a.epoch.Load(), Backlog: a.outbox.Backlog(),
 		FlashBytes: a.outbox.Stats().FlashBytes, Commands: a.engine.Open(), Probes: a.probes.Status(), Config: a.settings.state()}
 	l := a.line.status()

@@ -80,8 +80,10 @@ func (s *Service) weigh(tx *bbolt.Tx, a applicant, p plan) (plan, error) {
 		if found && waiting.Denied != "" {
 			return plan{}, denied(waiting)
 		}
-		if found && waiting.Node == p.node.ID {
-			p.action = wait
+		if found {
+			if p.action = wait; waiting.Node != p.node.ID { // another got the id that it waited for; it asked in time, all the same
+				p.action = queue
+			}
 			return p, nil
 		}
 	}
@@ -130,13 +132,29 @@ func newcomer(tx *bbolt.Tx, a applicant) (n nodeRecord, rejoin bool, err error) 
 	}
 	taken = taken && old.Removed == 0
 	if taken && !asked {
-		id = strings.TrimRight(id[:min(len(id), api.MaxIDLength-1-len(suffix))], ".-") + "-" + suffix
+		id = besideIt(id, suffix)
 		if old, taken, err = get[nodeRecord](tx, bucketNodes, id); err != nil {
 			return n, false, err
 		}
 		taken = taken && old.Removed == 0
 	}
 	return nodeRecord{ID: id}, taken, nil
+}
+
+// besideIt is the id of a device whose host name another has.
+func besideIt(id, suffix string) string {
+	return strings.TrimRight(id[:min(len(id), api.MaxIDLength-1-len(suffix))], ".-") + "-" + suffix
+}
+
+// beside tells a device without an id of its own that it did not get its host name for one; empty: it did. It may be the
+// device that had it, wiped: nobody but a person can know.
+func (a applicant) beside(id string) string {
+	host := hostID(a.request.Host.Hostname)
+	if a.request.Node != "" || host == "" || id != besideIt(host, a.key.sha256[:8]) {
+		return ""
+	}
+	return fmt.Sprintf("its host name %s is the id of another node, so this one is %s; when it is the same device, wiped, end the old node: skerry node remove %s",
+		host, id, host)
 }
 
 // hostID makes a node id of a host name; empty when nothing useful is left of it.

@@ -31,6 +31,11 @@ func (s *Service) Pending() ([]api.Enrollment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list pending enrolments: %w", err)
 	}
+	for i, e := range out {
+		if e.Rejoin {
+			out[i].Presence = s.presence(e.Node)
+		}
+	}
 	slices.SortStableFunc(out, func(a, b api.Enrollment) int { return cmp.Compare(a.Requested, b.Requested) })
 	return out, nil
 }
@@ -93,7 +98,8 @@ func (s *Service) unchanged(tx *bbolt.Tx, p pendingRecord) error {
 	}
 	if rejoin := found && old.Removed == 0 && old.Key != p.KeySHA256; rejoin && !p.Rejoin {
 		return problem(http.StatusConflict, CodePendingChanged,
-			fmt.Sprintf("deny it, or `skerry node remove %s` first when the device shall replace that node", p.Node),
+			fmt.Sprintf("look again in a minute: a device without an id of its own waits under another by then; else deny it, or "+
+				"`skerry node remove %s` first when it shall replace that node", p.Node),
 			"node %q joined with another key while this device waited", p.Node)
 	}
 	owner, err := ownerOf(tx, p.KeySHA256)

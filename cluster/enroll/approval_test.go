@@ -199,3 +199,72 @@ func TestTheQueueForApprovalIsBoundedAndForgets(t *testing.T) {
 	}
 	late.waits(t, token, "late")
 }
+
+// TestWhoAsksForATakenIDIsToldWhoHasIt tells it to the device, to its doctor, and to the person who decides.
+func TestWhoAsksForATakenIDIsToldWhoHasIt(t *testing.T) {
+	online := api.PresenceOnline
+	s := newSite(t, func(c *Config) {
+		c.ApproveRejoin = true
+		c.Presence = func(node string) api.Presence {
+			if node != "n1" {
+				t.Errorf("asked for the presence of %q", node)
+			}
+			return online
+		}
+	})
+	s.device(t).enroll(t, s.token(t, TokenSpec{}), "n1")
+	d, token := s.device(t), s.token(t, TokenSpec{})
+	for _, c := range []struct {
+		check bool
+		want  string
+	}{{true, "is online now"}, {false, "is online now"}, {false, "is disconnected now"}} {
+		r := d.request(t, token, "n1")
+		if r.CheckOnly = c.check; strings.Contains(c.want, "disconnected") {
+			online = api.PresenceDisconnected
+		}
+		reply, p := d.ask(t, "/v1/enroll", r)
+		if p != nil || !strings.Contains(reply.Message, "node n1 is there already") || !strings.Contains(reply.Message, c.want) ||
+			!strings.Contains(reply.Message, "skerry approve n1") {
+			t.Errorf("check %v: %+v, %v; wanted who is there, %q, and the choice", c.check, reply, p, c.want)
+		}
+	}
+	if e := s.pending(t, 1)[0]; !e.Rejoin || e.Presence != api.PresenceDisconnected {
+		t.Errorf("pending %+v; wanted how the node is whose place it would take", e)
+	}
+}
+
+// TestTwoOfOneHostNameThatWaitBecomeTwoNodes approves one: the other goes on waiting, under another id and with what its token
+// was when it asked.
+func TestTwoOfOneHostNameThatWaitBecomeTwoNodes(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.ApproveRejoin = true })
+	token := s.token(t, TokenSpec{Approval: true, TTL: time.Hour})
+	first, second := s.device(t), s.device(t)
+	first.waits(t, token, "")
+	second.waits(t, token, "")
+	waiting := s.pending(t, 2)
+	if waiting[0].Node != "gw" || waiting[1].Node != "gw" {
+		t.Fatalf("waiting %+v; wanted both under their host name", waiting)
+	}
+	s.clock.add(2 * time.Hour)
+	if _, err := s.Approve(waiting[0].ID, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	a, b := first, second
+	if key, err := readCSR(csrOf(t, first.key)); err != nil || waiting[0].KeySHA256 != key.sha256 { // both asked in one millisecond
+		a, b = second, first
+	}
+	if reply := a.enroll(t, token, ""); reply.Node != "gw" || reply.Message != "" {
+		t.Errorf("the first became %s: %s", reply.Node, reply.Message)
+	}
+	b.waits(t, token, "")
+	e := s.pending(t, 1)[0]
+	if e.Rejoin || e.Node != "gw-"+e.KeySHA256[:8] {
+		t.Errorf("the other waits as %+v; wanted an id of its own", e)
+	}
+	if _, err := s.Approve(e.Node, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if reply := b.enroll(t, token, ""); reply.Node != e.Node || !strings.Contains(reply.Message, "skerry node remove gw") {
+		t.Errorf("the other became %s: %q; wanted to be told that gw is another", reply.Node, reply.Message)
+	}
+}

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"net/http"
@@ -39,13 +40,17 @@ func (s *Service) Enroll(r *api.EnrollRequest, from string) (*api.EnrollReply, e
 		return nil, err
 	}
 	if p.action == wait {
-		return s.pendingReply(p.node.ID, a.now), nil
+		return s.pendingReply(p, a.now), nil
 	}
 	if r.CheckOnly { // a doctor asks, maybe with a key that it throws away: no use may be taken, no node may come of it
-		return &api.EnrollReply{Status: api.EnrollIssued, Node: p.node.ID, Time: api.At(a.now)}, nil
+		reply := &api.EnrollReply{Status: api.EnrollIssued, Node: p.node.ID, Time: api.At(a.now)}
+		if p.rejoin {
+			reply.Message = s.waits(p)
+		}
+		return reply, nil
 	}
 	if p.action == again && s.current(p.node, a.now) != nil {
-		return s.deliver(p.node, a.now)
+		return s.handOver(a, p.node)
 	}
 	err = s.cfg.DB.Update(func(tx *bbolt.Tx) error {
 		if p, err = s.decide(tx, a); err != nil { // anew: somebody else may have taken the last use
@@ -62,13 +67,22 @@ func (s *Service) Enroll(r *api.EnrollRequest, from string) (*api.EnrollReply, e
 	switch p.action {
 	case queue:
 		s.cfg.Log.Info("device waits for approval", agent.KeyNode, p.node.ID, agent.KeyAddr, from)
-		return s.pendingReply(p.node.ID, a.now), nil
+		return s.pendingReply(p, a.now), nil
 	case wait:
-		return s.pendingReply(p.node.ID, a.now), nil
+		return s.pendingReply(p, a.now), nil
 	case admit:
 		s.cfg.Log.Info("node enrolled", agent.KeyNode, p.node.ID, agent.KeyAddr, from)
 	}
-	return s.deliver(p.node, a.now)
+	return s.handOver(a, p.node)
+}
+
+// handOver delivers to an applicant, and tells it what it did not get.
+func (s *Service) handOver(a applicant, n nodeRecord) (*api.EnrollReply, error) {
+	reply, err := s.deliver(n, a.now)
+	if err == nil {
+		reply.Message = a.beside(n.ID)
+	}
+	return reply, err
 }
 
 // checkRequest checks what does not depend on the store.
@@ -214,10 +228,26 @@ func (s *Service) announce(n nodeRecord) error {
 	return nil
 }
 
-func (s *Service) pendingReply(node string, now time.Time) *api.EnrollReply {
+func (s *Service) pendingReply(p plan, now time.Time) *api.EnrollReply {
 	s.count("pending")
-	return &api.EnrollReply{Status: api.EnrollPending, RetryAfterMillis: s.cfg.RetryAfter.Milliseconds(), Node: node,
-		Message: fmt.Sprintf("waits for a person; `skerry approve %s` lets it in", node), Time: api.At(now)}
+	return &api.EnrollReply{Status: api.EnrollPending, RetryAfterMillis: s.cfg.RetryAfter.Milliseconds(), Node: p.node.ID,
+		Message: s.waits(p), Time: api.At(now)}
+}
+
+// waits says what a person has to decide about a device, and who has its id now.
+func (s *Service) waits(p plan) string {
+	if !p.rejoin {
+		return "skerry get enrollments; skerry approve " + p.node.ID
+	}
+	return fmt.Sprintf("node %s is there already with another key, and is %s now; when this is that device, wiped, or takes its place: skerry approve %s, "+
+		"which throws the other out; when not: give this one another id (node)", p.node.ID, cmp.Or(s.presence(p.node.ID), "maybe online"), p.node.ID)
+}
+
+func (s *Service) presence(node string) api.Presence {
+	if s.cfg.Presence == nil {
+		return ""
+	}
+	return s.cfg.Presence(node)
 }
 
 // reply has what every device must know of its cluster.

@@ -50,6 +50,8 @@ type Config struct {
 	Nodes         Nodes
 	Log           *slog.Logger
 	Now           func() time.Time // nil means time.Now
+	// Presence tells how a node is now; empty when it is not known. Nil knows of none. It must not call the Service.
+	Presence func(node string) api.Presence
 }
 
 // Service admits devices. Safe for concurrent use.

@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -52,7 +53,9 @@ type Patient struct {
 	IdentityFault error // the identity there is cannot be read
 
 	Client   *identity.Client
-	Node     string   // wanted id, before enrolment
+	Node     string   // wanted id, before enrolment; empty: the cluster chooses
+	PutJoin  string   // how a new join string gets to the agent of this device
+	Note     string   // what else there is to say of the identity
 	Brokers  []string // in place of those in Identity
 	Waiting  string   // what a running agent waits for before it has a certificate; empty for nothing
 	Running  bool     // an agent uses the identity now: do not take its MQTT session over
@@ -116,7 +119,7 @@ func (p *Patient) steps() []step {
 
 // join looks at the join string alone. Whether it has expired is for the cluster agent to say, whose clock is right.
 func (p *Patient) join(context.Context) Finding {
-	const cure = "on the cluster: skerry token create; here: skerry-edge run --join STRING, or --join @FILE"
+	cure := "on the cluster: skerry token create; here: " + p.PutJoin
 	switch {
 	case p.JoinFault != nil:
 		return Finding{Exit: ExitJoin, Detail: "the join string cannot be read", Seen: p.JoinFault.Error(),
@@ -136,7 +139,7 @@ func (p *Patient) join(context.Context) Finding {
 func (p *Patient) damaged(context.Context) Finding {
 	return Finding{Exit: ExitCertificate, Detail: "the node's identity cannot be read", Seen: p.IdentityFault.Error(),
 		Wanted: "the identity.json that enrolment wrote", Cure: "restore the file; or remove it, and on the cluster: " +
-			"skerry token create --approval, here: skerry-edge run --join STRING, then skerry approve"}
+			"skerry token create --approval; here: " + p.PutJoin + "; then skerry approve"}
 }
 
 // clock only fails when nothing can be done about it: a clock before the floor is mended by the agent itself.
@@ -154,7 +157,7 @@ func (p *Patient) certificate(context.Context) Finding {
 	now := p.Clock.Now()
 	left := leaf.NotAfter.Sub(now)
 	if left > 0 {
-		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, agent.Span(left))}
+		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more%s", p.Identity.Node, p.Identity.Cluster, agent.Span(left), also(p.Note))}
 	}
 	return Finding{Exit: ExitCertificate, Detail: "the node's certificate has expired",
 		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),
@@ -172,7 +175,7 @@ func (p *Patient) approval(context.Context) Finding {
 		return Finding{Detail: "nobody has to approve this device, or it has not asked yet"}
 	}
 	return Finding{Exit: ExitApproval, Detail: "a person has to let this device in", Seen: p.Waiting, Wanted: "approval by an administrator",
-		Cure: "on the cluster: skerry get enrollments, then skerry approve " + p.Node + "; here, skerry-edge run has to be running"}
+		Cure: "on the cluster: skerry get enrollments, then skerry approve " + cmp.Or(p.Node, "ID") + "; here, skerry-edge run has to be running"}
 }
 
 // token asks whether the join string would be accepted, without using it.
@@ -189,16 +192,30 @@ func (p *Patient) token(ctx context.Context) Finding {
 		return Finding{Exit: ExitToken, Detail: "cannot make a request", Seen: err.Error(), Wanted: "a request", Cure: "see the message"}
 	}
 	reply, err := p.Client.Enroll(ctx, *p.Join, &api.EnrollRequest{Node: p.Node, CSR: csr, CheckOnly: true})
-	if err == nil {
-		switch pending := reply.Status == api.EnrollPending; {
-		case pending && p.Waiting == "":
-			p.Waiting = "waiting for approval on the cluster"
-		case !pending && p.Identity != nil && p.Waiting != "": // of this very key the cluster agent says otherwise by now
-			p.Waiting, p.approved = "", true
-		}
-		return Finding{Detail: "accepted for " + p.Node}
+	if err != nil {
+		return refused(err, p.Join)
 	}
-	return refused(err, p.Join)
+	switch pending := reply.Status == api.EnrollPending; {
+	case pending:
+		p.Waiting, reply.Message = identity.Waiting+reply.Message, ""
+	case p.Identity != nil && p.Waiting != "": // of this very key the cluster agent says otherwise by now
+		p.Waiting, p.approved = "", true
+	}
+	if p.Identity != nil { // an id that is made of a key is only right for the device's own
+		p.Node = cmp.Or(reply.Node, p.Node)
+	}
+	if p.Node == "" {
+		return Finding{Detail: "accepted; the cluster chooses the id" + also(reply.Message)}
+	}
+	return Finding{Detail: "accepted for " + p.Node + also(reply.Message)}
+}
+
+// also is a note at the end of a detail.
+func also(note string) string {
+	if note != "" {
+		note = "; " + note
+	}
+	return note
 }
 
 // Write prints f as people read it: one line, and three more when it failed.

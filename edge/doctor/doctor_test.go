@@ -79,8 +79,14 @@ func beforeEnrolment(t *testing.T) []sick {
 	waiting.Waiting = "waiting for approval on the cluster"
 	nobody := of(good)
 	nobody.Join = nil
+	service := &enrolment.Service{Now: noon, Enroll: func(r *api.EnrollRequest) (*api.EnrollReply, *api.Problem) {
+		return &api.EnrollReply{Status: api.EnrollPending, Node: r.Node, Message: "node gw is there already, and is online now"}, nil
+	}}
+	taken := of(service.Start(t))
+	taken.Node = "gw"
 	return []sick{
-		{"no join string", nobody, "join", 18, "join is empty", "a join string", "skerry token create"},
+		{"no join string", nobody, "join", 18, "join is empty", "a join string", "here: write it to /etc/skerry/edge.join"},
+		{"the id is taken", taken, "approval", 19, "there already, and is online now", "approval by", "then skerry approve gw; here"},
 		{"no such name", to("https://cluster.invalid:8443"), "dns", 11, "cluster.invalid", "an address for", "/etc/resolv.conf"},
 		{"nothing listens", to(closed(t)), "tcp", 12, "refused", "a connection to 127.0.0.1:", "is skerry-cluster running"},
 		{"packets are dropped", to(silent(t)), "tcp", 12, "timeout", "a connection to 127.0.0.1:", "a firewall drops the packets"},
@@ -138,6 +144,8 @@ func TestAHealthyNodeIsTakenThroughEveryStep(t *testing.T) {
 	at127 := broker(t, s.CA.Server(enrolment.Around(noon()), "127.0.0.1"), 0)
 	silentBroker := enrolled(t, s, at127)
 	silentBroker.Running = true // it must not say CONNECT: that would end the running agent's session
+	nameless := joining(s.Join())
+	nameless.Node = ""
 	late := s.Join()
 	late.Expires = api.At(noon().Add(-time.Hour))
 	behind := joining(s.Join())
@@ -150,6 +158,7 @@ func TestAHealthyNodeIsTakenThroughEveryStep(t *testing.T) {
 		steps   []string
 		says    string
 	}{
+		"without an id":            {nameless, []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "accepted; the cluster chooses the id"},
 		"before enrolment":         {joining(s.Join()), []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "accepted for pump-3"},
 		"after it":                 {enrolled(t, s, at127), []string{"clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},
 		"while the agent runs":     {silentBroker, []string{"clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},

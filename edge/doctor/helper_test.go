@@ -26,7 +26,8 @@ func at(when time.Time) *agent.Clock {
 // joining is a node with a join string.
 func joining(join api.Join) *Patient {
 	clock := at(noon())
-	return &Patient{Clock: clock, Join: &join, Client: &identity.Client{Clock: clock}, Node: "pump-3"}
+	return &Patient{Clock: clock, Join: &join, Client: &identity.Client{Clock: clock}, Node: "pump-3",
+		PutJoin: "write it to /etc/skerry/edge.join"}
 }
 
 // enrolled is a node with a certificate of s, and the brokers at the addresses.

@@ -89,6 +89,73 @@ func TestALostReplyIsAskedForAgainWithTheSameKey(t *testing.T) {
 	}
 }
 
+// TestWithoutAnIDOfItsOwnADeviceAsksForNoneAndTakesWhatItIsGiven loses the first answer. The key may be one that an earlier
+// version kept beside an id that it had made itself.
+func TestWithoutAnIDOfItsOwnADeviceAsksForNoneAndTakesWhatItIsGiven(t *testing.T) {
+	for name, begun := range map[string]string{"a new key": "", "a key with an id": "vm"} {
+		t.Run(name, func(t *testing.T) {
+			var tries atomic.Int32
+			s := &enrolment.Service{Now: noon}
+			s.Enroll = func(r *api.EnrollRequest) (*api.EnrollReply, *api.Problem) {
+				if tries.Add(1) == 1 {
+					return nil, refusal(http.StatusBadGateway, "lost", "")
+				}
+				reply := s.Issue("vm-0badcafe", r.CSR)
+				reply.Message = "its host name vm is another's"
+				return reply, nil
+			}
+			n := joining(t, s.Start(t))
+			n.cfg.Node, n.cfg.Client.Host = "", api.Host{Hostname: "vm"}
+			first, err := New(begun)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := first.Save(n.dir); err != nil {
+				t.Fatal(err)
+			}
+			id := n.enrolled()
+			kept, err := Load(n.dir)
+			if err != nil || id.Node != "vm-0badcafe" || kept.Node != id.Node || kept.Key != first.Key {
+				t.Errorf("is %s, kept %+v, error %v; wanted the id that it was given, with the key that it had", id.Node, kept, err)
+			}
+			for _, r := range s.Asked() {
+				if r.Node != "" || r.Host.Hostname != "vm" {
+					t.Errorf("asked for %q as %q; wanted no id, and the host name", r.Node, r.Host.Hostname)
+				}
+			}
+			if !strings.Contains(n.log.String(), "its host name vm is another's") {
+				t.Errorf("the log does not tell what the cluster said:\n%s", n.log.String())
+			}
+		})
+	}
+}
+
+// TestAnIdentityKnowsTheJoinStringsOfItsCluster renews under another CA: the string that it joined with stays in its file.
+func TestAnIdentityKnowsTheJoinStringsOfItsCluster(t *testing.T) {
+	s := (&enrolment.Service{Now: noon}).Start(t)
+	id := joining(t, s).enrolled()
+	csr, err := id.CSR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := s.CA.SHA256()
+	s.CA = enrolment.NewCA(t, enrolment.Around(noon()))
+	next, err := id.With(s.Issue(id.Node, csr), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		id   *Identity
+		pin  string
+		want bool
+	}{"its own": {id, first, true}, "another": {id, s.CA.SHA256(), false}, "of the new CA": {next, s.CA.SHA256(), true},
+		"the first, after the CA was replaced": {next, first, true}} {
+		if c.id.Fits(c.pin) != c.want {
+			t.Errorf("%s: fits %v", what, !c.want)
+		}
+	}
+}
+
 func TestADeviceThatWaitsForAPersonSaysSoAndAsksAgain(t *testing.T) {
 	s := &enrolment.Service{Now: noon}
 	approved := make(chan struct{})
@@ -97,7 +164,7 @@ func TestADeviceThatWaitsForAPersonSaysSoAndAsksAgain(t *testing.T) {
 		case <-approved:
 			return s.Issue(r.Node, r.CSR), nil
 		default:
-			return &api.EnrollReply{Status: api.EnrollPending, RetryAfterMillis: 1, Time: api.At(noon())}, nil
+			return &api.EnrollReply{Status: api.EnrollPending, RetryAfterMillis: 1, Message: "skerry approve pump-3", Time: api.At(noon())}, nil
 		}
 	}
 	n := joining(t, s.Start(t))

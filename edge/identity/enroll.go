@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -19,15 +20,14 @@ const (
 	lookForNew = 10 * time.Second
 )
 
+// Waiting begins the trouble of a device that a person has to let in; what the cluster says of it follows.
+const Waiting = "waiting for approval on the cluster: "
+
 // enroll asks until a certificate is issued. It returns nil without an error when ctx ended first.
 func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
 	if id == nil {
-		node := k.cfg.Node
-		if node == "" {
-			node = FitID(k.cfg.Client.Host.Hostname)
-		}
 		var err error
-		if id, err = New(node); err != nil {
+		if id, err = New(k.cfg.Node); err != nil {
 			return nil, err
 		}
 		if err := id.Save(k.cfg.Dir); err != nil { // before asking, so that a lost reply is asked for with the same key
@@ -87,23 +87,26 @@ func (k *Keeper) attempt(ctx context.Context, id *Identity) (*Identity, time.Dur
 	if err != nil {
 		return nil, 0, err
 	}
-	reply, err := k.cfg.Client.Enroll(ctx, join, &api.EnrollRequest{Node: id.Node, CSR: csr, Labels: k.cfg.Labels})
+	// Without an id of its own it sends none: the cluster alone can tell whether its host name is free.
+	reply, err := k.cfg.Client.Enroll(ctx, join, &api.EnrollRequest{Node: k.cfg.Node, CSR: csr, Labels: k.cfg.Labels})
 	if err != nil {
-		return nil, 0, fmt.Errorf("enrol %s: %w", id.Node, err)
+		return nil, 0, fmt.Errorf("%s: %w", strings.TrimSpace("enrol "+k.cfg.Node), err)
 	}
 	if reply.Status == api.EnrollPending {
 		wait := min(max(time.Duration(reply.RetryAfterMillis)*time.Millisecond, time.Second), time.Minute)
-		trouble := "waiting for approval on the cluster: skerry get enrollments; skerry approve " + id.Node
-		if k.Trouble() != trouble { // the log tells it once, the status all the time
-			k.setTrouble(trouble)
-			k.cfg.Log.Info("waiting for approval", agent.KeyNode, id.Node, agent.KeyReason, reply.Message)
+		if !strings.HasPrefix(k.Trouble(), Waiting) { // the log tells it once, the status all the time
+			k.cfg.Log.Info("waiting for approval", agent.KeyNode, reply.Node, agent.KeyReason, reply.Message)
 		}
+		k.setTrouble(Waiting + reply.Message)
 		if k.pending.Waiting == 0 {
 			k.remember(Pending{text, api.At(k.cfg.Client.Clock.Now())})
 		}
 		return nil, agent.Jitter(wait, 0.1), nil
 	}
 	next, err := id.With(reply, join.CASHA256)
+	if err == nil && reply.Message != "" {
+		k.cfg.Log.Warn("enrolled with a word from the cluster", agent.KeyNode, next.Node, agent.KeyReason, reply.Message)
+	}
 	return next, 0, err
 }
 

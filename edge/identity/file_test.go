@@ -141,21 +141,6 @@ func TestANodeThatNeverBeganIsToldFromADamagedOne(t *testing.T) {
 	}
 }
 
-func TestHostNamesAreMadeFit(t *testing.T) {
-	for host, want := range map[string]string{
-		"pump-3": "pump-3", "Pump_3.Example.ORG": "pump-3.example.org", "": "node", "---": "node", "-a-": "a", "Größe": "gr--e",
-		"日本": "node", strings.Repeat("a", 80): strings.Repeat("a", 63), strings.Repeat("a", 62) + ".b": strings.Repeat("a", 62),
-	} {
-		got := FitID(host)
-		if got != want {
-			t.Errorf("%q becomes %q; wanted %q", host, got, want)
-		}
-		if err := api.ValidID("node", got); err != nil {
-			t.Errorf("%q: %v", host, err)
-		}
-	}
-}
-
 func TestAKeeperWithoutWhatItNeedsIsNotMade(t *testing.T) {
 	n := newNode(t, func() (api.Join, error) { return api.Join{}, nil })
 	for name, spoil := range map[string]func(*KeeperConfig){

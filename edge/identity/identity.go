@@ -3,6 +3,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -25,8 +26,8 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
-// Identity is what the file identity.json holds. Certificate is empty until enrolment has succeeded. Immutable once
-// built: a renewal makes a new one.
+// Identity is what the file identity.json holds. Certificate is empty until enrolment has succeeded, and Node then only what
+// was asked for: empty when the cluster is to choose. Immutable once built: a renewal makes a new one.
 type Identity struct {
 	Node        string          `json:"node"`
 	Cluster     string          `json:"cluster"`
@@ -37,6 +38,7 @@ type Identity struct {
 	MQTT        []string        `json:"mqtt"`
 	Endpoints   []string        `json:"endpoints"`
 	OrderKeys   []api.Base64URL `json:"orderKeys"`
+	Joined      string          `json:"joined,omitempty"` // CA that the join string pinned: CA may be without it by now
 
 	key  *ecdsa.PrivateKey
 	leaf *x509.Certificate
@@ -189,7 +191,7 @@ func (id *Identity) CSR() (string, error) {
 // the reply's CA must contain.
 func (id *Identity) With(reply *api.EnrollReply, caSHA256 string) (*Identity, error) {
 	next := &Identity{Node: reply.Node, Cluster: reply.Cluster, Root: reply.Root, Key: id.Key, Certificate: reply.Certificate,
-		CA: reply.CA, MQTT: reply.MQTT, Endpoints: reply.Endpoints, OrderKeys: reply.OrderKeys}
+		CA: reply.CA, MQTT: reply.MQTT, Endpoints: reply.Endpoints, OrderKeys: reply.OrderKeys, Joined: cmp.Or(caSHA256, id.Joined)}
 	if err := next.parse(); err != nil {
 		return nil, fmt.Errorf("enrolment reply: %w", err)
 	}
@@ -255,6 +257,12 @@ func (id *Identity) parsePapers() error {
 	}
 	id.leaf, id.pool = leaf, pool
 	return errors.Join(api.ValidID("node", id.Node), api.ValidID("cluster", id.Cluster))
+}
+
+// Fits reports whether a join string with this pin is of the cluster that id belongs to. It may be the one that it joined
+// with, whose CA was replaced since.
+func (id *Identity) Fits(caSHA256 string) bool {
+	return id.Joined == caSHA256 || hasDigest([]byte(id.CA), caSHA256)
 }
 
 // hasDigest reports whether one of the certificates in text has the given SHA-256.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 // KeeperConfig is what a Keeper needs.
 type KeeperConfig struct {
 	Dir    string // of identity.json
-	Node   string // wanted id; empty: the host name, made to fit
+	Node   string // wanted id; empty: the cluster chooses, by the host name
 	Join   func() (api.Join, error)
 	Labels map[string]string
 	Client *Client
@@ -197,28 +196,4 @@ func (k *Keeper) fail(ctx context.Context, what string, err error, wait time.Dur
 	if k.cfg.OnFail != nil {
 		k.cfg.OnFail(ctx, err)
 	}
-}
-
-// FitID makes a host name fit to be a node id: lower case, other characters become dashes. What is left of an unusable
-// name is "node".
-func FitID(hostname string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(hostname) {
-		switch {
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			b.WriteRune(r)
-		case b.Len() > 0 && (r == '.' || r == '-'):
-			b.WriteRune(r)
-		case b.Len() > 0:
-			b.WriteByte('-')
-		}
-		if b.Len() == api.MaxIDLength {
-			break
-		}
-	}
-	id := strings.TrimRight(b.String(), ".-")
-	if id == "" {
-		return "node"
-	}
-	return id
 }

@@ -1,6 +1,7 @@
 package enrolment
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
@@ -151,7 +152,7 @@ func (s *Service) enroll(r *api.EnrollRequest) (*api.EnrollReply, *api.Problem) 
 	case r.CheckOnly:
 		return &api.EnrollReply{Status: api.EnrollIssued, Node: r.Node, Time: api.At(s.Now())}, nil
 	}
-	return s.Issue(r.Node, r.CSR), nil
+	return s.Issue(cmp.Or(r.Node, "chosen"), r.CSR), nil
 }
 
 func (s *Service) renew(old *x509.Certificate, csr string) (*api.EnrollReply, *api.Problem) {

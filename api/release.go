@@ -9,4 +9,6 @@ type Release struct {
 	Bytes   int64    `json:"bytes"`             // of them
 	Targets []string `json:"targets"`           // for which a node agent is here: linux-arm64/lite
 	Damaged string   `json:"damaged,omitempty"` // why nothing can be taken from it
+	// Unchecked is the answer to an import: nobody looked at its signature, since the cluster agent knows no release key. Nodes do.
+	Unchecked bool `json:"unchecked,omitempty"`
 }

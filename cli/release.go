@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,9 +22,7 @@ import (
 
 func (a *App) releaseCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "release", Short: "Import, list and remove the releases that the cluster agent keeps for its nodes, and assign them"}
-	remove := a.deletion("remove VERSION", "Remove a release; nodes that have it keep it", "/v1/releases/", "removed")
-	remove.ValidArgsFunction = a.complete("releases", 1)
-	cmd.AddCommand(a.releaseImport(), a.listCommand("releases", "List the releases that are kept"), remove, a.releaseAssign(), a.releaseUnassign())
+	cmd.AddCommand(a.releaseImport(), a.listCommand("releases", "List the releases that are kept"), a.releaseRemove(), a.releaseAssign(), a.releaseUnassign())
 	return cmd
 }
 
@@ -53,10 +52,41 @@ files that the manifest names, or an archive of that (tar, plain or with gzip or
 			if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswerBytes)).Decode(&r); err != nil {
 				return fmt.Errorf("read answer: %w", err)
 			}
-			_, err = fmt.Fprintf(a.Out, "%s imported: %d files, %s; node agents for %s\n", r.Version, r.Files, agent.Size(float64(r.Bytes)), strings.Join(r.Targets, " "))
+			unchecked := ""
+			if r.Unchecked {
+				unchecked = "; signature not checked: the cluster agent's build knows no release key"
+			}
+			_, err = fmt.Fprintf(a.Out, "%s imported: %d files, %s; node agents for %s%s\n", r.Version, r.Files, agent.Size(float64(r.Bytes)), strings.Join(r.Targets, " "),
+				unchecked)
 			return err
 		},
 	}
+}
+
+func (a *App) releaseRemove() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "remove VERSION", Short: "Remove a release; nodes that have it keep it", Args: cobra.ExactArgs(1), ValidArgsFunction: a.complete("releases", 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := a.within(cmd.Context())
+			defer cancel()
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			path := "/v1/releases/" + url.PathEscape(args[0])
+			if force {
+				path += "?force=true"
+			}
+			if err := c.Delete(ctx, path); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.Out, args[0], "removed")
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "also when a rollout that is not over, or a node that is assigned it, would get it from here")
+	return cmd
 }
 
 // releaseArchive opens an archive, or makes one of a directory while it is read.

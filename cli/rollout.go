@@ -50,7 +50,7 @@ It pauses by itself when less than --success percent of a batch succeed. A node 
 	flags.StringVar(&spec.Batch, "batch", "10%", "nodes at a time: a number, or a share of all")
 	flags.IntVar(&spec.SuccessPercent, "success", 100, "percent of a batch that have to succeed, or the rollout pauses")
 	flags.Var((*configs.Duration)(&pause), "pause", "wait so long between two batches")
-	flags.StringVar(&spec.Window, "window", "", "begin updates only at this time of day, in UTC: 22:00-04:00")
+	flags.StringVar(&spec.Window, "window", "", "begin updates only at this time of day, in UTC: 22:00-04:00; a node that was away waits for it")
 	flags.Var((*configs.Duration)(&node), "node-time", "how long a node has, from its order to its end")
 	flags.StringVar(&spec.URL, "url", "", "of a release server in place of the cluster agent")
 	flags.BoolVar(&spec.Force, "force", false, "also nodes for which the version is not newer")

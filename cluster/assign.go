@@ -34,6 +34,9 @@ func (a rollouts) Assign(node string, req api.AgentRequest) (api.Node, error) {
 	if _, err := want.Opens(a.clock.Now()); err != nil {
 		return api.Node{}, badRequest("window", err)
 	}
+	if err := a.fits(version, req.URL, []string{node}); err != nil {
+		return api.Node{}, err
+	}
 	a.versions.Lock()
 	defer a.versions.Unlock()
 	for _, r := range a.rollout.List() {

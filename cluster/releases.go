@@ -39,7 +39,12 @@ func (a releaseStore) Import(ctx context.Context, in io.Reader) (api.Release, er
 	return r, releaseProblem(err)
 }
 
-func (a releaseStore) Remove(_ context.Context, version string) error {
+func (a releaseStore) Remove(_ context.Context, version string, force bool) error {
+	a.versions.Lock()
+	defer a.versions.Unlock()
+	if err := a.used(version); err != nil && !force {
+		return err
+	}
 	return releaseProblem(a.mirrored.Remove(version))
 }
 

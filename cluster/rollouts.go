@@ -89,6 +89,9 @@ func (a rollouts) orderUpdate(ctx context.Context, r *api.Rollout, m api.Rollout
 	if r.Force {
 		args["force"] = true
 	}
+	if r.Window != "" && a.takesWindow(m.Node) {
+		args["window"] = r.Window
+	}
 	by := "rollout:" + r.Name
 	_, err := a.order(ctx, command.Order{ID: m.Command, Node: m.Node, Verb: "agent.update", Args: args, By: by,
 		Deadline: a.clock.Now().Add(time.Duration(r.NodeSeconds) * time.Second)}, rest.Principal{Name: by, Role: api.RoleAdmin, From: "rollout"})
@@ -110,6 +113,17 @@ func (a rollouts) orderUpdate(ctx context.Context, r *api.Rollout, m api.Rollout
 		return false, nil
 	})
 	return cerr
+}
+
+// takesWindow reports whether a node waits for a window by itself, as one that was away has to; older ones refuse an order that names one.
+func (a rollouts) takesWindow(node string) bool {
+	verbs, _ := a.registry.Verbs(node)
+	for _, v := range verbs {
+		if _, takes := v.Args.Properties["window"]; takes && v.Name == "agent.update" {
+			return true
+		}
+	}
+	return false
 }
 
 // tellRollout tells of a turn as an event.
@@ -144,6 +158,9 @@ func (a rollouts) create(spec api.RolloutSpec, by string, change func(*api.Rollo
 	}
 	nodes, err := orders(a).targets(api.CommandRequest{Nodes: spec.Nodes, Selector: spec.Selector})
 	if err != nil {
+		return api.Rollout{}, err
+	}
+	if err := a.fits(spec.Version, spec.URL, nodes); err != nil {
 		return api.Rollout{}, err
 	}
 	a.versions.Lock()
@@ -187,9 +204,6 @@ func (a rollouts) act(ctx context.Context, name, action string, who act) (api.Ro
 		case "abort":
 			open, err = rollout.Abort(r, who.by, a.clock.Now())
 		}
-		if err != nil {
-			err = fmt.Errorf("%w: %w", rollout.ErrConflict, err)
-		}
 		return true, err
 	})
 	if err != nil {
@@ -205,10 +219,11 @@ func (a rollouts) act(ctx context.Context, name, action string, who act) (api.Ro
 }
 
 func rolloutProblem(err error) error {
+	_, late := errors.AsType[*rollout.StateError](err)
 	switch {
 	case errors.Is(err, rollout.ErrUnknown):
 		return &api.Problem{Status: http.StatusNotFound, Title: "no such rollout", Code: "rollout_unknown", Detail: err.Error(), Cure: "skerry rollout list"}
-	case errors.Is(err, rollout.ErrConflict):
+	case late, errors.Is(err, rollout.ErrConflict):
 		return &api.Problem{Status: http.StatusConflict, Title: "conflict", Code: "rollout_conflict", Detail: err.Error(), Cure: "skerry rollout show tells how it stands"}
 	}
 	return err

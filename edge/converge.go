@@ -25,11 +25,8 @@ type wish struct {
 	stop   context.CancelFunc // ends an attempt at what was stated before; nil: there is none
 }
 
-// How long an attempt that did not come as far as a trial waits for the next.
-const (
-	firstAgain, longestAgain = time.Minute, 6 * time.Hour
-	lookAgain                = time.Minute // whether a window has opened, or another's trial is over
-)
+// lookAgain is when to look whether a window has opened, or another's trial is over; beginAgain is the wait before a trial that is kept.
+const lookAgain, beginAgain = time.Minute, time.Minute
 
 // set takes what a desired document states.
 func (w *wish) set(want *api.AgentWant) {
@@ -99,20 +96,23 @@ func (w *wish) attempt(ctx context.Context) (*api.AgentWant, context.Context, co
 // there or the trial of that version failed.
 func (u *updates) converge(ctx context.Context) error {
 	u.wish.begin()
-	again, before := firstAgain, uint64(0)
+	vain, before := 0, uint64(0) // attempts in a row that did not come as far as a trial
 	for ctx.Err() == nil {
 		want, within, stop := u.wish.attempt(ctx)
 		next := outlook{wait: -1}
 		if want != nil {
 			if want.Try != before {
-				again, before = firstAgain, want.Try
+				vain, before = 0, want.Try
 			}
-			next = u.approach(within, want)
+			if next = u.approach(within, want); next.link {
+				_ = u.agent.line.AwaitUp(within) // or something else is stated
+			}
 		}
 		changed := within.Err() != nil
 		stop()
 		if next.vain {
-			next.wait, again = again, min(2*again, longestAgain)
+			vain++
+			next.wait = update.Again(vain)
 		}
 		if !changed {
 			u.wish.await(ctx, next.wait)
@@ -125,6 +125,7 @@ func (u *updates) converge(ctx context.Context) error {
 type outlook struct {
 	wait time.Duration
 	vain bool // an attempt came to nothing: after a wait that grows
+	link bool // when there is a link
 }
 
 // await waits for a change of what is stated; a negative wait is one for that alone.
@@ -154,7 +155,7 @@ func (u *updates) approach(ctx context.Context, want *api.AgentWant) outlook {
 		u.wish.stands(a, api.AgentWaiting, err.Error())
 		return outlook{vain: true}
 	}
-	c := s.Weigh(&update.Wish{AgentWant: *want, Running: agent.Version(), Past: u.failure(), Now: a.clock.Now()})
+	c := s.Weigh(&update.Wish{AgentWant: *want, Running: agent.Version(), Past: u.failure(), Now: a.clock.Now(), Up: time.Since(a.started)})
 	u.wish.stands(a, c.State, c.Reason)
 	switch {
 	case c.Failed:
@@ -165,12 +166,17 @@ func (u *updates) approach(ctx context.Context, want *api.AgentWant) outlook {
 			u.wish.stands(a, api.AgentWaiting, err.Error())
 			return outlook{vain: true}
 		}
-		if agent.Wait(ctx, firstAgain) { // what kept it from its trial may be over by then
+		if agent.Wait(ctx, beginAgain) { // what kept it from its trial may be over by then
 			_ = u.switchOver(ctx) // ctx ends with it
 		}
 		return outlook{}
+	case c.Install && !a.line.up(): // a trial would only show that there is none
+		u.wish.stands(a, api.AgentWaiting, "for a link; "+a.line.status().LastError)
+		return outlook{link: true}
 	case c.Install:
 		return u.attempt(ctx, want)
+	case c.Wait > 0:
+		return outlook{wait: c.Wait}
 	case c.State == api.AgentWaiting:
 		return outlook{wait: lookAgain}
 	}

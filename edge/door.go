@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -121,6 +122,7 @@ func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, arg
 	}
 	if err != nil {
 		d.giveUp(at.self, fmt.Errorf("configuration: %w", err))
+		d.stayed(at.self) // whoever wrote it is to blame
 		d.printf(d.Err, "skerry-edge: configuration:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 		return ExitConfig
 	}
@@ -226,10 +228,16 @@ type agentConfig struct {
 }
 
 func (d *Door) run(ctx context.Context, f *flags, self *update.Self, cfg agentConfig) error {
+	stayed := func() { d.stayed(self) }
+	defer context.AfterFunc(ctx, stayed)() // told to end, whatever becomes of that
+	defer time.AfterFunc(update.Steady, stayed).Stop()
 	a, err := New(cfg.Edge, cfg.src, d.Err)
 	if err == nil {
 		a.updates.self, a.args = self, f.plain()
 		err = a.Run(ctx)
+	}
+	if ctx.Err() != nil {
+		stayed()
 	}
 	if err != nil {
 		d.giveUp(self, err)

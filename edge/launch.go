@@ -39,9 +39,17 @@ func (d *Door) launch(ctx context.Context, cfg configs.Edge, args []string) (lau
 	if err != nil {
 		return launched{}, err
 	}
-	l := &update.Launcher{Dir: dir, Self: own, Build: update.BuildOf(agent.Build()), Argv: append([]string{d.Argv[0]}, args...), Log: d.Err, Environ: os.Environ()}
+	l := &update.Launcher{Dir: dir, Self: own, Build: update.BuildOf(agent.Build()), Argv: append([]string{d.Argv[0]}, args...), Log: d.Err,
+		Boot: agent.BootID(), Environ: os.Environ()}
 	self, err := l.Run(ctx)
 	return launched{self: self, over: self == nil && err == nil}, err
+}
+
+// stayed has the starts of this program forgotten that were counted, for a crash loop to be seen: it has stayed up, or is to end.
+func (d *Door) stayed(self *update.Self) {
+	if err := self.Stayed(); err != nil {
+		d.printf(d.Err, "skerry-edge: update: starts not forgotten: %v\n", err)
+	}
 }
 
 // supervise starts run, and starts it again when it ends, on a device without an init system that does. It returns the exit code.

@@ -93,6 +93,17 @@ func (l *line) AwaitUp(ctx context.Context) error {
 	}
 }
 
+// up reports whether the current link is up.
+func (l *line) up() bool {
+	link, _ := l.current()
+	select {
+	case <-link.Up():
+		return true
+	default:
+		return false
+	}
+}
+
 func (l *line) status() mqtt.LinkStatus {
 	link, _ := l.current()
 	return link.Status()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/agent/release"
@@ -24,16 +23,17 @@ type updates struct {
 	self    *update.Self // nil: this agent cannot be updated; the log says why
 	keys    []release.Key
 	settled chan struct{} // closed when this program's trial is over
+	judged  chan struct{} // closed when a trial before is no longer in doubt
 	wish    wish
 
 	one chan struct{} // holds one token: one update at a time
 }
 
-// tooOften is how often an update may be interrupted before its trial begins.
-const tooOften = 5
+// tooOften is how often an update may be interrupted before its trial begins, tooOftenInAll with the wait for its window.
+const tooOften, tooOftenInAll = 5, 20
 
 func newUpdates(a *Agent, self *update.Self) (*updates, error) {
-	u := &updates{agent: a, self: self, settled: make(chan struct{}), one: make(chan struct{}, 1), wish: wish{wake: make(chan struct{}, 1)}}
+	u := &updates{agent: a, self: self, settled: make(chan struct{}), judged: make(chan struct{}), one: make(chan struct{}, 1), wish: wish{wake: make(chan struct{}, 1)}}
 	for _, text := range updateKeys(a.cfg) {
 		key, err := release.ParseKey(text)
 		if err != nil {
@@ -65,6 +65,9 @@ func (u *updates) order(ctx context.Context, job *command.Job, args verb.UpdateA
 	if u.self == nil {
 		return command.Outcome{}, fmt.Errorf("%w: this agent has no directory for updates; its log says why", command.ErrRejected)
 	}
+	if err := u.inWindow(ctx, job.Command.ID, args.Window, job.Progress); err != nil {
+		return command.Outcome{}, err
+	}
 	if err := u.alone(ctx); err != nil {
 		return command.Outcome{}, err
 	}
@@ -76,7 +79,7 @@ func (u *updates) order(ctx context.Context, job *command.Job, args verb.UpdateA
 			return command.Outcome{}, err
 		}
 		if o, ended := s.Outcome(id); ended {
-			return u.outcome(o)
+			return u.outcome(ctx, o)
 		}
 		if s.Trial == nil || s.Trial.Command != id {
 			break
@@ -90,7 +93,7 @@ func (u *updates) order(ctx context.Context, job *command.Job, args verb.UpdateA
 			return command.Outcome{}, context.Cause(ctx)
 		}
 	}
-	if job.Attempts >= tooOften {
+	if job.Attempts >= tooOften && (args.Window == "" || job.Attempts >= tooOftenInAll) {
 		return command.Outcome{}, fmt.Errorf("interrupted %d times before the new program was on trial", job.Attempts)
 	}
 	err := u.install(ctx, update.Want{Version: args.Version, URL: args.URL, Force: args.Force, Command: id}, job.Progress)
@@ -101,6 +104,30 @@ func (u *updates) order(ctx context.Context, job *command.Job, args verb.UpdateA
 		return command.Outcome{}, err
 	}
 	return command.Outcome{}, u.switchOver(ctx)
+}
+
+// inWindow waits for the window of a command that has not begun. Its deadline ends the wait.
+func (u *updates) inWindow(ctx context.Context, id, window string, progress func(string)) error {
+	s, err := u.self.State()
+	if err != nil {
+		return err
+	}
+	if _, ended := s.Outcome(id); ended || s.Trial != nil && s.Trial.Command == id {
+		return nil
+	}
+	want := api.AgentWant{Window: window}
+	for told := false; ; told = true {
+		open, err := want.Opens(u.agent.clock.Now())
+		if err != nil || open {
+			return err
+		}
+		if !told {
+			progress("waiting for the window " + window + " UTC")
+		}
+		if !agent.Wait(ctx, lookAgain) {
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // alone waits until no other update is at work; who called it takes the token out again.
@@ -114,7 +141,17 @@ func (u *updates) alone(ctx context.Context) error {
 }
 
 // outcome is how a command ends whose trial is over.
-func (u *updates) outcome(o update.Outcome) (command.Outcome, error) {
+func (u *updates) outcome(ctx context.Context, o update.Outcome) (command.Outcome, error) {
+	if o.Doubt {
+		select {
+		case <-u.judged:
+		case <-ctx.Done():
+			return command.Outcome{}, context.Cause(ctx)
+		}
+		if s, err := u.self.State(); err == nil {
+			o, _ = s.Outcome(o.Command)
+		}
+	}
 	if !o.OK {
 		return command.Outcome{Result: map[string]any{"version": o.From}}, errors.New(o.Failure())
 	}
@@ -132,6 +169,7 @@ func (u *updates) switchOver(ctx context.Context) error {
 func (u *updates) install(ctx context.Context, w update.Want, progress func(string)) error {
 	a := u.agent
 	i := &update.Installer{Self: u.self, Keys: u.keys, Window: a.cfg.Update.Window, Running: agent.Version(), Try: [][]string{{"config"}},
+		Offline: func() bool { return !a.line.up() },
 		Site: &update.Site{Endpoints: func() []string { return a.keeper.Current().Endpoints },
 			TLS: func(host string) *tls.Config { return a.keeper.Current().SiteTLS(host, a.clock) }}}
 	if a.args != nil {
@@ -146,9 +184,6 @@ func (u *updates) install(ctx context.Context, w update.Want, progress func(stri
 		}
 	})
 }
-
-// settle is how long a program stays well before it is believed.
-const settleFor = 5 * time.Second
 
 // Run has a program on trial show its health, then tells what came of updates and follows the desired version.
 func (u *updates) Run(ctx context.Context) error {
@@ -165,67 +200,9 @@ func (u *updates) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	u.judge(ctx)
 	u.tell()
 	return u.converge(ctx)
-}
-
-// prove ends the trial, one way or the other, and the process: the launcher goes on with what is active then.
-func (u *updates) prove(ctx context.Context) error {
-	a := u.agent
-	err := u.healthy(ctx)
-	if ctx.Err() != nil {
-		return nil // the next start goes on with it
-	}
-	if err == nil {
-		err = u.self.Prove()
-	} else if ferr := u.self.Fail(err.Error()); ferr != nil && !errors.Is(ferr, update.ErrReturned) {
-		a.log.Error("the end of the trial is not kept", agent.KeyErr, ferr)
-	}
-	if err != nil {
-		a.log.Error("update taken back", agent.KeyVersion, agent.Version(), agent.KeyErr, err)
-	} else {
-		a.log.Info("update proved itself", agent.KeyVersion, agent.Version())
-	}
-	close(u.settled)
-	a.restart(errRestart)
-	return nil
-}
-
-// healthy waits until the node has connected, read its journal and run its probes, and stays so for a moment.
-func (u *updates) healthy(ctx context.Context) error {
-	a := u.agent
-	window := a.cfg.Update.Window
-	if s, err := u.self.State(); err == nil && s.Trial != nil {
-		window = time.Duration(s.Trial.WindowSeconds) * time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, window-time.Since(a.started))
-	defer cancel()
-	late := func(what string) error {
-		return fmt.Errorf("%s within %s", what, agent.Brief(window))
-	}
-	select {
-	case <-a.engine.Ready():
-	case <-ctx.Done():
-		return late("the journal of commands was not read")
-	}
-	for {
-		if a.line.AwaitUp(ctx) != nil {
-			return late("it did not connect: " + a.line.status().LastError + ",")
-		}
-		since := a.line.status().Since
-		if !agent.Wait(ctx, settleFor) {
-			return late("it did not stay connected")
-		}
-		if st := a.line.status(); st.Connected && st.Since.Equal(since) {
-			break
-		}
-	}
-	for a.scrapes.Load() == 0 {
-		if !agent.Wait(ctx, 100*time.Millisecond) {
-			return late("the probes did not run")
-		}
-	}
-	return nil
 }
 
 // tell puts into events what came of updates, once.

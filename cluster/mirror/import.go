@@ -58,7 +58,9 @@ func (m *Mirror) Import(ctx context.Context, in io.Reader) (api.Release, error) 
 	if err := errors.Join(place(tmp, to), syncDir(m.dir)); err != nil {
 		return api.Release{}, err
 	}
-	return m.read(man.Version)
+	r, err := m.read(man.Version)
+	r.Unchecked = len(m.keys) == 0
+	return r, err
 }
 
 // extract writes the files of an archive into dir, all by their last name.

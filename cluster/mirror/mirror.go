@@ -90,6 +90,9 @@ func (m *Mirror) read(version string) (api.Release, error) {
 	return r, nil
 }
 
+// Get describes a release that is kept.
+func (m *Mirror) Get(version string) (api.Release, error) { return m.read(version) }
+
 // Has reports whether a version is kept.
 func (m *Mirror) Has(version string) bool {
 	_, err := m.read(version)

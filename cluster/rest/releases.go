@@ -16,7 +16,8 @@ import (
 type Releases interface {
 	List(ctx context.Context) ([]api.Release, error)
 	Import(ctx context.Context, in io.Reader) (api.Release, error)
-	Remove(ctx context.Context, version string) error
+	// Remove refuses one that a rollout or an assignment needs, unless force is set.
+	Remove(ctx context.Context, version string, force bool) error
 }
 
 // releases adds what administrators do with releases. Fetching one is not REST: Site.Release does it.
@@ -28,9 +29,10 @@ func (s *Server) releases() {
 	add(s, route{http.MethodDelete, "/v1/releases/{id}", "remove-release", "Remove a release from here; nodes that have it keep it", "releases",
 		api.RoleAdmin, "release.remove", "id"},
 		func(ctx context.Context, who Principal, in *struct {
-			ID string `path:"id" maxLength:"128" doc:"version"`
+			ID    string `path:"id" maxLength:"128" doc:"version"`
+			Force bool   `query:"force" doc:"also when a rollout that is not over, or a node that is assigned it, would get it from here"`
 		}) (*none, error) {
-			return nil, s.did(who, "release.remove", in.ID, s.site.Releases.Remove(ctx, in.ID))
+			return nil, s.did(who, "release.remove", in.ID, s.site.Releases.Remove(ctx, in.ID, in.Force))
 		})
 	s.stream(route{http.MethodPost, "/v1/releases", "import-release", "Import a release", "releases", api.RoleAdmin, "release.import", ""},
 		s.importRelease, &huma.Operation{Description: "The body is an archive of a release with its manifest and signature: tar, plain or with gzip or zstd. " +

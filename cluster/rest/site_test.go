@@ -164,7 +164,7 @@ func (s stageReleases) List(context.Context) ([]api.Release, error) { return nil
 func (s stageReleases) Import(context.Context, io.Reader) (api.Release, error) {
 	return api.Release{}, errStage
 }
-func (s stageReleases) Remove(context.Context, string) error { return errStage }
+func (s stageReleases) Remove(context.Context, string, bool) error { return errStage }
 
 // stageRollouts is the stage's rollouts.
 type stageRollouts struct{ *stage }

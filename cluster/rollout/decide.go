@@ -155,10 +155,19 @@ func verdict(r *api.Rollout) (api.RolloutState, string) {
 	return api.RolloutSucceeded, ""
 }
 
+// StateError says that a rollout is not in a state for what was asked.
+type StateError struct{ text string }
+
+func (e *StateError) Error() string { return e.text }
+
+func wrongState(r *api.Rollout, what string) error {
+	return &StateError{fmt.Sprintf("rollout %s is %s%s", r.Name, r.State, what)}
+}
+
 // Resume goes on with a paused rollout. A batch that failed is accepted as it is.
 func Resume(r *api.Rollout, now time.Time) error {
 	if r.State != api.RolloutPaused {
-		return fmt.Errorf("rollout %s is %s; only a paused one can be resumed", r.Name, r.State)
+		return wrongState(r, "; only a paused one can be resumed")
 	}
 	if r.BatchDone != 0 { // it was judged. What failed while somebody had it paused was not, and is no batch that was accepted
 		r.Accepted = r.Current
@@ -170,7 +179,7 @@ func Resume(r *api.Rollout, now time.Time) error {
 // Pause begins no more updates; those that were begun go on.
 func Pause(r *api.Rollout, by string, now time.Time) error {
 	if r.State != api.RolloutRunning {
-		return fmt.Errorf("rollout %s is %s; only a running one can be paused", r.Name, r.State)
+		return wrongState(r, "; only a running one can be paused")
 	}
 	r.State, r.Reason, r.Changed = api.RolloutPaused, "by "+by, api.At(now)
 	return nil
@@ -179,7 +188,7 @@ func Pause(r *api.Rollout, by string, now time.Time) error {
 // Abort ends a rollout. It returns the commands that may still be cancelled.
 func Abort(r *api.Rollout, by string, now time.Time) (commands []string, err error) {
 	if r.State.Final() {
-		return nil, fmt.Errorf("rollout %s is %s already", r.Name, r.State)
+		return nil, wrongState(r, " already")
 	}
 	for i := range r.Members {
 		switch m := &r.Members[i]; m.State {

@@ -1,15 +1,27 @@
 package update
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/skerry-edge/skerry/agent"
+)
 
 // maxStarts is how often a program on trial is started: power may fail meanwhile, or something else kill it.
 const maxStarts = 3
 
-// next decides what a start runs: it returns the slot, and the state that has to be kept before it runs. build names the
-// installed program, sound tells what is wrong with what a slot holds, nil: nothing. It does no I/O but through sound.
-func next(s State, build string, sound func(Slot, Image) error) (State, Slot) {
-	if s.Base != build { // the installer or a package has been here
-		fresh := State{Seq: s.Seq, Base: build, Floor: s.Floor, Outcomes: s.Outcomes, Trouble: s.Trouble}
+// scene is what next looks at besides the state.
+type scene struct {
+	build string                  // names the installed program
+	sound func(Slot, Image) error // what is wrong with what a slot holds; nil: nothing
+	// unclean is how often the active slot was started in this boot without staying up.
+	unclean int
+}
+
+// next decides what a start runs: it returns the slot, and the state that has to be kept before it runs. It does no I/O but through sound.
+func next(s State, at scene) (State, Slot) {
+	if s.Base != at.build { // the installer or a package has been here
+		fresh := State{Seq: s.Seq, Base: at.build, Floor: s.Floor, Outcomes: s.Outcomes, Trouble: s.Trouble}
 		if s.Trial != nil {
 			s.end("the installed program was replaced")
 			fresh.Outcomes = s.Outcomes
@@ -17,7 +29,7 @@ func next(s State, build string, sound func(Slot, Image) error) (State, Slot) {
 		return fresh, Installed
 	}
 	if t := s.Trial; t != nil {
-		broken := sound(t.Slot, s.Slots[t.Slot])
+		broken := at.sound(t.Slot, s.Slots[t.Slot])
 		switch {
 		case broken != nil:
 			s.end(broken.Error())
@@ -33,17 +45,31 @@ func next(s State, build string, sound func(Slot, Image) error) (State, Slot) {
 	if s.Active == Installed {
 		return s, Installed
 	}
-	broken := sound(s.Active, s.Slots[s.Active])
-	if broken == nil {
+	broken := at.sound(s.Active, s.Slots[s.Active])
+	if broken == nil && at.unclean < maxUnclean {
 		return s, s.Active
 	}
 	lost, spare := s.Active, other(s.Active)
 	s.Active = Installed
-	if img := s.Slots[spare]; img.Proved && sound(spare, img) == nil {
-		s.Active = spare
+	back, _, _ := strings.Cut(at.build, " ") // its version comes first
+	if img := s.Slots[spare]; img.Proved && at.sound(spare, img) == nil {
+		s.Active, back = spare, img.Version
 	}
-	s.Trouble = fmt.Sprintf("%s cannot run: %v; the %s runs", lost, broken, s.Active)
+	if broken != nil {
+		s.Trouble = fmt.Sprintf("%s cannot run: %v; the %s runs", lost, broken, s.Active)
+	} else {
+		s.leave(lost, back, at.unclean)
+	}
 	return s, s.Active
+}
+
+// leave gives up the program in a slot that had shown its health, and does not stay up all the same. That is a failure of whatever brought it there.
+func (s *State) leave(lost Slot, back string, starts int) {
+	img := s.Slots[lost]
+	img.Proved = false
+	s.Slots[lost] = img
+	s.note(Outcome{Command: img.Command, Version: img.Version, From: back,
+		Reason: fmt.Sprintf("after its trial it ended %d times in a row, each time within %s", starts, agent.Brief(Steady))})
 }
 
 // other is the slot that an update is written to while s is active.

@@ -37,6 +37,8 @@ type Installer struct {
 	Running string
 	// Try are argument lists with which the new program has to end well before it is trusted with a trial.
 	Try [][]string
+	// Offline reports that the node has no link; nil: it has. A trial that begins so says little.
+	Offline func() bool
 	// Reserve is what stays free on the disk; 0: 2 MiB.
 	Reserve int64
 }
@@ -222,8 +224,10 @@ func (i *Installer) begin(slot Slot, img Image, w Want) error {
 		if s.Slots == nil {
 			s.Slots = map[Slot]Image{}
 		}
+		img.Command = w.Command
 		s.Slots[slot] = img
-		s.Trial = &Trial{Slot: slot, Command: w.Command, From: i.Running, WindowSeconds: int(i.Window / time.Second)}
+		s.Trial = &Trial{Slot: slot, Command: w.Command, From: i.Running, WindowSeconds: int(i.Window / time.Second),
+			Offline: i.Offline != nil && i.Offline()}
 		return nil
 	})
 	return err

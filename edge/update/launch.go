@@ -39,7 +39,9 @@ type Launcher struct {
 	Argv  []string // of this process; a program in a slot gets the same
 	Log   io.Writer
 
+	Boot    string // id of this boot of the device; empty: unknown, and starts are not counted
 	Environ []string
+	lock    *os.File // of the agent that runs
 	// Kill is how long after the window a trial that has not settled itself is killed; 0: 30 s.
 	Margin time.Duration
 	exec   func(path string, argv, env []string) error // tests set it; nil: execve(2)
@@ -62,6 +64,7 @@ func (l *Launcher) Run(ctx context.Context) (*Self, error) {
 		}
 		return nil, err
 	}
+	l.lock = lock
 	unfit := map[Slot]error{}
 	for {
 		s, slot, err := l.due(unfit)
@@ -74,14 +77,14 @@ func (l *Launcher) Run(ctx context.Context) (*Self, error) {
 			return &Self{dir: l.Dir, lock: lock, build: l.Build}, nil
 		case s.Trial != nil:
 			over, err := l.try(ctx, &s)
-			if err != nil {
+			if err != nil && !passing(err) { // else it was a start that ended
 				unfit[slot] = err
 			}
 			if over {
 				return nil, nil //nolint:nilnil // the service is to end
 			}
 		default:
-			unfit[slot] = l.become(ctx, slot, lock) // returns only when it failed
+			unfit[slot] = l.become(ctx, slot, s.Slots[slot].Counted) // returns only when it failed
 			if ctx.Err() != nil {
 				return nil, nil //nolint:nilnil // the service is to end
 			}
@@ -96,7 +99,7 @@ func (l *Launcher) due(unfit map[Slot]error) (State, Slot, error) {
 	s, err := l.Dir.Change(func(s *State) error {
 		was := s.Trial
 		before, wasActive := s.Base, s.Active
-		*s, slot = next(*s, l.Build, l.sound(unfit))
+		*s, slot = next(*s, l.scene(s, unfit))
 		if s.Seq == 0 && s.Trouble == "" || before == s.Base && wasActive == s.Active && was == nil && s.Trial == nil {
 			return same
 		}
@@ -115,34 +118,38 @@ func (l *Launcher) spare(unfit map[Slot]error) (State, Slot) {
 		return State{}, Installed
 	}
 	s.Trial = nil
-	return next(s, l.Build, l.sound(unfit))
+	return next(s, l.scene(&s, unfit))
 }
 
-// sound looks at slots, and remembers those that could not be started.
-func (l *Launcher) sound(unfit map[Slot]error) func(Slot, Image) error {
-	return func(s Slot, img Image) error {
+// scene looks at slots, and remembers those that could not be started.
+func (l *Launcher) scene(s *State, unfit map[Slot]error) scene {
+	return scene{l.Build, func(s Slot, img Image) error {
 		if err := unfit[s]; err != nil {
 			return err
 		}
 		return l.Dir.Sound(s, img)
-	}
+	}, uncleanStarts(l.lock, l.Boot, s.Active)}
 }
 
 // become replaces this process by the program in a slot. The lock stays with it.
-func (l *Launcher) become(ctx context.Context, slot Slot, lock *os.File) error {
-	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
+func (l *Launcher) become(ctx context.Context, slot Slot, counted bool) error {
+	if _, err := unix.FcntlInt(l.lock.Fd(), unix.F_SETFD, 0); err != nil {
 		return fmt.Errorf("hand on lock: %w", err)
 	}
 	do := l.exec
 	if do == nil {
 		do = syscall.Exec
 	}
-	env := append(l.contract(l.environ(), slot), envLock+"="+strconv.Itoa(int(lock.Fd())))
+	env := append(l.contract(l.environ(), slot), envLock+"="+strconv.Itoa(int(l.lock.Fd())))
 	if ctx.Err() != nil { // a signal said so, which the program could not know of
 		return context.Cause(ctx)
 	}
-	err := do(l.Dir.Program(slot), l.Argv, env)
-	runtime.KeepAlive(lock)
+	if counted {
+		if err := countStart(l.lock, l.Boot, slot); err != nil {
+			l.say("start not counted: %v", err)
+		}
+	}
+	err := l.patiently(ctx, func() error { return do(l.Dir.Program(slot), l.Argv, env) })
 	return fmt.Errorf("start %s: %w", slot, err)
 }
 
@@ -173,12 +180,18 @@ func (l *Launcher) try(ctx context.Context, s *State) (over bool, err error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	cmd := exec.Command(l.Dir.Program(trial.Slot), l.Argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Env = append(l.contract(withoutManager(l.environ()), trial.Slot), envTrial+"=1")
-	if err := cmd.Start(); err != nil {
-		return false, fmt.Errorf("start %s: %w", trial.Slot, err)
+	if err := forgetStarts(l.lock); err != nil { // before it can prove itself: what was in that slot before may have crashed
+		l.say("starts not forgotten: %v", err)
+	}
+	var cmd *exec.Cmd
+	if err := l.patiently(ctx, func() error {
+		cmd = exec.Command(l.Dir.Program(trial.Slot), l.Argv[1:]...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		cmd.Env = append(l.contract(withoutManager(l.environ()), trial.Slot), envTrial+"=1")
+		return cmd.Start()
+	}); err != nil {
+		return ctx.Err() != nil, fmt.Errorf("start %s: %w", trial.Slot, err)
 	}
 	l.say("version %s is on trial for %s, start %d of %d", s.Slots[trial.Slot].Version, trial.window(), trial.Starts, maxStarts)
 	done := make(chan error, 1)
@@ -278,14 +291,4 @@ func withoutManager(env []string) []string {
 
 func (l *Launcher) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.Log, "skerry-edge: update: "+format+"\n", args...) // nobody may be listening
-}
-
-// reap takes the ends of children of the program that this process was before.
-func reap() {
-	for {
-		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-		if err != nil || pid <= 0 {
-			return
-		}
-	}
 }

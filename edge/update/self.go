@@ -69,6 +69,38 @@ func (s *Self) Prove() error { return s.settle("") }
 // Fail ends the trial: the program before this one is to run again.
 func (s *Self) Fail(reason string) error { return s.settle(reason) }
 
+// Doubt ends the trial as Fail does, for want of a link alone. Whether that is the program's fault, the one before finds out.
+func (s *Self) Doubt(reason string) error {
+	_, err := s.dir.Change(func(st *State) error {
+		if st.Trial == nil || st.Trial.Slot != s.slot {
+			return ErrReturned
+		}
+		offline := st.Trial.Offline
+		st.end(reason)
+		o := &st.Outcomes[len(st.Outcomes)-1]
+		if o.Doubt = !offline; offline {
+			o.vain("there was no link before it either")
+		}
+		return nil
+	})
+	return err
+}
+
+// Judge settles what was in doubt: connected says whether this program, which is the one before, can connect.
+func (s *Self) Judge(connected bool) error {
+	_, err := s.dir.Change(func(st *State) error {
+		for i := range st.Outcomes {
+			if o := &st.Outcomes[i]; o.Doubt {
+				if o.Doubt = false; !connected {
+					o.vain(o.From + " cannot connect either")
+				}
+			}
+		}
+		return nil
+	})
+	return err
+}
+
 func (s *Self) settle(reason string) error {
 	_, err := s.dir.Change(func(st *State) error {
 		if st.Trial == nil || st.Trial.Slot != s.slot {
@@ -126,7 +158,8 @@ func (s *Self) Restart(argv []string) error {
 		}
 		path = self
 	}
-	err := syscall.Exec(path, argv, os.Environ())
+	stayed := s.Stayed() // it is no crash
+	err := errors.Join(syscall.Exec(path, argv, os.Environ()), stayed)
 	if s.launcher != "" { // it was taken away: what runs is better than nothing
 		if self, serr := os.Executable(); serr == nil {
 			env := append(os.Environ(), envSlot+"="+string(s.slot), envLauncher+"="+s.launcher)

@@ -37,6 +37,9 @@ type Image struct {
 	SHA256  string `json:"sha256"` // of the file, 64 hexadecimal digits
 	Bytes   int64  `json:"bytes"`
 	Proved  bool   `json:"proved,omitempty"` // it has once shown its health
+	// Counted: the program tells when it has stayed up, so that its starts can be counted. Versions before did not.
+	Counted bool   `json:"counted,omitempty"`
+	Command string `json:"command,omitempty"` // id of what wanted it there
 }
 
 // Trial is a program that has not shown its health yet.
@@ -46,7 +49,8 @@ type Trial struct {
 	Command string `json:"command,omitempty"` // id of the command that wanted it; empty: there was none
 	From    string `json:"from"`              // the version before
 	// WindowSeconds is how long it has, from each start, to show its health.
-	WindowSeconds int `json:"windowSeconds"`
+	WindowSeconds int  `json:"windowSeconds"`
+	Offline       bool `json:"offline,omitempty"` // the node had no link when it began
 }
 
 // Outcome is what came of an update.
@@ -57,11 +61,31 @@ type Outcome struct {
 	OK      bool   `json:"ok"`
 	Reason  string `json:"reason,omitempty"` // of a failure
 	Told    bool   `json:"told,omitempty"`   // as an event
+	// Doubt: it could not connect, and it is not known yet whether the program before can. Vain: nor could that one, or there was no
+	// link before: it says nothing of the version.
+	Doubt bool `json:"doubt,omitempty"`
+	Vain  bool `json:"vain,omitempty"`
 }
 
 // Failure tells of one that was not OK.
 func (o *Outcome) Failure() string {
 	return "version " + o.Version + " did not prove itself, " + o.From + " is back: " + o.Reason
+}
+
+// vain notes that it says nothing of the version, and why.
+func (o *Outcome) vain(why string) {
+	o.Vain = true
+	o.Reason += "; " + why + ", so that this says nothing of " + o.Version
+}
+
+// InDoubt reports whether there is something for Judge.
+func (s *State) InDoubt() bool {
+	for _, o := range s.Outcomes {
+		if o.Doubt {
+			return true
+		}
+	}
+	return false
 }
 
 // keepOutcomes is how many outcomes are kept: commands ask for theirs after a restart.
@@ -103,13 +127,18 @@ func (s *State) end(reason string) {
 	img := s.Slots[t.Slot]
 	o := Outcome{Command: t.Command, Version: img.Version, From: t.From, OK: reason == "", Reason: reason}
 	if o.OK {
-		img.Proved = true
+		img.Proved, img.Counted = true, true // by that program's own word
 		s.Slots[t.Slot] = img
 		s.Active = t.Slot
 		if s.Floor == "" || release.Newer(s.Floor, img.Version) == nil {
 			s.Floor = img.Version
 		}
 	}
+	s.note(o)
+}
+
+// note keeps an outcome.
+func (s *State) note(o Outcome) {
 	s.Outcomes = append(s.Outcomes, o)
 	if n := len(s.Outcomes); n > keepOutcomes {
 		s.Outcomes = s.Outcomes[n-keepOutcomes:]

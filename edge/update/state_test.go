@@ -67,7 +67,7 @@ func TestStateThatIsGoneAltogetherSaysSoAndRunsTheInstalledProgram(t *testing.T)
 	if err != nil || s.Trouble == "" {
 		t.Fatalf("%+v, %v; wanted its trouble", s, err)
 	}
-	if s, slot := next(s, "base", sound); slot != Installed || s.Trouble == "" || s.Base != "base" {
+	if s, slot := next(s, scene{build: "base", sound: sound}); slot != Installed || s.Trouble == "" || s.Base != "base" {
 		t.Fatalf("runs %s with %+v; wanted the installed program", slot, s)
 	}
 }
@@ -128,7 +128,7 @@ func TestWhatAStartRuns(t *testing.T) {
 		"a new installed program":            {settled(SlotB), "newer", sound, Installed, -1, false, false},
 		"a new installed program in a trial": {trial(1), "newer", sound, Installed, -1, true, false},
 	} {
-		got, slot := next(c.s, c.build, c.sound)
+		got, slot := next(c.s, scene{build: c.build, sound: c.sound})
 		starts := -1
 		if got.Trial != nil {
 			starts = got.Trial.Starts
@@ -198,7 +198,7 @@ func TestAPowerCutAtAnyWriteLeavesAProgramThatProvedItself(t *testing.T) {
 func oneLife(d *Dir, starts *int) error {
 	slot := Installed
 	s, err := d.Change(func(s *State) error {
-		*s, slot = next(*s, "base", sound)
+		*s, slot = next(*s, scene{build: "base", sound: sound})
 		return nil
 	})
 	if err != nil {

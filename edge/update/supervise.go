@@ -14,6 +14,9 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 )
 
+// startFailed is the exit code of an agent that could not be started, as shells have it.
+const startFailed = 126
+
 // Supervisor is the restart loop of a device that has none. It knows nothing of slots: what it starts is a launcher.
 type Supervisor struct {
 	Argv []string // of the agent: program, run, flags
@@ -41,16 +44,16 @@ func (s *Supervisor) Run(ctx context.Context) (int, error) {
 	for {
 		began := time.Now()
 		code, stopped, err := s.once(signals)
-		if err != nil {
-			return 1, err
-		}
 		if stopped || code == s.Final {
 			return code, nil
+		}
+		if err != nil { // the program may be being replaced, or the device have no process left
+			s.say("%v", err)
 		}
 		if time.Since(began) >= stable {
 			wait = first
 		}
-		_, _ = fmt.Fprintf(s.Log, "skerry-edge: supervise: the agent ended with %d; starting it again in %s\n", code, wait) // nobody may be listening
+		s.say("the agent ended with %d; starting it again in %s", code, wait)
 		if !agent.Wait(ctx, wait) {
 			return code, nil
 		}
@@ -58,13 +61,17 @@ func (s *Supervisor) Run(ctx context.Context) (int, error) {
 	}
 }
 
-// once is one life of the agent. stopped: a signal said that it was to be the last.
+func (s *Supervisor) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.Log, "skerry-edge: supervise: "+format+"\n", args...) // nobody may be listening
+}
+
+// once is one life of the agent. stopped: a signal said that it was to be the last. A start that fails is one that ended at once.
 func (s *Supervisor) once(signals <-chan os.Signal) (code int, stopped bool, err error) {
 	cmd := exec.Command(s.Argv[0], s.Argv[1:]...)
 	cmd.Env = append(os.Environ(), "GOTRACEBACK=crash") // a panic ends with a signal, not with the code of a faulty configuration
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
-		return 0, false, fmt.Errorf("start agent: %w", err)
+		return startFailed, false, fmt.Errorf("start agent: %w", err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
@@ -73,7 +80,7 @@ func (s *Supervisor) once(signals <-chan os.Signal) (code int, stopped bool, err
 		case sig := <-signals:
 			stopped = stopped || sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGQUIT
 			if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				return 0, stopped, fmt.Errorf("pass on signal: %w", err)
+				s.say("pass on signal: %v", err)
 			}
 		case err := <-done:
 			var exit *exec.ExitError
@@ -81,7 +88,7 @@ func (s *Supervisor) once(signals <-chan os.Signal) (code int, stopped bool, err
 			case err == nil:
 				return 0, stopped, nil
 			case !errors.As(err, &exit):
-				return 0, stopped, fmt.Errorf("wait for agent: %w", err)
+				return startFailed, stopped, fmt.Errorf("wait for agent: %w", err)
 			case exit.ExitCode() < 0: // a signal
 				ws, _ := exit.Sys().(syscall.WaitStatus)
 				return 128 + int(ws.Signal()), stopped, nil

@@ -14,6 +14,7 @@ type Wish struct {
 	Running string  // the version that runs
 	Past    Failure // what is kept of the last wish that failed
 	Now     time.Time
+	Up      time.Duration // how long this agent has run
 }
 
 // Failure is what is kept of a wish that failed: the outcomes in State are few, and others push it out.
@@ -47,9 +48,10 @@ func WishID(w *api.AgentWant) string {
 type Course struct {
 	State   string // of api.AgentStatus
 	Reason  string
-	Install bool // bring it into a slot, and put it on trial
-	Restart bool // its trial is kept and has not begun
-	Failed  bool // its trial has just been found to have failed: keep that
+	Install bool          // bring it into a slot, and put it on trial
+	Restart bool          // its trial is kept and has not begun
+	Failed  bool          // its trial has just been found to have failed: keep that
+	Wait    time.Duration // until the next attempt, after trials that said nothing of the version
 }
 
 // Weigh decides about a wish in the state that the slots are in. It does no I/O. A version that failed is tried again when Try has risen, and
@@ -68,7 +70,12 @@ func (s *State) Weigh(w *Wish) Course {
 		return Course{State: api.AgentWaiting, Reason: "version " + s.Slots[t.Slot].Version + " is on trial"}
 	}
 	if o, ended := s.Outcome(WishID(&w.AgentWant)); ended && !o.OK {
-		return Course{State: api.AgentFailed, Reason: o.Failure(), Failed: true}
+		if !o.Vain {
+			return Course{State: api.AgentFailed, Reason: o.Failure(), Failed: true}
+		}
+		if wait := Again(s.vain(o.Command)) - w.Up; wait > 0 {
+			return Course{State: api.AgentWaiting, Reason: o.Failure(), Wait: wait}
+		}
 	}
 	open, err := w.Opens(w.Now)
 	switch {
@@ -79,6 +86,19 @@ func (s *State) Weigh(w *Wish) Course {
 	}
 	return Course{State: api.AgentUpdating, Install: true}
 }
+
+// vain is how many of the trials of a wish that are remembered said nothing.
+func (s *State) vain(command string) (n int) {
+	for _, o := range s.Outcomes {
+		if o.Command == command && o.Vain {
+			n++
+		}
+	}
+	return n
+}
+
+// Again is how long to wait after n attempts that came to nothing.
+func Again(n int) time.Duration { return min(time.Minute<<min(max(n-1, 0), 10), 6*time.Hour) }
 
 // Plain is a version without the v that some write before it.
 func Plain(version string) string { return strings.TrimPrefix(version, "v") }

@@ -13,6 +13,8 @@ func wishID(try uint64) string { return WishID(&api.AgentWant{Try: try, Version:
 func TestADesiredVersionIsInstalledOnceAndAgainOnlyWhenItIsStatedAnew(t *testing.T) {
 	slots := map[Slot]Image{SlotA: {Version: "2.0.0"}}
 	failed := Outcome{Command: wishID(7), Version: "2.0.0", From: "1.0.0", Reason: "no broker"}
+	vain := failed
+	vain.Vain = true
 	came := Outcome{Command: wishID(7), Version: "2.0.0", From: "1.0.0", OK: true}
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
@@ -28,6 +30,12 @@ func TestADesiredVersionIsInstalledOnceAndAgainOnlyWhenItIsStatedAnew(t *testing
 			Course{State: api.AgentFailed, Failed: true, Reason: "version 2.0.0 did not prove itself, 1.0.0 is back: no broker"}},
 		"it failed, after it had run once": {State{Outcomes: []Outcome{came, failed}}, Wish{Running: "1.0.0"},
 			Course{State: api.AgentFailed, Failed: true, Reason: "version 2.0.0 did not prove itself, 1.0.0 is back: no broker"}},
+		"its trial has just failed, for want of a link that the program before has not either": {State{Outcomes: []Outcome{vain}}, Wish{Running: "1.0.0", Up: 20 * time.Second},
+			Course{State: api.AgentWaiting, Reason: vain.Failure(), Wait: 40 * time.Second}},
+		"that was the third time": {State{Outcomes: []Outcome{vain, vain, vain}}, Wish{Running: "1.0.0"},
+			Course{State: api.AgentWaiting, Reason: vain.Failure(), Wait: 4 * time.Minute}},
+		"that was long ago": {State{Outcomes: []Outcome{vain, vain, vain}}, Wish{Running: "1.0.0", Up: 4 * time.Minute},
+			Course{State: api.AgentUpdating, Install: true}},
 		"it failed long ago": {State{}, Wish{Running: "1.0.0", Past: Failure{Try: 7, Version: "2.0.0", Reason: "no broker"}}, Course{State: api.AgentFailed, Reason: "no broker"}},
 		"another version had failed at this try": {State{Outcomes: []Outcome{{Command: "desired/7/1.9.0", Version: "1.9.0"}}},
 			Wish{Running: "1.0.0", Past: Failure{Try: 7, Version: "1.9.0", Reason: "no broker"}}, Course{State: api.AgentUpdating, Install: true}},

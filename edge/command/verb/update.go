@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/skerry-edge/skerry/agent/release"
 	"github.com/skerry-edge/skerry/api"
@@ -16,6 +17,7 @@ type UpdateArgs struct {
 	Version string `json:"version"`
 	URL     string `json:"url,omitempty"`
 	Force   bool   `json:"force,omitempty"`
+	Window  string `json:"window,omitempty"`
 }
 
 // AgentUpdate replaces the program of the agent. The command goes on after the restarts that this takes, and ends when the new program
@@ -42,6 +44,7 @@ func (*AgentUpdate) Spec() command.Spec {
 				"version": {Type: "string", Description: "of the release, such as 1.4.0", MaxLength: release.MaxNameBytes},
 				"url":     {Type: "string", Description: "of a release server in place of the cluster agent", MaxLength: 1024},
 				"force":   {Type: "boolean", Description: "also when the version is not newer"},
+				"window":  {Type: "string", Description: "when it may begin, in UTC, as 22:00-04:00; until then it waits", MaxLength: api.MaxLabelBytes},
 			}, "version")},
 		Restart: command.Resume,
 	}
@@ -62,6 +65,9 @@ func (u *AgentUpdate) Prepare(args map[string]any) (command.Action, error) {
 		if at, err := url.Parse(in.URL); err != nil || at.Scheme != "https" && at.Scheme != "http" || at.Host == "" || at.RawQuery != "" || at.Fragment != "" {
 			return nil, fmt.Errorf("args.url %.80q: wanted https://host/path", in.URL)
 		}
+	}
+	if _, err := (&api.AgentWant{Window: in.Window}).Opens(time.Time{}); err != nil {
+		return nil, fmt.Errorf("args.%w", err)
 	}
 	return func(ctx context.Context, job *command.Job) (command.Outcome, error) { return u.update(ctx, job, in) }, nil
 }

@@ -317,3 +317,26 @@ func TestLogTailFollowsTheAgent(t *testing.T) {
 		<-ended
 	})
 }
+
+func TestAnUpdateIsRefusedWhoseArgumentsCannotBeUnderstood(t *testing.T) {
+	var got UpdateArgs
+	u, err := NewAgentUpdate(func(_ context.Context, _ *command.Job, in UpdateArgs) (command.Outcome, error) {
+		got = in
+		return command.Outcome{}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []map[string]any{{}, {"version": "new"}, {"version": "1.4.0", "url": "x"}, {"version": "1.4.0", "window": "at night"}} {
+		if _, err := u.Prepare(args); err == nil {
+			t.Errorf("%v was accepted", args)
+		}
+	}
+	do, err := u.Prepare(map[string]any{"version": "v1.4.0", "window": "22:00-04:00"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := do(t.Context(), nil); err != nil || got != (UpdateArgs{Version: "1.4.0", Window: "22:00-04:00"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -306,6 +306,7 @@ refuse_early() {
 	*) refuse "release key $key; wanted 56 characters that begin with RW" ;;
 	esac
 	refuse_without_root
+	warn_of_package
 	[ -z "$root" ] || skip_enable=1 skip_start=1
 	for tool in tar gzip sed grep awk mktemp dd cut; do
 		command -v "$tool" >/dev/null 2>&1 || refuse "$tool is not on this machine"
@@ -329,6 +330,12 @@ refuse_early() {
 		else refuse "neither curl nor wget is on this machine; INSTALL_SKERRY_OFFLINE installs from a bundle"
 		fi
 	fi
+}
+
+# warn_of_package says so when there are two of it: of the service files the one that is written here is what counts.
+warn_of_package() {
+	[ -n "$service" ] && [ "$bin" != /usr/bin ] && [ -e "$root/usr/bin/$service" ] || return 0
+	warn "/usr/bin/$service is there, as of a package; what this installs hides it. Remove the package, or do not go on with this"
 }
 
 refuse_without_root() {
@@ -1202,7 +1209,7 @@ start_service() {
 	none) return 0 ;;
 	esac
 	if [ -n "$skip_start" ]; then
-		[ -z "$owed" ] || info "not started again, as INSTALL_SKERRY_SKIP_START says: $restart"
+		[ -z "$owed" ] || info "not started, as INSTALL_SKERRY_SKIP_START says: $restart"
 		return 0
 	fi
 	if [ "$mode" = edge ] && [ ! -s "$root$etc/edge.join" ] && [ ! -e /var/lib/skerry-edge/identity.json ]; then

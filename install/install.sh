@@ -1,21 +1,24 @@
 #!/bin/sh
 # Installs Skerry, or a newer version of it, on any Linux with a POSIX shell.
 #
-#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER SKERRY_JOIN='…' sh     a device
-#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER sh -s - cluster        a site's cluster agent
-#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER sh -s - cli            the command line alone
+#   curl -fsSL https://SERVER/install.sh | sudo SKERRY_URL=https://SERVER SKERRY_JOIN_FILE=- sh    a device; asks for the join string
+#   curl -fsSL https://SERVER/install.sh | sudo SKERRY_URL=https://SERVER sh -s - cluster          a site's cluster agent
+#   curl -fsSL https://SERVER/install.sh | sudo SKERRY_URL=https://SERVER sh -s - cli              the command line alone
 #
 # On a k3s server, cluster brings the devices into that cluster: it makes a service account with the rights the cluster agent needs and starts
 # beside k3s. With --in-cluster k3s runs it, as a pod: the chart goes into k3s's directory of manifests, the image into that of images.
-#   curl -sfL https://SERVER/install.sh | SKERRY_URL=https://SERVER SKERRY_ADVERTISE=192.0.2.1 sh -s - cluster --in-cluster
+#   curl -fsSL https://SERVER/install.sh | sudo SKERRY_URL=https://SERVER SKERRY_ADVERTISE=192.0.2.1 sh -s - cluster --in-cluster
 # A machine that can run k3s joins a cluster as an agent instead of being a device; k3s itself has to be on it:
 #   SKERRY_K3S=join K3S_URL=https://192.0.2.1:6443 K3S_TOKEN='…' sh install.sh
 #
 # Every file is checked against a manifest that the release key in this script has signed; when anything is wrong, nothing is installed.
-# A second run changes nothing; one for a newer version upgrades. Configuration that is there is never overwritten: what
-# would have been written goes beside it, as .new.
+# A second run changes nothing; one for a newer version upgrades, and one after a run that was cut off mends. Configuration that somebody
+# has changed is never overwritten: what would have been written goes beside it, as .new.
 #
-#   SKERRY_JOIN                join string of the device, as `skerry token create` prints it
+#   SKERRY_JOIN_FILE           file with the join string of the device, as `skerry token create` prints it; -: ask for it at the terminal
+#   SKERRY_JOIN                the join string itself; as an argument of sudo it is seen in the list of processes and in sudo's log
+#   SKERRY_NODE                edge: id of the node (the host name, made to fit)
+#   SKERRY_LABELS              edge: labels of the node, as key=value with commas
 #   SKERRY_ADVERTISE           cluster: names and addresses under which devices reach this machine, with commas
 #   SKERRY_K3S                 cluster: no, to leave the k3s on this machine alone; edge: join, see above
 #   K3S_URL, K3S_TOKEN         with join: the server and its token, as k3s's own installer takes them
@@ -30,7 +33,7 @@
 #   INSTALL_SKERRY_BIN_DIR     directory of the programs (/usr/local/bin; /usr/bin on OpenWrt)
 #   INSTALL_SKERRY_OFFLINE     path of a bundle (.tar.zst, .tar.gz, .tar) or of a release server's directory: no network is used
 #   INSTALL_SKERRY_VARIANT     lite or full (auto: by memory and flash)
-#   INSTALL_SKERRY_TARGET      such as linux-armv7 (auto)
+#   INSTALL_SKERRY_TARGET      such as linux-armv7 (auto); it has to run on this machine, unless there is a DESTDIR
 #   INSTALL_SKERRY_INIT        systemd, openrc, procd or none (auto)
 #   INSTALL_SKERRY_VERIFIER    openssl, minisign, signify, usign or skerry-verify (auto: the first that works)
 #   INSTALL_SKERRY_SKIP_ENABLE 1: do not have it started at boot
@@ -63,21 +66,24 @@ set_mode() {
 	cli) programs="skerry" service="" config="" ;;
 	in-cluster) programs="skerry" service="" config="" ;;
 	k3s-agent) programs="" service="k3s-agent" config="" ;;
-	*) refuse "mode $1; wanted one of: $modes" ;;
+	*) refuse "mode $1; wanted one of: $modes (or --help)" ;;
 	esac
 	mode=$1
 }
 
 main() {
 	umask 022 # whatever the caller's: services that are not root read what is written
+	export LC_ALL=C # and so are letters, and messages that are looked at
 	init_state
+	case ${1:-} in -h | --help | help) usage && exit ;; esac
 	read_settings "$@"
+	check_settings
 	detect_system
 	refuse_early
 	trap 'cleanup' EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM HUP
+	trap_signals
 	work=$(mktemp -d "${TMPDIR:-/tmp}/skerry-install.XXXXXX") || fail "cannot make a directory in ${TMPDIR:-/tmp}"
+	sweep
 	if [ "$mode" = k3s-agent ]; then
 		prepare_k3s_agent
 	else
@@ -86,6 +92,7 @@ main() {
 		for program in $programs; do
 			prepare_program "$program"
 		done
+		prepare_uninstaller
 		prepare_configuration
 		[ "$mode" != in-cluster ] || prepare_in_cluster
 		[ -z "$beside_k3s" ] || prepare_beside_k3s
@@ -108,16 +115,28 @@ refuse() {
 	echo "skerry: error: $*" >&2
 	exit 2
 }
+usage() {
+	cat <<-'EOF'
+		usage: sh install.sh [edge]                  install or upgrade a device, to which SKERRY_JOIN_FILE=- asks for the join string
+		       sh install.sh cluster [--in-cluster]  a site's cluster agent; --in-cluster: as a pod of the k3s on this machine
+		       sh install.sh cli                     the command line alone
+
+		Everything else is set by variables, such as SKERRY_URL=https://SERVER: the first lines of this script list them, and docs/install.md.
+		Uninstalling: skerry-uninstall [edge|cluster|cli] [--purge]
+	EOF
+}
 
 # ---- settings
 
 init_state() {
 	work="" staged="" same="" made_dirs="" changed="" verified="" target="" init="" fetcher="" committed="" version="" gone="" patience="" host_target=""
-	beside_k3s="" k3s_yaml=/etc/rancher/k3s/k3s.yaml
+	beside_k3s="" k3s_yaml=/etc/rancher/k3s/k3s.yaml renewed="" owed=""
 }
 
 read_settings() {
+	arguments="$*"
 	case $*:${SKERRY_K3S:-} in
+	uninstall*) refuse "to uninstall: skerry-uninstall [edge|cluster|cli] [--purge], which is beside the programs" ;;
 	'cluster --in-cluster:') set_mode in-cluster ;;
 	:join | edge:join) set_mode k3s-agent ;;
 	*:)
@@ -135,8 +154,9 @@ read_settings() {
 	url=${url%/}
 	channel=${SKERRY_CHANNEL:-stable}
 	offline=${INSTALL_SKERRY_OFFLINE:-}
-	join=${SKERRY_JOIN:-}
 	advertise=${SKERRY_ADVERTISE:-}
+	node=${SKERRY_NODE:-}
+	labels=${SKERRY_LABELS:-}
 	wait_seconds=60
 	[ "$mode" != in-cluster ] || wait_seconds=300
 	wait_seconds=${INSTALL_SKERRY_WAIT:-$wait_seconds}
@@ -145,6 +165,10 @@ read_settings() {
 	skip_start=$(flag INSTALL_SKERRY_SKIP_START "${INSTALL_SKERRY_SKIP_START:-}") || exit 2
 	dry_run=$(flag INSTALL_SKERRY_DRY_RUN "${INSTALL_SKERRY_DRY_RUN:-}") || exit 2
 	case $release_url in @*) [ -n "${SKERRY_URL:-}" ] || url="" ;; esac
+	read_join
+}
+
+check_settings() {
 	case $wait_seconds in '' | *[!0-9]*) refuse "INSTALL_SKERRY_WAIT=$wait_seconds; wanted seconds" ;; esac
 	case $channel in '' | .* | *[!A-Za-z0-9._-]*) refuse "SKERRY_CHANNEL=$channel; wanted a name such as stable" ;; esac
 	case ${SKERRY_VERSION:-} in *[!A-Za-z0-9.+-]* | .*) refuse "SKERRY_VERSION=$SKERRY_VERSION; wanted a version such as 1.2.3" ;; esac
@@ -154,6 +178,38 @@ read_settings() {
 	case $etc$bin$root$k3s_data in *[!A-Za-z0-9/._+-]*) refuse "a path has a character besides letters, digits and / . _ + -: $etc $bin $root $k3s_data" ;; esac
 	case $advertise in *[!A-Za-z0-9.:,-]*) refuse "SKERRY_ADVERTISE=$advertise; wanted names and addresses with commas" ;; esac
 	case $join in *[!A-Za-z0-9._-]*) refuse "SKERRY_JOIN has a character that no join string has; wanted it whole, as \`skerry token create\` prints it" ;; esac
+	case $node in [!a-z0-9]* | *[!a-z0-9.-]* | ????????????????????????????????????????????????????????????????*)
+		refuse "SKERRY_NODE=$node; wanted at most 63 of a-z, 0-9, . and -, first a letter or digit" ;;
+	esac
+	case $labels in *[!A-Za-z0-9./_=,-]*) refuse "SKERRY_LABELS=$labels; wanted key=value with commas, of letters, digits and . / _ -" ;; esac
+	for label in $(echo "$labels" | tr , ' '); do
+		case $label in *=*=* | =*) refuse "SKERRY_LABELS has \"$label\"; wanted key=value" ;; *=*) ;; *) refuse "SKERRY_LABELS has \"$label\"; wanted key=value" ;; esac
+	done
+}
+
+# read_join takes the join string from the file where the list of processes and sudo's log do not show it.
+read_join() {
+	join=${SKERRY_JOIN:-}
+	from=${SKERRY_JOIN_FILE:-}
+	[ -n "$from" ] && [ "$mode" = edge ] || return 0
+	[ -z "$join" ] || refuse "SKERRY_JOIN and SKERRY_JOIN_FILE are both set; wanted one of them"
+	if [ "$from" = - ]; then
+		ask_join
+	else
+		join=$(cat "$from" 2>&1) || refuse "SKERRY_JOIN_FILE: $join"
+	fi
+	join=$(printf '%s' "$join" | tr -d ' \t\r\n')
+	[ -n "$join" ] || refuse "SKERRY_JOIN_FILE=$from holds no join string; wanted it as \`skerry token create\` prints it"
+}
+# ask_join asks at the terminal: the script itself may come from the standard input.
+ask_join() {
+	(: </dev/tty) 2>/dev/null || refuse "SKERRY_JOIN_FILE=- asks at the terminal, and there is none; wanted a file"
+	trap 'stty echo </dev/tty 2>/dev/null; exit 130' INT TERM HUP
+	printf 'skerry: join string (it is not shown): ' >/dev/tty
+	stty -echo </dev/tty 2>/dev/null || true
+	IFS= read -r join </dev/tty || true
+	stty echo </dev/tty 2>/dev/null || true
+	echo >/dev/tty
 }
 
 flag() {
@@ -250,6 +306,7 @@ refuse_early() {
 	*) refuse "release key $key; wanted 56 characters that begin with RW" ;;
 	esac
 	refuse_without_root
+	warn_of_package
 	[ -z "$root" ] || skip_enable=1 skip_start=1
 	for tool in tar gzip sed grep awk mktemp dd cut; do
 		command -v "$tool" >/dev/null 2>&1 || refuse "$tool is not on this machine"
@@ -275,7 +332,17 @@ refuse_early() {
 	fi
 }
 
-refuse_without_root() { [ -n "$root" ] || [ "$(id -u)" = 0 ] || refuse "installing to $bin takes root; run it again with: sudo sh"; }
+# warn_of_package says so when there are two of it: of the service files the one that is written here is what counts.
+warn_of_package() {
+	[ -n "$service" ] && [ "$bin" != /usr/bin ] && [ -e "$root/usr/bin/$service" ] || return 0
+	warn "/usr/bin/$service is there, as of a package; what this installs hides it. Remove the package, or do not go on with this"
+}
+
+refuse_without_root() {
+	[ -z "$root" ] && [ "$(id -u)" != 0 ] || return 0
+	[ "$mode" != cli ] || [ ! -w "$(nearest "$bin")" ] || return 0 # there it does not
+	refuse "installing to $bin takes root: … | sudo ${url:+SKERRY_URL=$url }sh${arguments:+ -s - $arguments}; sudo drops settings, so all of them go where SKERRY_URL is there"
+}
 
 hasher() {
 	for tool in sha256sum shasum openssl; do
@@ -491,7 +558,7 @@ get_program() {
 			info "xz cannot unpack $small here ($(cat "$work/log.tar" "$work/log.xz" | tail -n 1)); $archive is taken"
 		else
 			rm -f "$work/$small" # it may be large, and in memory
-			info "$(tail -n 1 "$work/log.get"); $archive is taken"
+			info "$(sed -n 's/^skerry: error: //p' "$work/log.get" | tail -n 1); $archive is taken"
 		fi
 	fi
 	get_file "$archive"
@@ -508,6 +575,17 @@ unpack() {
 	extracted=$?
 	rm -f "$work/$1"
 	[ "$extracted" = 0 ] && [ -e "$work/unpacked" ]
+}
+
+# sweep removes what a run that was killed has left beside files: it takes the room of a program.
+sweep() {
+	[ -z "$dry_run" ] || return 0
+	for dir in "$root$bin" "$root$etc" "$root/etc/systemd/system" "$root/etc/systemd/system/$service.service.d" "$root/etc/init.d" "$root/etc/logrotate.d" \
+		"$root/lib/upgrade/keep.d" "$root$k3s_data/agent/images" "$root$k3s_data/server/manifests"; do
+		for temp in "$dir"/.*.skerry-new.*; do
+			[ ! -f "$temp" ] || [ -d "/proc/${temp##*.}" ] || rm -f "$temp" # by its number the run goes on
+		done
+	done
 }
 
 # ---- preparing: everything is written beside where it belongs, and nothing is visible yet
@@ -532,13 +610,17 @@ prepare_program() {
 	room_for "$1"
 	get_program "$1"
 	[ "$(sha256 "$work/$1/$1")" = "$program_sha" ] || fail "$1 in $archive is not what the manifest says"
-	if [ "$target" = "$host_target" ]; then
-		"$work/$1/$1" version >"$work/run.log" 2>&1 || fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")$(run_hint)"
+	if runs_here; then
+		{ "$work/$1/$1" version >"$work/run.log" 2>&1 && grep -q "^$1 " "$work/run.log"; } ||
+			fail "$1 for $target does not run on this machine: $(tail -n 1 "$work/run.log")$(run_hint)"
 	fi
-	[ "$1" != "$service" ] || fresh_program=$work/$1/$1
+	[ "$1" != "$service" ] || fresh_program=$work/$1/$1 renewed=1
 	stage "$work/$1/$1" "$bin/$1" 0755 "$again"
 	prepare_extras "$1"
 }
+
+# runs_here tells whether the programs have to run on this machine: an image may be for another one.
+runs_here() { [ -z "$root" ] || [ "$target" = "$host_target" ]; }
 
 # run_hint is why nothing may run in the directory of temporary files.
 run_hint() {
@@ -626,14 +708,29 @@ service_file() {
 	openrc | procd) echo "/etc/init.d/$service" ;;
 	esac
 }
+# extras_present tells whether the service's files are there and start what is installed, with the configuration that is meant.
 extras_present() {
-	[ "$1" = "$service" ] || return 0
-	[ -e "$root$bin/skerry-uninstall" ] || return 1
-	[ "$init" = none ] || [ -e "$root$(service_file)" ]
+	[ "$1" = "$service" ] && [ "$init" != none ] || return 0
+	grep -qsF "$bin/$service" "$root$(service_file)" || return 1
+	if [ "$etc" = /etc/skerry ]; then
+		! grep -qs "SKERRY_[A-Z]*_CONFIG=/" "$root$(service_file)" || return 1
+	else
+		grep -qsF "_CONFIG=$etc/$config" "$root$(service_file)" || return 1
+	fi
+	[ "$init" != openrc ] || [ -s "$root/etc/logrotate.d/$service" ]
+}
+# prepare_uninstaller compares it with the manifest: there may be one of another version, beside a program that is up to date.
+prepare_uninstaller() {
+	at=$root$bin/skerry-uninstall
+	if [ -e "$at" ] && [ "$(sha256 "$at")" = "$(field uninstall.sh sha256)" ]; then
+		same="$same 0755 $at"
+		return
+	fi
+	get_file uninstall.sh
+	stage "$work/uninstall.sh" "$bin/skerry-uninstall" 0755 beside
 }
 prepare_extras() {
 	[ "$1" = "$service" ] || return 0
-	stage "$work/$1/uninstall.sh" "$bin/skerry-uninstall" 0755
 	[ "$init" != none ] || return 0
 	mode_bits=0755
 	from=$work/$1/$init/$service
@@ -696,19 +793,62 @@ state_dir() {
 
 prepare_configuration() {
 	[ -n "$config" ] || return 0
-	if [ "$target" = "$host_target" ]; then
+	if runs_here; then
 		"$fresh_program" config --defaults >"$work/config" 2>"$work/run.log" || fail "$service prints no configuration: $(tail -n 1 "$work/run.log")"
 	else
 		echo "# Settings: $service config --defaults" >"$work/config"
 	fi
+	there=$root$etc/$config
+	untouched=""
+	if as_written "$there"; then
+		untouched=1
+		carry
+		cp "$work/config" "$work/config.carried"
+		mark "$work/config.carried"
+	fi
 	keep_state
+	set_given
+	mark "$work/config"
+	if [ -n "$untouched" ]; then
+		in_force=$work/config.carried
+	elif [ -e "$there" ]; then
+		in_force=$there
+	else
+		in_force=$work/config
+	fi
+	judge_configuration
+	[ "$mode" != edge ] || prepare_join
+	[ "$in_force" = "$there" ] || stage "$in_force" "$etc/$config" 0644
+	if ! cmp_files "$work/config" "$in_force" && { [ ! -e "$there.new" ] || ! cmp_files "$work/config" "$there.new"; }; then
+		stage "$work/config" "$etc/$config.new" 0644 beside
+		info "$etc/$config stays as it is${untouched:+, in what earlier runs were told}; $config.new is how this version would have it"
+	fi
+}
+
+# A configuration that nobody has changed since this script wrote it may be written anew: its first line has the hash of the others.
+written='# As install.sh wrote it: as long as nothing is changed, an upgrade brings the new defaults. SHA-256 of the other lines: '
+as_written() {
+	[ -f "$1" ] || return 1
+	sed 1d "$1" >"$work/others"
+	[ "$(head -n 1 "$1")" = "$written$(sha256 "$work/others")" ]
+}
+mark() {
+	{ echo "$written$(sha256 "$1")" && cat "$1"; } >"$1.marked" && mv "$1.marked" "$1"
+}
+# carry takes over what earlier runs were told: nobody has to say it at an upgrade.
+carry() {
+	for kept in node labels join dir advertise mode '  kubeconfig'; do
+		line=$(grep "^$kept:" "$there" | head -n 1) || line=""
+		[ -z "$line" ] || { runs_here && ! grep -q "^$kept:" "$work/config"; } || set_line "^$kept:.*" "$line"
+	done
+}
+# set_given sets what this run was told.
+set_given() {
 	case $mode in
 	edge)
 		set_line '^join:.*' "join: \"@$etc/edge.join\""
-		if [ -n "$join" ]; then
-			(umask 077 && printf '%s\n' "$join" >"$work/join")
-			stage "$work/join" "$etc/edge.join" 0600
-		fi ;;
+		[ -z "$node" ] || set_line '^node:.*' "node: \"$node\""
+		[ -z "$labels" ] || set_line '^labels:.*' "labels: [$(quoted "$labels")]" ;;
 	cluster)
 		[ -z "$advertise" ] || set_line '^advertise:.*' "advertise: [$(quoted "$advertise")]"
 		if [ -n "$beside_k3s" ]; then
@@ -716,18 +856,34 @@ prepare_configuration() {
 			set_line '^  kubeconfig:.*' "  kubeconfig: $(kubeconfig_of_service)"
 		fi ;;
 	esac
-	if [ ! -e "$root$etc/$config" ]; then
-		stage "$work/config" "$etc/$config" 0644
-	elif ! cmp_files "$work/config" "$root$etc/$config" && { [ ! -e "$root$etc/$config.new" ] || ! cmp_files "$work/config" "$root$etc/$config.new"; }; then
-		stage "$work/config" "$etc/$config.new" 0644 beside
-		info "$etc/$config stays as it is; $config.new is how this version would have it"
-	fi
+}
+# judge_configuration asks a new program whether it takes the configuration: one that does not would be started in vain, in place of one that does.
+judge_configuration() {
+	runs_here || return 0
+	[ "$in_force" != "$there" ] || [ -n "$renewed" ] || return 0
+	"$fresh_program" config --config "$in_force" >"$work/run.log" 2>&1 ||
+		fail "$service $version does not take $etc/$config, so that nothing is replaced: $(sed "s|$work/config[.a-z]*|$etc/$config|" "$work/run.log" | tail -n 3 | tr '\n' ' ')"
+}
+prepare_join() {
+	[ -n "$join" ] || return 0
+	(umask 077 && printf '%s\n' "$join" >"$work/join")
+	judge_join
+	stage "$work/join" "$etc/edge.join" 0600
+}
+# judge_join asks the program about a join string that is new here: whether it is whole, and of the cluster in which this device is. One that
+# does not look at it, as older ones do not, says nothing.
+judge_join() {
+	runs_here || return 0
+	[ ! -e "$root$etc/edge.join" ] || ! cmp_files "$work/join" "$root$etc/edge.join" || return 0
+	set -- config --config "$in_force" --join "@$work/join"
+	[ -z "$root" ] || set -- "$@" --set "dir=$work/none" # who this machine is does not matter
+	"$fresh_program" "$@" >"$work/run.log" 2>&1 || fail "the join string is not taken: $(tail -n 2 "$work/run.log" | tr '\n' ' ')"
 }
 quoted() { echo "$1" | sed 's/[^,][^,]*/"&"/g'; }
 # set_line replaces a line of the configuration, or adds it.
 set_line() {
 	if grep -q "$1" "$work/config"; then
-		sed "s|$1|$2|" "$work/config" >"$work/config.set" && mv "$work/config.set" "$work/config"
+		sed "s|$1|$(echo "$2" | sed 's/[&|\\]/\\&/g')|" "$work/config" >"$work/config.set" && mv "$work/config.set" "$work/config"
 	else
 		echo "$2" >>"$work/config"
 	fi
@@ -759,20 +915,24 @@ make_dir() {
 	made_dirs="$1 $made_dirs"
 }
 
-# put_in_place renames, within each directory, what was written. From here on there is no way back, and little that can fail.
+# put_in_place renames, within each directory, what was written: the program of the service last, so that a run after one that ended here,
+# with the power, does it all again. From here on there is no way back, and little that can fail.
 put_in_place() {
 	if [ -n "$dry_run" ]; then
 		info "dry run: nothing was written"
 		exit 0
 	fi
+	trap '' INT TERM HUP # it takes no time, and half of it would be there
+	owe_restart
 	sync
+	last=""
 	for temp in $staged; do
-		name=$(basename "$temp")
-		name=${name#.}
-		to=$(dirname "$temp")/${name%.skerry-new."$$"}
-		mv -f "$temp" "$to" || { echo "skerry: error: cannot rename $temp to $to" >&2; exit 1; }
-		info "wrote $to"
+		case $temp in "$root$bin/.$service.skerry-new."*) last=$temp ;; *) rename_staged "$temp" ;; esac
 	done
+	if [ -n "$last" ]; then
+		sync
+		rename_staged "$last"
+	fi
 	committed=1
 	# shellcheck disable=SC2086 # a list of words
 	set -- $same # what was there already has the mode that it should have
@@ -780,6 +940,31 @@ put_in_place() {
 		chmod "$1" "$2" || warn "cannot set the mode of $2"
 		shift 2
 	done
+	trap_signals
+}
+rename_staged() {
+	name=$(basename "$1")
+	name=${name#.}
+	to=$(dirname "$1")/${name%.skerry-new."$$"}
+	if ! mv -f "$1" "$to"; then
+		echo "skerry: error: cannot rename $1 to $to; what is named above is in place, the rest is as it was. Run this again" >&2
+		exit 1
+	fi
+	info "wrote $to"
+}
+
+# owe_restart leaves a note, which a restart takes away, that what runs may not be what is there: this run may end before, or be told not
+# to start anything. It lies in memory, as after a reboot it is not true.
+owe_restart() {
+	[ -n "$service" ] && [ -z "$root" ] && [ "$init" != none ] || return 0
+	owed=/run/skerry-install.$service
+	[ -d /run ] || owed=/var/run/skerry-install.$service
+	[ -z "$changed" ] || : >"$owed" || fail "cannot write $owed"
+	[ -e "$owed" ] || owed=""
+}
+trap_signals() {
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
 }
 
 cleanup() {
@@ -788,8 +973,18 @@ cleanup() {
 		for temp in $staged; do rm -f "$temp"; done
 		for dir in $made_dirs; do rmdir "$dir" 2>/dev/null || true; done
 	fi
+	case $code in 130 | 143) interrupted ;; esac
 	[ -z "$work" ] || rm -rf "$work"
 	exit "$code"
+}
+interrupted() {
+	if [ -z "$committed" ]; then
+		echo "skerry: interrupted: nothing was installed or changed${in_k3s:+ on this machine; $in_k3s stays in k3s}" >&2
+	elif [ -n "$owed" ]; then
+		echo "skerry: interrupted: everything is in place, and $service is not restarted; run this again" >&2
+	else
+		echo "skerry: interrupted: everything is in place" >&2
+	fi
 }
 
 # ---- k3s
@@ -873,8 +1068,6 @@ of_k3s_yaml() { sed -n "s/^ *$1: *//p" "$k3s_yaml" | head -n 1; }
 prepare_in_cluster() {
 	image=skerry-cluster_$version.oci.tar
 	at=$k3s_data/agent/images/skerry-cluster.oci.tar
-	get_file uninstall.sh
-	stage "$work/uninstall.sh" "$bin/skerry-uninstall" 0755
 	[ -n "$(line_of "$image")" ] || fail "release $version has no $image"
 	if [ ! -e "$at" ] || [ "$(sha256 "$at")" != "$(field "$image" sha256)" ]; then
 		get_file "$image"
@@ -1003,7 +1196,7 @@ enable_service() {
 	[ -n "$service" ] && [ -z "$skip_enable" ] || return 0
 	case $init in
 	systemd)
-		[ -z "$changed" ] || run systemctl daemon-reload
+		[ -z "$changed$owed" ] || run systemctl daemon-reload
 		systemctl is-enabled --quiet "$service.service" 2>/dev/null || run systemctl enable "$service.service" ;;
 	openrc) rc-update show default 2>/dev/null | grep -q "^ *$service " || run rc-update add "$service" default ;;
 	procd) "/etc/init.d/$service" enabled 2>/dev/null || run "/etc/init.d/$service" enable ;;
@@ -1017,19 +1210,23 @@ run() {
 }
 
 start_service() {
-	[ -n "$service" ] && [ -z "$skip_start" ] || return 0
-	if [ "$mode" = edge ] && [ ! -s "$root$etc/edge.join" ] && [ ! -e "$(state_dir)/identity.json" ]; then
-		info "not started, as it has no join string: write one to $etc/edge.join (0600), or run this again with SKERRY_JOIN"
-		skip_start=1
-		return 0
-	fi
+	[ -n "$service" ] || return 0
 	case $init in
 	systemd) is_running="systemctl is-active --quiet $service.service" restart="systemctl restart $service.service" ;;
 	openrc) is_running="rc-service --quiet $service status" restart="rc-service $service restart" ;;
 	procd) is_running="/etc/init.d/$service running" restart="/etc/init.d/$service start" ;;
 	none) return 0 ;;
 	esac
-	if [ -z "$changed" ] && $is_running >/dev/null 2>&1; then
+	if [ -n "$skip_start" ]; then
+		[ -z "$owed" ] || info "not started, as INSTALL_SKERRY_SKIP_START says: $restart"
+		return 0
+	fi
+	if [ "$mode" = edge ] && [ ! -s "$root$etc/edge.join" ] && [ ! -e "$(state_dir)/identity.json" ]; then
+		info "not started, as it has no join string: write one to $etc/edge.join (0600) and then: $restart; or run this again with SKERRY_JOIN_FILE"
+		skip_start=1
+		return 0
+	fi
+	if [ -z "$changed$owed" ] && $is_running >/dev/null 2>&1; then
 		info "nothing has changed: $service goes on"
 		return 0
 	fi
@@ -1037,6 +1234,8 @@ start_service() {
 	info "+ $restart"
 	# shellcheck disable=SC2086 # words
 	$restart || not_online "$service is installed, and does not start: $restart failed"
+	[ -z "$owed" ] || rm -f "$owed"
+	owed=""
 }
 
 # stop_under_procd waits, which procd does not: the old process would be the one that is asked whether it is online.
@@ -1073,11 +1272,17 @@ wait_until_online() {
 	info "${service:-skerry-cluster} ${runs:-$version} is online"
 	case $runs in
 	"$version" | '') ;;
-	*) info "it has updated itself since $version; to go back: this again with SKERRY_VERSION=$version" ;;
+	*)
+		if older "$runs" "$version"; then
+			warn "$runs is what runs, and not $version, which is installed; the journal says why"
+		else
+			info "it has updated itself since $version; to go back: this again with SKERRY_VERSION=$version"
+		fi ;;
 	esac
+	sudo=${SUDO_USER:+sudo }
 	case $mode in
-	in-cluster) info "next: k3s kubectl -n mlsysops exec skerry-cluster-0 -- /skerry-cluster admin >admin.yaml; SKERRY_CONFIG=admin.yaml $bin/skerry token create" ;;
-	cluster) info "next: SKERRY_CONFIG=$(state_dir)/admin.yaml $bin/skerry token create" ;;
+	in-cluster) info "next: ${sudo}k3s kubectl -n mlsysops exec skerry-cluster-0 -- /skerry-cluster admin >admin.yaml; SKERRY_CONFIG=admin.yaml $bin/skerry token create" ;;
+	cluster) info "next: ${sudo}SKERRY_CONFIG=$(state_dir)/admin.yaml $bin/skerry token create" ;;
 	esac
 }
 not_online() {

@@ -28,6 +28,7 @@ type Depot struct {
 	private ed25519.PrivateKey
 	Script  string // install.sh, stamped
 	Small   bool   // releases have the node agent as tar.xz too
+	Mark    string // put to the end of service files and uninstall.sh: another release has others
 }
 
 const target = "linux-amd64"
@@ -36,7 +37,16 @@ const target = "linux-amd64"
 const fake = `#!/bin/sh
 case $1 in
 version) echo "@NAME@ @VERSION@ (commit c, go1.26.8 linux/amd64)" ;;
-config) [ "${2:-}" = --defaults ] || [ ! -e /run/faulty ] || exit 2; printf '# defaults of @VERSION@\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n' ;;
+config)
+	[ "${2:-}" = --defaults ] || [ ! -e /run/faulty ] || exit 2
+	case $* in *--defaults*) printf '# defaults of @VERSION@\nnode: ""\nlabels: []\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n'; exit ;; esac
+	for argument in "$@"; do
+		case $argument in
+		/*) ! grep -s "^refused_by_@VERSION@:" "$argument" || { echo "  refused_by_@VERSION@ ($argument:9): wanted a key that config --defaults lists" >&2; exit 2; } ;;
+		@*) ! grep -qs cut "${argument#@}" || { echo "join string is damaged; copy it again" >&2; exit 2; }
+			! grep -qs elsewhere "${argument#@}" || { echo "the join string is for another cluster; to move it: skerry-edge leave" >&2; exit 3; } ;;
+		esac
+	done ;;
 rbac) echo "# rights of @VERSION@" ;;
 status) [ -e /run/online ] && printf '{\n  "node": "pump-3",\n  "version": "%s",\n  "link": {\n    "connected": true\n  }\n}\n' "$(cat /run/version 2>/dev/null || echo @VERSION@)" ;;
 doctor) echo "token: the cluster agent says that it has expired; cure: skerry token create" && exit 15 ;;
@@ -99,7 +109,7 @@ func (d *Depot) Release(version string, programs map[string][]byte) {
 				Variant: variant, Target: target, ProgramSHA256: hex.EncodeToString(sum[:]), ProgramSize: int64(len(content))}))
 		}
 	}
-	for name, content := range map[string][]byte{"skerry-cluster_" + version + ".oci.tar": []byte("image of " + version), "uninstall.sh": d.source("uninstall.sh"),
+	for name, content := range map[string][]byte{"skerry-cluster_" + version + ".oci.tar": []byte("image of " + version), "uninstall.sh": d.marked("uninstall.sh"),
 		"skerry-cluster_" + version + ".helmchart.yaml": []byte("# chart of " + version + "\n")} {
 		m.Files = append(m.Files, d.put(version, name, content, release.File{Kind: release.KindOther}))
 	}
@@ -166,6 +176,9 @@ func (d *Depot) source(name string) []byte {
 	return raw
 }
 
+// marked is a file of install/, as this release has it.
+func (d *Depot) marked(name string) []byte { return append(d.source(name), d.Mark...) }
+
 func (d *Depot) archive(program string, content []byte) []byte {
 	d.t.Helper()
 	var b bytes.Buffer
@@ -183,7 +196,7 @@ func (d *Depot) archive(program string, content []byte) []byte {
 	add(program, content)
 	if program != "skerry" {
 		for _, from := range []string{"systemd/" + program + ".service", "openrc/" + program, "procd/" + program, "logrotate/" + program, "uninstall.sh"} {
-			add(from, d.source(from))
+			add(from, d.marked(from))
 		}
 	}
 	if err := t.Close(); err != nil {

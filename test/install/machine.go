@@ -66,7 +66,7 @@ func NewMachine(t *testing.T, handler http.Handler) *Machine {
 	}
 	m.Write("/usr/bin/sleep", "#!/bin/sh\nexit 0\n", 0o755) // waits are counted, not waited for
 	// A directory of the layer below is copied when something in it comes and goes: done now, it is not taken for a change.
-	for _, dir := range []string{"/etc/skerry", "/usr/local/bin", "/usr/bin", "/etc/systemd/system", "/etc/init.d", "/etc/logrotate.d", "/var/lib", "/root"} {
+	for _, dir := range []string{"/etc/skerry", "/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/etc/systemd/system", "/etc/init.d", "/etc/logrotate.d", "/var/lib", "/root"} {
 		m.Do(func() error {
 			if err := os.MkdirAll(m.Path(dir), 0o755); err != nil {
 				return err

@@ -39,7 +39,6 @@ type Agent struct {
 	started  time.Time
 	boot     string
 	host     api.Host
-	stray    string // what is wrong with the join string of a device that has joined, as of the start
 
 	clock    *agent.Clock
 	store    *store.Store
@@ -135,9 +134,6 @@ func (a *Agent) serve(ctx context.Context) error {
 	a.host = probe.HostInfo(a.cfg.Telemetry.Proc, a.cfg.Telemetry.Sys)
 	if id, err := identity.Load(a.cfg.Dir); err == nil && id.Enrolled() { // the keeper tells of an error
 		a.clock.Raise(id.Leaf().NotBefore)
-		if a.stray = otherCluster(a.cfg, id); a.stray != "" {
-			a.log.Warn("join string not used", agent.KeyReason, a.stray)
-		}
 	}
 	st, err := store.Open(a.cfg.Dir, a.clock.Now())
 	if err != nil {
@@ -166,7 +162,7 @@ func (a *Agent) enrolled(ctx context.Context) error {
 		return err
 	}
 	a.keeper, err = identity.NewKeeper(identity.KeeperConfig{Dir: a.cfg.Dir, Node: a.cfg.Node, Labels: labels, Log: a.log,
-		Join:   func() (api.Join, error) { return joinOf(a.cfg) },
+		Join:   func() (*api.Join, error) { return joinOf(a.cfg) },
 		Client: &identity.Client{Clock: a.clock, Host: a.host}, OnRenew: a.renewed})
 	if err != nil {
 		return err

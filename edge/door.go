@@ -22,8 +22,6 @@ const (
 	ExitOK     = 0
 	ExitError  = 1
 	ExitConfig = 2
-	// ExitOtherCluster is that of config with a join string, when this device is in another cluster than the string's.
-	ExitOtherCluster = 3
 )
 
 // DefaultConfigFile is read when --config and SKERRY_EDGE_CONFIG say nothing; it may be absent.
@@ -39,8 +37,8 @@ usage: skerry-edge COMMAND [flags]
   doctor    find out why this node is not online; exit code: 10 clock, 11 dns, 12 tcp, 13 tls, 14 CA pin,
             15 token, 16 broker, 17 certificate, 18 join string, 19 waiting for approval
   leave     have the cluster remove this node: its certificate is revoked, its telemetry is deleted there
-  config    print the configuration in force; --defaults prints the commented defaults; with --join, exit code 2 is
-            a join string that is not whole, 3 one of another cluster than this device is in
+  config    print the configuration in force; --defaults prints the commented defaults; with --join, exit code 2
+            is also a join string that is not whole, or of another cluster than this device is in
   version   print the version
 
 flags of run, supervise, status, doctor, leave and config:
@@ -59,6 +57,7 @@ type Door struct {
 type flags struct {
 	set      *pflag.FlagSet
 	config   string
+	file     string // what is read: config, or whatever is in its place
 	join     string
 	settings []string
 	defaults bool
@@ -118,7 +117,9 @@ func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, arg
 		if at, lerr = d.launch(ctx, cfg, args); lerr != nil || at.over {
 			return d.exit(lerr)
 		}
-		err = errors.Join(err, joinFault(cfg))
+	}
+	if asked := command == "config" && f.join != ""; asked || command == "run" {
+		err = errors.Join(err, joinFault(cfg, asked))
 	}
 	if err != nil {
 		d.giveUp(at.self, fmt.Errorf("configuration: %w", err))
@@ -129,7 +130,7 @@ func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, arg
 	if command == "run" {
 		return d.exit(d.run(ctx, f, at.self, agentConfig{cfg, src}))
 	}
-	return d.command(ctx, f, cfg, src.File)
+	return d.command(ctx, command, f, cfg)
 }
 
 // exit tells of an error, if there is one.
@@ -151,25 +152,18 @@ func (d *Door) giveUp(self *update.Self, why error) {
 	}
 }
 
-// command does what the configuration of file is enough for.
-func (d *Door) command(ctx context.Context, f *flags, cfg configs.Edge, file string) int {
+func (d *Door) command(ctx context.Context, command string, f *flags, cfg configs.Edge) int {
 	var err error
 	code := ExitError
-	command := f.set.Arg(0)
 	switch command {
 	case "status":
 		err = d.status(ctx, cfg, f.output)
 	case "doctor":
-		code, err = d.doctor(ctx, cfg, file, f.output)
+		code, err = d.doctor(ctx, cfg, f)
 	case "leave":
 		err = d.leave(ctx, cfg)
 	case "config":
-		if f.join != "" {
-			code, err = judgeJoin(cfg)
-		}
-		if err == nil {
-			err = d.printConfig(cfg)
-		}
+		err = d.printConfig(cfg)
 	}
 	if err != nil {
 		d.printf(d.Err, "skerry-edge: %v\n", err)
@@ -208,6 +202,7 @@ func (f *flags) source(env []string) (configs.Source, error) {
 	if src.File == "" {
 		src.File = DefaultConfigFile
 	}
+	f.file = src.File
 	for _, s := range f.settings {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok {

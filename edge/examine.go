@@ -15,12 +15,16 @@ import (
 	"github.com/skerry-edge/skerry/edge/store"
 )
 
-func (d *Door) doctor(ctx context.Context, cfg configs.Edge, file, output string) (int, error) {
+func (d *Door) doctor(ctx context.Context, cfg configs.Edge, f *flags) (int, error) {
 	floor := agent.BuildTime()
 	clock := agent.NewClock(floor, agent.ClockSource{})
 	host := probe.HostInfo(cfg.Telemetry.Proc, cfg.Telemetry.Sys)
-	p := &doctor.Patient{Clock: clock, Client: &identity.Client{Clock: clock, Host: host}, Node: cfg.Node, Brokers: cfg.MQTT.Servers,
-		PutJoin: putJoin(cfg, file)}
+	p := &doctor.Patient{Clock: clock, Client: &identity.Client{Clock: clock, Host: host}, Node: cfg.Node, Brokers: cfg.MQTT.Servers}
+	path, ok := strings.CutPrefix(cfg.Join, "@")
+	if !ok {
+		path = `a file, and join: "@FILE" to ` + f.file
+	}
+	p.PutJoin = "here: write it to " + path + " (0600) and restart skerry-edge" // not run --join: a second agent, and others read arguments
 	var running *Status
 	if st, err := askStatus(ctx, cfg.RuntimeDir); err == nil {
 		running = st
@@ -29,9 +33,15 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, file, output string
 	switch {
 	case err == nil && id.Enrolled():
 		clock.Raise(id.Leaf().NotBefore)
-		p.Identity, p.Note = id, otherCluster(cfg, id)
-		p.Running = running != nil
-		if running != nil && !running.Link.Connected {
+		p.Identity = id
+		if running == nil {
+			break
+		}
+		p.Running = true
+		if running.Trouble != "" {
+			p.Note = "; " + running.Trouble
+		}
+		if !running.Link.Connected {
 			p.LinkError = running.Link.LastError
 		}
 	case err != nil && !identity.IsNone(err):
@@ -44,12 +54,12 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, file, output string
 		clock.Raise(floor)
 	}
 	var writeErr error
-	last := doctor.Diagnose(ctx, p, func(f doctor.Finding) {
-		if output == "json" {
-			writeErr = errors.Join(writeErr, json.NewEncoder(d.Out).Encode(f))
+	last := doctor.Diagnose(ctx, p, func(found doctor.Finding) {
+		if f.output == "json" {
+			writeErr = errors.Join(writeErr, json.NewEncoder(d.Out).Encode(found))
 			return
 		}
-		writeErr = errors.Join(writeErr, f.Write(d.Out))
+		writeErr = errors.Join(writeErr, found.Write(d.Out))
 	})
 	return last.Exit, writeErr
 }
@@ -63,7 +73,7 @@ func examineJoin(cfg configs.Edge, running *Status, p *doctor.Patient) {
 		}
 		return
 	}
-	p.Join = &join
+	p.Join = join
 	p.Clock.Raise(join.Issued.Time())
 	if running != nil && strings.HasPrefix(running.Trouble, identity.Waiting) {
 		p.Waiting = running.Trouble

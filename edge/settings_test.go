@@ -46,7 +46,7 @@ func builtWith(t *testing.T, service *enrolment.Service, change func(*Agent)) *A
 		t.Fatal(err)
 	}
 	a.keeper, err = identity.NewKeeper(identity.KeeperConfig{Dir: cfg.Dir, Node: "pump-3", Log: a.log,
-		Join: func() (api.Join, error) { return service.Join(), nil }, Client: &identity.Client{Clock: a.clock}})
+		Join: func() (*api.Join, error) { return new(service.Join()), nil }, Client: &identity.Client{Clock: a.clock}})
 	if err != nil {
 		t.Fatal(err)
 	}

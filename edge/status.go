@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +36,7 @@ type Status struct {
 	Commands    []string        `json:"openCommands"`
 	Probes      []api.Probe     `json:"probes"`
 	Config      string          `json:"config"`            // applied or trial; and what is not in force, why
-	Trouble     string          `json:"trouble,omitempty"` // with the identity: why it is not there, or not renewed
+	Trouble     string          `json:"trouble,omitempty"` // with the identity: why it is not there, or not renewed; or a note
 }
 
 // LinkStatus is the MQTT link in a status.
@@ -154,8 +153,8 @@ func (s *Status) write(w io.Writer) error {
 		certificate += "; " + s.Trouble
 	}
 	node := s.Node + " of cluster " + s.Cluster
-	if s.Cluster == "" {
-		node = cmp.Or(s.Node, "no id") + ", in no cluster yet"
+	if !s.Enrolled {
+		node = s.Node + " (in no cluster yet)"
 	}
 	d := s.Backlog.Dropped
 	_, err := fmt.Fprintf(w, `node         %s
@@ -216,7 +215,7 @@ func (a *Agent) status() Status {
 			TimeQuality: quality, Trouble: a.keeper.Trouble(), Config: "applied", Link: LinkStatus{LastError: "not enrolled yet"}}
 	}
 	id := a.keeper.Current()
-	st := Status{Trouble: cmp.Or(a.keeper.Trouble(), a.stray), Node: id.Node, Cluster: id.Cluster, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
+	st := Status{Trouble: a.keeper.Trouble(), Node: id.Node, Cluster: id.Cluster, Version: agent.Version(), PID: os.Getpid(), Started: api.At(a.started), Now: api.At(now),
 		TimeQuality: quality, Enrolled: id.Enrolled(), Certificate: id.Describe(), Epoch: a.epoch.Load(), Backlog: a.outbox.Backlog(),
 		FlashBytes: a.outbox.Stats().FlashBytes, Commands: a.engine.Open(), Probes: a.probes.Status(), Config: a.settings.state()}
 	l := a.line.status()

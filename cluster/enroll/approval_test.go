@@ -200,7 +200,7 @@ func TestTheQueueForApprovalIsBoundedAndForgets(t *testing.T) {
 	late.waits(t, token, "late")
 }
 
-// TestWhoAsksForATakenIDIsToldWhoHasIt tells it to the device, to its doctor, and to the person who decides.
+// TestWhoAsksForATakenIDIsToldWhoHasIt tells it to the device, to the doctor of one that waits, and to the person who decides.
 func TestWhoAsksForATakenIDIsToldWhoHasIt(t *testing.T) {
 	online := api.PresenceOnline
 	s := newSite(t, func(c *Config) {
@@ -217,7 +217,7 @@ func TestWhoAsksForATakenIDIsToldWhoHasIt(t *testing.T) {
 	for _, c := range []struct {
 		check bool
 		want  string
-	}{{true, "is online now"}, {false, "is online now"}, {false, "is disconnected now"}} {
+	}{{false, "is online now"}, {true, "is online now"}, {false, "is disconnected now"}} {
 		r := d.request(t, token, "n1")
 		if r.CheckOnly = c.check; strings.Contains(c.want, "disconnected") {
 			online = api.PresenceDisconnected

@@ -43,11 +43,7 @@ func (s *Service) Enroll(r *api.EnrollRequest, from string) (*api.EnrollReply, e
 		return s.pendingReply(p, a.now), nil
 	}
 	if r.CheckOnly { // a doctor asks, maybe with a key that it throws away: no use may be taken, no node may come of it
-		reply := &api.EnrollReply{Status: api.EnrollIssued, Node: p.node.ID, Time: api.At(a.now)}
-		if p.rejoin {
-			reply.Message = s.waits(p)
-		}
-		return reply, nil
+		return &api.EnrollReply{Status: api.EnrollIssued, Node: p.node.ID, Time: api.At(a.now)}, nil
 	}
 	if p.action == again && s.current(p.node, a.now) != nil {
 		return s.handOver(a, p.node)

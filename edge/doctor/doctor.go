@@ -3,7 +3,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -55,7 +54,7 @@ type Patient struct {
 	Client   *identity.Client
 	Node     string   // wanted id, before enrolment; empty: the cluster chooses
 	PutJoin  string   // how a new join string gets to the agent of this device
-	Note     string   // what else there is to say of the identity
+	Note     string   // what a running agent says of its identity, after a semicolon
 	Brokers  []string // in place of those in Identity
 	Waiting  string   // what a running agent waits for before it has a certificate; empty for nothing
 	Running  bool     // an agent uses the identity now: do not take its MQTT session over
@@ -119,7 +118,7 @@ func (p *Patient) steps() []step {
 
 // join looks at the join string alone. Whether it has expired is for the cluster agent to say, whose clock is right.
 func (p *Patient) join(context.Context) Finding {
-	cure := "on the cluster: skerry token create; here: " + p.PutJoin
+	cure := "on the cluster: skerry token create; " + p.PutJoin
 	switch {
 	case p.JoinFault != nil:
 		return Finding{Exit: ExitJoin, Detail: "the join string cannot be read", Seen: p.JoinFault.Error(),
@@ -139,7 +138,7 @@ func (p *Patient) join(context.Context) Finding {
 func (p *Patient) damaged(context.Context) Finding {
 	return Finding{Exit: ExitCertificate, Detail: "the node's identity cannot be read", Seen: p.IdentityFault.Error(),
 		Wanted: "the identity.json that enrolment wrote", Cure: "restore the file; or remove it, and on the cluster: " +
-			"skerry token create --approval; here: " + p.PutJoin + "; then skerry approve"}
+			"skerry token create --approval; " + p.PutJoin + "; then skerry approve"}
 }
 
 // clock only fails when nothing can be done about it: a clock before the floor is mended by the agent itself.
@@ -157,7 +156,7 @@ func (p *Patient) certificate(context.Context) Finding {
 	now := p.Clock.Now()
 	left := leaf.NotAfter.Sub(now)
 	if left > 0 {
-		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more%s", p.Identity.Node, p.Identity.Cluster, agent.Span(left), also(p.Note))}
+		return Finding{Detail: fmt.Sprintf("%s of cluster %s, valid for %s more", p.Identity.Node, p.Identity.Cluster, agent.Span(left)) + p.Note}
 	}
 	return Finding{Exit: ExitCertificate, Detail: "the node's certificate has expired",
 		Seen:   "expired " + leaf.NotAfter.UTC().Format(time.RFC3339) + ", now " + now.UTC().Format(time.RFC3339),
@@ -175,7 +174,7 @@ func (p *Patient) approval(context.Context) Finding {
 		return Finding{Detail: "nobody has to approve this device, or it has not asked yet"}
 	}
 	return Finding{Exit: ExitApproval, Detail: "a person has to let this device in", Seen: p.Waiting, Wanted: "approval by an administrator",
-		Cure: "on the cluster: skerry get enrollments, then skerry approve " + cmp.Or(p.Node, "ID") + "; here, skerry-edge run has to be running"}
+		Cure: "on the cluster: skerry get enrollments, then skerry approve " + p.Node + "; here, skerry-edge run has to be running"}
 }
 
 // token asks whether the join string would be accepted, without using it.
@@ -184,38 +183,30 @@ func (p *Patient) token(ctx context.Context) Finding {
 	if id == nil {
 		id, err = identity.New(p.Node)
 	}
-	if err != nil {
-		return Finding{Exit: ExitToken, Detail: "cannot make a key", Seen: err.Error(), Wanted: "a key", Cure: "see the message"}
+	var csr string
+	if err == nil {
+		csr, err = id.CSR()
 	}
-	csr, err := id.CSR()
 	if err != nil {
-		return Finding{Exit: ExitToken, Detail: "cannot make a request", Seen: err.Error(), Wanted: "a request", Cure: "see the message"}
+		return Finding{Exit: ExitToken, Detail: "cannot make a request", Seen: err.Error(), Wanted: "a key, and a request", Cure: "see the message"}
 	}
-	reply, err := p.Client.Enroll(ctx, *p.Join, &api.EnrollRequest{Node: p.Node, CSR: csr, CheckOnly: true})
+	reply, err := p.Client.Enroll(ctx, p.Join, &api.EnrollRequest{Node: p.Node, CSR: csr, CheckOnly: true})
 	if err != nil {
 		return refused(err, p.Join)
 	}
 	switch pending := reply.Status == api.EnrollPending; {
 	case pending:
-		p.Waiting, reply.Message = identity.Waiting+reply.Message, ""
+		p.Waiting = identity.Waiting + reply.Message
 	case p.Identity != nil && p.Waiting != "": // of this very key the cluster agent says otherwise by now
 		p.Waiting, p.approved = "", true
 	}
-	if p.Identity != nil { // an id that is made of a key is only right for the device's own
-		p.Node = cmp.Or(reply.Node, p.Node)
+	if p.Identity != nil && reply.Node != "" { // an id that is made of a key is only right for the device's own
+		p.Node = reply.Node
 	}
 	if p.Node == "" {
-		return Finding{Detail: "accepted; the cluster chooses the id" + also(reply.Message)}
+		return Finding{Detail: "accepted; the cluster chooses the id"}
 	}
-	return Finding{Detail: "accepted for " + p.Node + also(reply.Message)}
-}
-
-// also is a note at the end of a detail.
-func also(note string) string {
-	if note != "" {
-		note = "; " + note
-	}
-	return note
+	return Finding{Detail: "accepted for " + p.Node}
 }
 
 // Write prints f as people read it: one line, and three more when it failed.

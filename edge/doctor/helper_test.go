@@ -27,7 +27,7 @@ func at(when time.Time) *agent.Clock {
 func joining(join api.Join) *Patient {
 	clock := at(noon())
 	return &Patient{Clock: clock, Join: &join, Client: &identity.Client{Clock: clock}, Node: "pump-3",
-		PutJoin: "write it to /etc/skerry/edge.join"}
+		PutJoin: "here: write it to /etc/skerry/edge.join"}
 }
 
 // enrolled is a node with a certificate of s, and the brokers at the addresses.

@@ -56,7 +56,7 @@ type Client struct {
 
 // Enroll asks for a certificate with a join string, at each endpoint in turn until one answers. A refusal is an
 // *api.Problem and ends the round: every endpoint would say the same.
-func (c *Client) Enroll(ctx context.Context, join api.Join, req *api.EnrollRequest) (*api.EnrollReply, error) {
+func (c *Client) Enroll(ctx context.Context, join *api.Join, req *api.EnrollRequest) (*api.EnrollReply, error) {
 	req.TokenID, req.Secret, req.Host = join.ID, join.Secret, c.Host
 	return c.ask(ctx, join.Endpoints, "/v1/enroll", req, func(host string) *tls.Config {
 		return pinned(host, join.CASHA256, c.Clock)

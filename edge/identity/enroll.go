@@ -63,7 +63,7 @@ func (k *Keeper) enroll(ctx context.Context, id *Identity) (*Identity, error) {
 
 // admitted keeps the identity that enrolment ended with.
 func (k *Keeper) admitted(id *Identity) (*Identity, error) {
-	k.setTrouble("")
+	k.setTrouble(k.noted)
 	k.cfg.Log.Info("enrolled", agent.KeyNode, id.Node, agent.KeyCluster, id.Cluster, agent.KeyNotAfter, id.Leaf().NotAfter)
 	if err := id.Save(k.cfg.Dir); err != nil {
 		return id, err
@@ -104,8 +104,8 @@ func (k *Keeper) attempt(ctx context.Context, id *Identity) (*Identity, time.Dur
 		return nil, agent.Jitter(wait, 0.1), nil
 	}
 	next, err := id.With(reply, join.CASHA256)
-	if err == nil && reply.Message != "" {
-		k.cfg.Log.Warn("enrolled with a word from the cluster", agent.KeyNode, next.Node, agent.KeyReason, reply.Message)
+	if err == nil {
+		k.note(reply.Message)
 	}
 	return next, 0, err
 }

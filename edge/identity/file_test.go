@@ -142,7 +142,7 @@ func TestANodeThatNeverBeganIsToldFromADamagedOne(t *testing.T) {
 }
 
 func TestAKeeperWithoutWhatItNeedsIsNotMade(t *testing.T) {
-	n := newNode(t, func() (api.Join, error) { return api.Join{}, nil })
+	n := newNode(t, func() (*api.Join, error) { return new(api.Join), nil })
 	for name, spoil := range map[string]func(*KeeperConfig){
 		"directory": func(c *KeeperConfig) { c.Dir = "" }, "join": func(c *KeeperConfig) { c.Join = nil },
 		"client": func(c *KeeperConfig) { c.Client = nil }, "clock": func(c *KeeperConfig) { c.Client = &Client{} },

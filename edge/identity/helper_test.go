@@ -47,12 +47,12 @@ type node struct {
 	t     *testing.T
 	dir   string
 	watch *watch
-	join  func() (api.Join, error)
+	join  func() (*api.Join, error)
 	log   bytes.Buffer
 	cfg   KeeperConfig
 }
 
-func newNode(t *testing.T, join func() (api.Join, error)) *node {
+func newNode(t *testing.T, join func() (*api.Join, error)) *node {
 	n := &node{t: t, dir: filepath.Join(t.TempDir(), "state"), watch: &watch{at: noon()}, join: join}
 	n.cfg = KeeperConfig{Dir: n.dir, Node: "pump-3", Join: join, Client: &Client{Clock: n.watch.believed()},
 		Log: slog.New(slog.NewTextHandler(&n.log, nil))}
@@ -61,7 +61,7 @@ func newNode(t *testing.T, join func() (api.Join, error)) *node {
 
 // joining is a node of a service.
 func joining(t *testing.T, s *enrolment.Service) *node {
-	return newNode(t, func() (api.Join, error) { return s.Join(), nil })
+	return newNode(t, func() (*api.Join, error) { return new(s.Join()), nil })
 }
 
 // run runs a keeper until meanwhile, called when the keeper has a certificate, returns.

@@ -3,7 +3,6 @@
 package identity
 
 import (
-	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -191,7 +190,10 @@ func (id *Identity) CSR() (string, error) {
 // the reply's CA must contain.
 func (id *Identity) With(reply *api.EnrollReply, caSHA256 string) (*Identity, error) {
 	next := &Identity{Node: reply.Node, Cluster: reply.Cluster, Root: reply.Root, Key: id.Key, Certificate: reply.Certificate,
-		CA: reply.CA, MQTT: reply.MQTT, Endpoints: reply.Endpoints, OrderKeys: reply.OrderKeys, Joined: cmp.Or(caSHA256, id.Joined)}
+		CA: reply.CA, MQTT: reply.MQTT, Endpoints: reply.Endpoints, OrderKeys: reply.OrderKeys, Joined: caSHA256}
+	if caSHA256 == "" {
+		next.Joined = id.Joined
+	}
 	if err := next.parse(); err != nil {
 		return nil, fmt.Errorf("enrolment reply: %w", err)
 	}
@@ -259,10 +261,13 @@ func (id *Identity) parsePapers() error {
 	return errors.Join(api.ValidID("node", id.Node), api.ValidID("cluster", id.Cluster))
 }
 
-// Fits reports whether a join string with this pin is of the cluster that id belongs to. It may be the one that it joined
-// with, whose CA was replaced since.
-func (id *Identity) Fits(caSHA256 string) bool {
-	return id.Joined == caSHA256 || hasDigest([]byte(id.CA), caSHA256)
+// Stray tells of a join string, by what it pins, that leads to another cluster than the one that id is of; nil: it does not.
+// It may be the one that the node joined with, whose CA was replaced since.
+func (id *Identity) Stray(caSHA256 string) error {
+	if id.Joined == caSHA256 || hasDigest([]byte(id.CA), caSHA256) {
+		return nil
+	}
+	return errors.New("the join string is for another cluster than " + id.Cluster + ", in which this device stays; to move it: skerry-edge leave")
 }
 
 // hasDigest reports whether one of the certificates in text has the given SHA-256.

@@ -17,7 +17,7 @@ import (
 type KeeperConfig struct {
 	Dir    string // of identity.json
 	Node   string // wanted id; empty: the cluster chooses, by the host name
-	Join   func() (api.Join, error)
+	Join   func() (*api.Join, error)
 	Labels map[string]string
 	Client *Client
 	Log    *slog.Logger
@@ -38,6 +38,7 @@ type Keeper struct {
 	rarely  agent.Backoff // between attempts to enrol that were refused, Run's alone
 	look    time.Duration // how often to look for another join string meanwhile
 	pending Pending       // what is kept of the enrolment under way, Run's alone
+	noted   string        // the trouble while all is well, Run's alone
 }
 
 // NewKeeper returns a keeper; nothing is read yet.
@@ -55,12 +56,21 @@ func (k *Keeper) Ready() <-chan struct{} { return k.ready }
 // Current is the identity in use; nil before Ready.
 func (k *Keeper) Current() *Identity { return k.current.Load() }
 
-// Trouble is why there is no certificate yet, or why it was not renewed; empty while all is well.
+// Trouble is why there is no certificate yet, or why it was not renewed, or else what there is to note; empty while all is well.
 func (k *Keeper) Trouble() string {
 	if t := k.trouble.Load(); t != nil {
 		return *t
 	}
 	return ""
+}
+
+// note tells what a person should know of this node's identity, which is good all the same.
+func (k *Keeper) note(text string) {
+	if text != "" {
+		k.noted = text
+		k.setTrouble(text)
+		k.cfg.Log.Warn("identity", agent.KeyReason, text)
+	}
 }
 
 func (k *Keeper) setTrouble(text string) { k.trouble.Store(&text) }
@@ -77,6 +87,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if id == nil || !id.Enrolled() {
 		if id, err = k.enroll(ctx, id); err != nil || id == nil {
 			return err
+		}
+	} else if join, err := k.cfg.Join(); err == nil { // one that cannot be read harms nobody now
+		if err := id.Stray(join.CASHA256); err != nil {
+			k.note(err.Error())
 		}
 	}
 	if pending, err := LoadPending(k.cfg.Dir); err != nil || pending != (Pending{}) { // left by a crash
@@ -122,7 +136,7 @@ func (k *Keeper) keep(context.Context) error {
 	id := k.Current()
 	err := id.Save(k.cfg.Dir)
 	if err == nil {
-		k.setTrouble("")
+		k.setTrouble(k.noted)
 		return nil
 	}
 	if k.cfg.Client.Clock.Now().After(id.Leaf().NotBefore.Add(id.life() * 2 / 3)) {

@@ -71,12 +71,12 @@ func TestARefusalIsToldOnceAndAnotherJoinStringIsTakenAtOnce(t *testing.T) {
 	}
 	s.Start(t)
 	var second atomic.Bool
-	n := newNode(t, func() (api.Join, error) {
+	n := newNode(t, func() (*api.Join, error) {
 		j := s.Join()
 		if second.Load() {
 			j.ID = "token-2"
 		}
-		return j, nil
+		return &j, nil
 	})
 	k, err := NewKeeper(n.cfg)
 	if err != nil {

@@ -80,7 +80,7 @@ func TestRenewalInTheGraceWindowNeedsNoHands(t *testing.T) {
 			n := newNode(t, nil)
 			s := following(t, n.watch, &enrolment.Service{})
 			s.Renew = graced(s, 90*day)
-			n.cfg.Join = func() (api.Join, error) { return s.Join(), nil }
+			n.cfg.Join = func() (*api.Join, error) { return new(s.Join()), nil }
 			first := n.enrolled()
 			n.watch.set(noon().Add(age))
 			n.run(func(k *Keeper) {
@@ -111,7 +111,7 @@ func TestAfterTheGraceTheNodeSaysWhatToDoAndGoesOn(t *testing.T) {
 	n := newNode(t, nil)
 	s := following(t, n.watch, &enrolment.Service{})
 	s.Renew = graced(s, 90*day)
-	n.cfg.Join = func() (api.Join, error) { return s.Join(), nil }
+	n.cfg.Join = func() (*api.Join, error) { return new(s.Join()), nil }
 	first := n.enrolled()
 	n.watch.set(noon().Add(181 * day))
 	n.run(func(k *Keeper) {
@@ -137,7 +137,7 @@ func TestARenewalThatFailsIsTriedAgainAndItsTroubleForgotten(t *testing.T) {
 		}
 		return s.Issue(old.Subject.CommonName, csr), nil
 	}
-	n.cfg.Join = func() (api.Join, error) { return s.Join(), nil }
+	n.cfg.Join = func() (*api.Join, error) { return new(s.Join()), nil }
 	first := n.enrolled()
 	n.watch.set(noon().Add(70 * day))
 	n.run(func(k *Keeper) {
@@ -164,7 +164,7 @@ func TestARenewalBringsWhatChangedInTheCluster(t *testing.T) {
 		r.OrderKeys = append([]api.Base64URL{api.Base64URL(young)}, r.OrderKeys...)
 		return r, nil
 	}
-	n.cfg.Join = func() (api.Join, error) { return s.Join(), nil }
+	n.cfg.Join = func() (*api.Join, error) { return new(s.Join()), nil }
 	var heard [2]*Identity
 	told := make(chan struct{}, 1)
 	n.cfg.OnRenew = func(old, next *Identity) {
@@ -196,7 +196,7 @@ func TestARenewalBringsWhatChangedInTheCluster(t *testing.T) {
 func TestARenewedCertificateIsUsedThoughItCannotBeKept(t *testing.T) {
 	n := newNode(t, nil)
 	s := following(t, n.watch, &enrolment.Service{})
-	n.cfg.Join = func() (api.Join, error) { return s.Join(), nil }
+	n.cfg.Join = func() (*api.Join, error) { return new(s.Join()), nil }
 	first := n.enrolled()
 	n.watch.set(noon().Add(100 * day))
 	block := path(n.dir) + ".new"

@@ -184,10 +184,10 @@ func (s *site) enroll(ctx context.Context, prefix string, n int) ([]client, erro
 			return nil, err
 		}
 		request := &api.EnrollRequest{Node: id.Node, CSR: csr}
-		reply, err := service.Enroll(ctx, join, request)
+		reply, err := service.Enroll(ctx, &join, request)
 		// The service takes only so many from one address, and all of them come from this one.
 		for busy := (*identity.BusyError)(nil); errors.As(err, &busy) && agent.Wait(ctx, max(busy.Wait, time.Second)); {
-			reply, err = service.Enroll(ctx, join, request)
+			reply, err = service.Enroll(ctx, &join, request)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("enrol %s: %w", id.Node, err)

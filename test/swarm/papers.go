@@ -127,7 +127,7 @@ func (e *enrolment) ask(ctx context.Context, i int, id *identity.Identity) (*ide
 		if !agent.Wait(ctx, e.wait()) {
 			return nil, ctx.Err()
 		}
-		reply, err := client.Enroll(ctx, e.cfg.Join, &api.EnrollRequest{Node: id.Node, CSR: csr, Labels: map[string]string{"swarm": e.cfg.Profile.Prefix}})
+		reply, err := client.Enroll(ctx, &e.cfg.Join, &api.EnrollRequest{Node: id.Node, CSR: csr, Labels: map[string]string{"swarm": e.cfg.Profile.Prefix}})
 		busy, ok := errors.AsType[*identity.BusyError](err)
 		switch {
 		case ok: // its word holds for all who have this address, and the others come back soon enough

@@ -45,7 +45,7 @@ func TestAnExpiredCertificateIsRenewedWithoutHands(t *testing.T) {
 	keep := func() (*identity.Keeper, context.CancelFunc, chan error) {
 		clock := agent.NewClock(time.Time{}, agent.ClockSource{System: now, Synced: func() bool { return true }})
 		k, err := identity.NewKeeper(identity.KeeperConfig{Dir: dir, Node: "pump-3", Log: slog.New(slog.DiscardHandler),
-			Join: func() (api.Join, error) { return join, nil }, Client: &identity.Client{Clock: clock}})
+			Join: func() (*api.Join, error) { return &join, nil }, Client: &identity.Client{Clock: clock}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ main() {
 	if [ -n "$purge" ]; then
 		[ -z "$told" ] || info "the cluster agent still knows this node: $told"
 	elif [ -n "$services" ]; then
-		info "configuration in $etc and state in /var/lib stay; --purge would have removed them"
+		info "configuration in $etc and the state stay; --purge would have removed them"
 		[ -e "$root$bin/skerry-uninstall" ] || info "to do that later: the release server's uninstall.sh with --purge, or install again, since a node leaves its cluster by its program"
 	fi
 }
@@ -208,7 +208,7 @@ purge_configuration() {
 			while read -r dir; do info "stays, as the configuration named it: $dir"; done
 		remove_file "$file"
 		remove_file "$file.new"
-		[ ! -d "$root$etc/$service" ] || { rm -rf "${root:?}$etc/$service" && info "removed $root$etc/$service"; }
+		[ ! -d "$root$etc/$service" ] || { rm -rf "$root${etc:?}/$service" && info "removed $root$etc/$service"; }
 	done
 	! has skerry-edge || {
 		for dir in $slots; do info "stays, as the configuration named it: $dir"; done

@@ -42,7 +42,7 @@ config)
 	case $* in *--defaults*) printf '# defaults of @VERSION@\nnode: ""\nlabels: []\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n'; exit ;; esac
 	for argument in "$@"; do
 		case $argument in
-		/*) ! grep -s "^refused_by_@VERSION@:" "$argument" || { echo "  refused_by_@VERSION@ ($argument:9): wanted a key that config --defaults lists" >&2; exit 2; } ;;
+		/*) ! grep -qs "^refused_by_@VERSION@:" "$argument" || { echo "  refused_by_@VERSION@ ($argument:9): wanted a key that config --defaults lists" >&2; exit 2; } ;;
 		@*) ! grep -qs cut "${argument#@}" || { echo "join string is damaged; copy it again" >&2; exit 2; }
 			! grep -qs elsewhere "${argument#@}" || { echo "the join string is for another cluster; to move it: skerry-edge leave" >&2; exit 3; } ;;
 		esac

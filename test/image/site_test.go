@@ -242,7 +242,7 @@ func (s *site) enrol(name string) *identity.Identity {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	reply, err := (&identity.Client{Clock: clock()}).Enroll(s.t.Context(), join, &api.EnrollRequest{Node: name, CSR: csr})
+	reply, err := (&identity.Client{Clock: clock()}).Enroll(s.t.Context(), &join, &api.EnrollRequest{Node: name, CSR: csr})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -31,10 +31,14 @@ func (f *fleetOfOne) told(kind, version string) string {
 // it is started.
 func TestAProgramThatCrashesAfterItsTrialIsTakenBack(t *testing.T) {
 	f := newFleetOfOne(t)
+	program, err := BuildEdge(t.Context(), f.dir, "2.0.0", "lite")
+	if err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(f.dir, "broken")
 	text := "#!/bin/sh\ncase \"$1\" in version) echo \"skerry-edge 2.0.0 (test)\"; exit 0;; config) exit 0;; esac\n" +
 		"echo >>" + f.dir + "/starts\n[ -e " + f.dir + "/bad ] && exit 1\n" +
-		"(sleep 20; : >" + f.dir + "/bad; kill -9 $$) &\nexec " + f.versions[newVersion] + " \"$@\"\n"
+		"(sleep 30; : >" + f.dir + "/bad; kill -9 $$) &\nexec " + program + " \"$@\"\n"
 	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +76,7 @@ func TestAnOutageDuringATrialCondemnsNoVersion(t *testing.T) {
 	kill(t, f.cluster)
 	poll(t, 3*time.Minute, "the trial is found to say nothing", func() error {
 		for _, name := range []string{"state.0", "state.1"} {
-			if raw, err := os.ReadFile(filepath.Join(f.dir, "n1", "update", name)); err == nil && strings.Contains(string(raw), `"vain":true`) {
+			if raw, err := os.ReadFile(filepath.Join(f.dir, "n1", "state", "update", name)); err == nil && strings.Contains(string(raw), `"vain":true`) {
 				return nil
 			}
 		}

@@ -66,22 +66,18 @@ func TestAProgramThatCrashesAfterItsTrialIsTakenBack(t *testing.T) {
 // not connect. The version is tried again, and comes to its end.
 func TestAnOutageDuringATrialCondemnsNoVersion(t *testing.T) {
 	f := newFleetOfOne(t)
-	f.assign(api.AgentRequest{Version: newVersion})
-	poll(t, 2*time.Minute, "it switches", func() error {
-		if n := f.trials(newVersion); n < 1 {
-			return errors.New("not yet")
-		}
-		return nil
-	})
-	kill(t, f.cluster)
-	poll(t, 3*time.Minute, "the trial is found to say nothing", func() error {
+	keeps := func(text string) error { // the state of its slots; an event would come when the trial has connected, and may be about to end well
 		for _, name := range []string{"state.0", "state.1"} {
-			if raw, err := os.ReadFile(filepath.Join(f.dir, "n1", "state", "update", name)); err == nil && strings.Contains(string(raw), `"vain":true`) {
+			if raw, err := os.ReadFile(filepath.Join(f.dir, "n1", "state", "update", name)); err == nil && strings.Contains(string(raw), text) {
 				return nil
 			}
 		}
-		return fmt.Errorf("agents: %v", f.agents())
-	})
+		return fmt.Errorf("no %s; agents: %v", text, f.agents())
+	}
+	f.assign(api.AgentRequest{Version: newVersion})
+	poll(t, 2*time.Minute, "it switches", func() error { return keeps(`"trial":{`) })
+	kill(t, f.cluster)
+	poll(t, 3*time.Minute, "the trial is found to say nothing", func() error { return keeps(`"vain":true`) })
 	start(t, f.cluster)
 	f.online("n1")
 	f.tells(api.AgentCurrent, newVersion)

@@ -86,7 +86,11 @@ func (a *App) deletion(use, short, path, done string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.Delete(ctx, path+url.PathEscape(args[0])); err != nil {
+			target := path + url.PathEscape(args[0])
+			if f := cmd.Flags().Lookup("force"); f != nil && f.Value.String() == "true" { // where there is such a flag
+				target += "?force=true"
+			}
+			if err := c.Delete(ctx, target); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.Out, args[0], done)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,28 +63,9 @@ files that the manifest names, or an archive of that (tar, plain or with gzip or
 }
 
 func (a *App) releaseRemove() *cobra.Command {
-	var force bool
-	cmd := &cobra.Command{
-		Use: "remove VERSION", Short: "Remove a release; nodes that have it keep it", Args: cobra.ExactArgs(1), ValidArgsFunction: a.complete("releases", 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := a.within(cmd.Context())
-			defer cancel()
-			c, _, err := a.client()
-			if err != nil {
-				return err
-			}
-			path := "/v1/releases/" + url.PathEscape(args[0])
-			if force {
-				path += "?force=true"
-			}
-			if err := c.Delete(ctx, path); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.Out, args[0], "removed")
-			return err
-		},
-	}
-	cmd.Flags().BoolVar(&force, "force", false, "also when a rollout that is not over, or a node that is assigned it, would get it from here")
+	cmd := a.deletion("remove VERSION", "Remove a release; nodes that have it keep it", "/v1/releases/", "removed")
+	cmd.ValidArgsFunction = a.complete("releases", 1)
+	cmd.Flags().Bool("force", false, "also when a rollout that is not over, or a node that is assigned it, would get it from here")
 	return cmd
 }
 

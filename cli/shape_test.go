@@ -96,6 +96,22 @@ func TestADamagedReleaseIsToldFromOneWithoutTargets(t *testing.T) {
 	}
 }
 
+func TestAReleaseThatIsNeededIsRemovedByForceAlone(t *testing.T) {
+	var asked []string
+	routes := map[string]http.HandlerFunc{"/v1/releases/1.4.0": func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.RequestURI())
+		w.WriteHeader(http.StatusNoContent)
+	}}
+	for _, args := range [][]string{{"release", "remove", "1.4.0"}, {"release", "remove", "1.4.0", "--force"}} {
+		if code, out, errs := run(t, routes, args...); code != 0 || out != "1.4.0 removed\n" {
+			t.Errorf("%v: exit %d, %s%s", args, code, out, errs)
+		}
+	}
+	if got := strings.Join(asked, ", "); got != "DELETE /v1/releases/1.4.0, DELETE /v1/releases/1.4.0?force=true" {
+		t.Errorf("it asked %s", got)
+	}
+}
+
 func TestAFullMirrorSaysWhatToRemove(t *testing.T) {
 	bundle := filepath.Join(t.TempDir(), "bundle.tar")
 	if err := os.WriteFile(bundle, []byte("whatever: the answer is played"), 0o600); err != nil {

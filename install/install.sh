@@ -667,9 +667,8 @@ updated_itself() {
 	[ "$1" = skerry-edge ] && [ -z "$root" ] || return 1
 	runs=$(version_that_runs)
 	[ -z "$runs" ] || { [ "$runs" != "$version" ]; return; }
-	state=$(sed -n 's/^dir: *"\{0,1\}\([^"# ]*\).*/\1/p' "$etc/edge.yaml" 2>/dev/null | head -n 1)
 	slots=$(sed -n '/^update:/,/^[a-z]/s/^  dir: *"\{0,1\}\([^"# ]*\).*/\1/p' "$etc/edge.yaml" 2>/dev/null | head -n 1)
-	: "${slots:=${state:-/var/lib/skerry-edge}/update}"
+	: "${slots:=$(state_dir)/update}"
 	[ -e "$slots/state.0" ] || [ -e "$slots/state.1" ]
 }
 

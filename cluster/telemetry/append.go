@@ -263,12 +263,13 @@ const replayRoom = 1 << 20
 // hasRoomToReplay checks that opening does not fill the disk: the TSDB puts into files what it replays, and panics when it cannot. The
 // reserve is the most that is wanted, so that a disk on which nothing is taken any more can be read.
 func (s *Store) hasRoomToReplay() error {
-	if err := os.MkdirAll(s.cfg.Dir, 0o750); err != nil {
-		return nil //nolint:nilerr // opening tells
+	err := os.MkdirAll(s.cfg.Dir, 0o750)
+	var d Disk
+	if err == nil {
+		d, err = s.Disk()
 	}
-	d, err := s.Disk()
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // opening tells what is wrong: it is not for want of room
 	}
 	if need := min(d.Reserve, replayRoom+logBytes(s.cfg.Dir)); d.Free < need {
 		return fmt.Errorf("%w: %d KiB free in %s, wanted %d KiB to replay the log", errNoRoom, d.Free>>10, d.Dir, need>>10)

@@ -134,6 +134,7 @@ func FuzzFrame(f *testing.F) {
 func FuzzStat(f *testing.F) {
 	f.Add([]byte("12 (a) b) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 1"))
 	f.Add([]byte(")"))
+	f.Add([]byte("12 (a) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 66666666666666666666 1 1"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		start, err := parseStart(raw)
 		if err != nil && start != 0 {

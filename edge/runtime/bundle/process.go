@@ -33,7 +33,11 @@ func parseStart(stat []byte) (uint64, error) {
 	if i < 0 || len(fields) < 20 {
 		return 0, fmt.Errorf("stat of a process has %d fields after its name; wanted 20", len(fields))
 	}
-	return strconv.ParseUint(string(fields[19]), 10, 64)
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	if err != nil { // which comes with the largest number where the text is one too large
+		return 0, fmt.Errorf("start of a process: %w", err)
+	}
+	return start, nil
 }
 
 // Alive tells whether the process that began still is: of this boot, with this number, started then.

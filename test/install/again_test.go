@@ -66,6 +66,7 @@ func upgradable(t *testing.T, mode string) (*Depot, *Machine) {
 }
 
 func TestWhatWasNotStartedIsStartedByTheNextRun(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"edge", "cluster"} {
 		for _, shell := range [][]string{shells[0], shells[2]} {
 			t.Run(mode+" "+shell[0], func(t *testing.T) {
@@ -101,6 +102,7 @@ func (m *Machine) installInGroup(d *Depot, shell []string, mode string) (string,
 }
 
 func TestCtrlCLeavesNothingThatIsHalfThere(t *testing.T) {
+	t.Parallel()
 	for _, shell := range [][]string{shells[0], shells[2]} {
 		t.Run(shell[0], func(t *testing.T) {
 			d, m := upgradable(t, "cluster")
@@ -131,6 +133,7 @@ func TestCtrlCLeavesNothingThatIsHalfThere(t *testing.T) {
 
 // mv is a program of its own to dash, and not to busybox's shell.
 func TestCtrlCIsNotHeardBetweenTwoRenames(t *testing.T) {
+	t.Parallel()
 	d, m := upgradable(t, "cluster")
 	m.interrupt("mv", "*skerry-new*")
 	out, code := m.installInGroup(d, shells[0], "cluster")
@@ -143,6 +146,7 @@ func TestCtrlCIsNotHeardBetweenTwoRenames(t *testing.T) {
 
 // TestWhenItEndsBetweenTwoRenamesTheNextRunMends has the installer killed after each of them in turn, as a power cut would end it.
 func TestWhenItEndsBetweenTwoRenamesTheNextRunMends(t *testing.T) {
+	t.Parallel()
 	for mode, renames := range map[string]int{"edge": 4, "cluster": 5} {
 		d, m := upgradable(t, mode)
 		for after := 0; after <= renames; after++ {
@@ -188,6 +192,7 @@ echo x >>/run/renames
 
 // TestAnUpgradeThatGoesWrongChangesNothing has what was installed go on as it is.
 func TestAnUpgradeThatGoesWrongChangesNothing(t *testing.T) {
+	t.Parallel()
 	const archive = "1.3.0/skerry-edge_1.3.0_linux-amd64_lite.tar.gz"
 	d, m := upgradable(t, "edge")
 	m.Write("/root/install.sh", d.Script, 0o644)
@@ -240,6 +245,7 @@ func TestAnUpgradeThatGoesWrongChangesNothing(t *testing.T) {
 }
 
 func TestADamagedServiceFileAndUninstallerAreMended(t *testing.T) {
+	t.Parallel()
 	for _, shell := range [][]string{shells[0], shells[2]} {
 		d := NewDepot(t)
 		d.Release("1.2.3", nil)

@@ -67,6 +67,7 @@ func (d *Depot) remanifest(change func(*release.Manifest)) func() {
 
 // TestNothingIsInstalledWhenSomethingIsWrong is the promise of the installer: a message, and the file system as it was.
 func TestNothingIsInstalledWhenSomethingIsWrong(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	other := NewDepot(t)
@@ -141,6 +142,7 @@ func TestNothingIsInstalledWhenSomethingIsWrong(t *testing.T) {
 
 // TestATruncatedFileIsRefusedWhereverItEnds has the server hold, and so promise, too little of the archive.
 func TestATruncatedFileIsRefusedWhereverItEnds(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	st, err := os.Stat(d.File(archiveName))
@@ -199,6 +201,7 @@ func (c *cut) Write(b []byte) (int, error) {
 }
 
 func TestADownloadThatBreaksOffIsResumed(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	st, err := os.Stat(d.File(archiveName))
@@ -228,6 +231,7 @@ func TestADownloadThatBreaksOffIsResumed(t *testing.T) {
 }
 
 func TestAnInstallerThatIsCutOffDoesNothing(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -251,6 +255,7 @@ func TestAnInstallerThatIsCutOffDoesNothing(t *testing.T) {
 }
 
 func TestWhatCannotBeWrittenLeavesEverythingAsItWas(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for name, c := range map[string]struct {
@@ -283,6 +288,7 @@ func TestWhatCannotBeWrittenLeavesEverythingAsItWas(t *testing.T) {
 }
 
 func TestEachVerifierTellsGoodFromBad(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -309,6 +315,7 @@ func TestEachVerifierTellsGoodFromBad(t *testing.T) {
 
 // TestWithoutToolsThePinnedVerifierIsUsedAndNoOther has an openssl that is too old, and one that says yes to everything.
 func TestWithoutToolsThePinnedVerifierIsUsedAndNoOther(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())

@@ -23,6 +23,7 @@ func (m *Machine) fetchWith(name string) {
 }
 
 func TestAServerThatIsBusyIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for name, f := range fetchers {
@@ -44,6 +45,7 @@ func TestAServerThatIsBusyIsAskedAgain(t *testing.T) {
 }
 
 func TestAFileWithoutEndIsNotTaken(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for name, f := range fetchers {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAConfigurationThatNobodyHasChangedIsBroughtUpToDate(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -58,6 +59,7 @@ func TestAConfigurationThatNobodyHasChangedIsBroughtUpToDate(t *testing.T) {
 }
 
 func TestSettingsOfANodeAreJudgedAtOnce(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -84,6 +86,7 @@ func TestSettingsOfANodeAreJudgedAtOnce(t *testing.T) {
 }
 
 func TestTheJoinStringIsReadFromAFileOrTheTerminal(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for i, shell := range shells {
@@ -133,6 +136,7 @@ func (d *Depot) alsoFor(target string, content []byte) {
 }
 
 func TestWhatDoesNotRunOnThisMachineIsForAnImageAlone(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	d.alsoFor("linux-arm64", []byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00 of another processor"))
@@ -155,6 +159,7 @@ func TestWhatDoesNotRunOnThisMachineIsForAnImageAlone(t *testing.T) {
 }
 
 func TestTheCommandLineIsInstalledWhereItsUserMayWrite(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -170,6 +175,7 @@ func TestTheCommandLineIsInstalledWhereItsUserMayWrite(t *testing.T) {
 }
 
 func TestWhoAsksForHelpGetsIt(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -191,6 +197,7 @@ func TestWhoAsksForHelpGetsIt(t *testing.T) {
 
 // TestAPackageSaysWhatIsToBeDone runs its script as dpkg and rpm do.
 func TestAPackageSaysWhatIsToBeDone(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	m := NewMachine(t, nil)
 	withSystemd(m)

@@ -52,6 +52,7 @@ func wantRun(t *testing.T, out string, code, wantCode int, want ...string) {
 }
 
 func TestEveryShellInstallsAndASecondRunChangesNothing(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for _, shell := range shells {
@@ -98,6 +99,7 @@ func (m *Machine) wantMode(path, want string) {
 
 // TestTheSmallerArchiveIsTakenWhereItCanBe has a server that holds but one of the two, and a machine without xz.
 func TestTheSmallerArchiveIsTakenWhereItCanBe(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Small = true
 	d.Release("1.2.3", nil)
@@ -155,6 +157,7 @@ func away(t *testing.T, file string) {
 }
 
 func TestANewVersionUpgradesAndKeepsTheConfiguration(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -203,6 +206,7 @@ func TestANewVersionUpgradesAndKeepsTheConfiguration(t *testing.T) {
 
 // The launcher takes an installed program that was written anew for another (update.BuildOf), so that writing it is what is shown here.
 func TestTheInstalledVersionIsGoneBackToWhenItIsAskedForByName(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -242,6 +246,7 @@ func TestTheInstalledVersionIsGoneBackToWhenItIsAskedForByName(t *testing.T) {
 }
 
 func TestVersionsAreOrderedInShellAsInGo(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	order := []string{"0.9.9", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0", "1.0.1", "1.2.0", "1.10.0", "2.0.0-0", "2.0.0"}
@@ -268,6 +273,7 @@ func TestVersionsAreOrderedInShellAsInGo(t *testing.T) {
 }
 
 func TestEachInitSystemGetsItsService(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	t.Run("openrc", func(t *testing.T) {
@@ -316,6 +322,7 @@ func TestEachInitSystemGetsItsService(t *testing.T) {
 }
 
 func TestTheClusterAgentAndTheCommandLineAreModesOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -336,6 +343,7 @@ func TestTheClusterAgentAndTheCommandLineAreModesOfTheirOwn(t *testing.T) {
 }
 
 func TestWhatDoesNotComeOnlineIsToldWithTheDoctorsLine(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -349,6 +357,7 @@ func TestWhatDoesNotComeOnlineIsToldWithTheDoctorsLine(t *testing.T) {
 }
 
 func TestWithoutAJoinStringNothingIsStarted(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -361,6 +370,7 @@ func TestWithoutAJoinStringNothingIsStarted(t *testing.T) {
 }
 
 func TestADryRunWritesNothing(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -373,6 +383,7 @@ func TestADryRunWritesNothing(t *testing.T) {
 }
 
 func TestAnImageIsFilledAndNothingIsStarted(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -386,6 +397,7 @@ func TestAnImageIsFilledAndNothingIsStarted(t *testing.T) {
 }
 
 func TestUninstallKeepsStateAndPurgeDoesNot(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for _, c := range []struct {

@@ -60,6 +60,7 @@ func (m *Machine) wantFile(path, want string) {
 }
 
 func TestBesideK3sTheClusterAgentHasAnAccountOfItsOwn(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for _, shell := range shells {
@@ -90,6 +91,7 @@ func TestBesideK3sTheClusterAgentHasAnAccountOfItsOwn(t *testing.T) {
 }
 
 func TestWithoutSystemdTheKubeconfigIsReadWhereItIs(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -102,6 +104,7 @@ func TestWithoutSystemdTheKubeconfigIsReadWhereItIs(t *testing.T) {
 }
 
 func TestWhatK3sDoesNotGiveInstallsNothing(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for _, c := range []struct {
@@ -131,6 +134,7 @@ func TestWhatK3sDoesNotGiveInstallsNothing(t *testing.T) {
 }
 
 func TestK3sCanBeLeftAlone(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -150,6 +154,7 @@ func TestK3sCanBeLeftAlone(t *testing.T) {
 }
 
 func TestInTheClusterK3sInstallsTheChart(t *testing.T) {
+	t.Parallel()
 	const manifests, image = "/var/lib/rancher/k3s/server/manifests/", "/var/lib/rancher/k3s/agent/images/skerry-cluster.oci.tar"
 	for _, shell := range shells {
 		t.Run(shell[0], func(t *testing.T) {
@@ -196,6 +201,7 @@ func TestInTheClusterK3sInstallsTheChart(t *testing.T) {
 }
 
 func TestInTheClusterWhatIsMissingIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -224,6 +230,7 @@ func TestInTheClusterWhatIsMissingIsSaidAtOnce(t *testing.T) {
 }
 
 func TestADryRunNextToK3sWritesNothing(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for want, c := range map[string]struct {
@@ -252,6 +259,7 @@ func TestADryRunNextToK3sWritesNothing(t *testing.T) {
 }
 
 func TestInTheClusterNoInitSystemIsNeeded(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -277,6 +285,7 @@ echo "$*" >>/run/calls
 `
 
 func TestAMachineJoinsK3sInsteadOfBeingADevice(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t) // whose release server does not answer, as nobody asks it
 	d.Release("1.2.3", nil)
 	join := []string{"SKERRY_K3S=join", "K3S_URL=https://192.0.2.1:6443", "K3S_TOKEN=K10abc::server:s3cret"}
@@ -313,6 +322,7 @@ func TestAMachineJoinsK3sInsteadOfBeingADevice(t *testing.T) {
 }
 
 func TestUnderOpenRCK3sIsAServiceToo(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, nil)
@@ -333,6 +343,7 @@ func TestUnderOpenRCK3sIsAServiceToo(t *testing.T) {
 }
 
 func TestAMachineThatCannotJoinK3sIsToldWhy(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	good := map[string]string{"K3S_URL": "https://192.0.2.1:6443", "K3S_TOKEN": "K10abc::server:s3cret"}

@@ -46,6 +46,7 @@ func builtPrograms(t *testing.T) map[string][]byte {
 
 // TestFromNothingToOnline installs a cluster agent and a device with the shipped programs, without a network but the machine's own.
 func TestFromNothingToOnline(t *testing.T) {
+	t.Parallel()
 	programs := builtPrograms(t)
 	d := NewDepot(t)
 	d.Release("1.2.3", programs)
@@ -103,6 +104,7 @@ func lineOf(listing []string, path string) string {
 
 // TestABundleInstallsWithoutANetwork has no server, and in the last case no tool that checks signatures.
 func TestABundleInstallsWithoutANetwork(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, nil)
@@ -138,6 +140,7 @@ func TestABundleInstallsWithoutANetwork(t *testing.T) {
 
 // TestTheBuildIsPickedForTheMachine plays machines by uname and /proc/cpuinfo.
 func TestTheBuildIsPickedForTheMachine(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -177,6 +180,7 @@ func TestTheBuildIsPickedForTheMachine(t *testing.T) {
 
 // TestFullIsPickedWhereThereIsRoom has a release with both, and says why.
 func TestFullIsPickedWhereThereIsRoom(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	fakeOf := func(variant string) []byte {
 		return []byte(strings.NewReplacer("@NAME@", "skerry-edge", "@VERSION@", "1.2.3").Replace(fake) + variant)

@@ -33,6 +33,7 @@ func withOpenRC(t *testing.T, m *Machine) {
 
 // TestUnderOpenRCTheServicesKeepTheirWord has the real one run them.
 func TestUnderOpenRCTheServicesKeepTheirWord(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", builtPrograms(t))
 	m := NewMachine(t, d.Handler())

@@ -7,6 +7,7 @@ import (
 )
 
 func TestTheServiceReadsTheConfigurationWhereverItIs(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for init, wanted := range map[string][]string{
@@ -32,6 +33,7 @@ func TestTheServiceReadsTheConfigurationWhereverItIs(t *testing.T) {
 }
 
 func TestWhereVarIsMemoryStateLiesBesideTheConfiguration(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	t.Run("OpenWrt", func(t *testing.T) {
@@ -70,6 +72,7 @@ func TestWhereVarIsMemoryStateLiesBesideTheConfiguration(t *testing.T) {
 }
 
 func TestASecondRunMendsModesAndNeedsNoKindMask(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -89,6 +92,7 @@ func TestASecondRunMendsModesAndNeedsNoKindMask(t *testing.T) {
 
 // TestTwoRunsAtOnceDoNotTouchEachOthersFiles stops the first one when all is written and nothing is in place, and has the second fail half-way.
 func TestTwoRunsAtOnceDoNotTouchEachOthersFiles(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -104,6 +108,7 @@ func TestTwoRunsAtOnceDoNotTouchEachOthersFiles(t *testing.T) {
 }
 
 func TestAPurgeLeavesWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -121,6 +126,7 @@ func TestAPurgeLeavesWhatIsNotItsOwn(t *testing.T) {
 
 // TestAnUpgradeOfAnIPKStopsNothing runs its scripts as opkg does: the old one's prerm with PKG_UPGRADE=1, then the new one's postinst.
 func TestAnUpgradeOfAnIPKStopsNothing(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	m := NewMachine(t, nil)
 	m.Write("/etc/init.d/skerry-edge", "#!/bin/sh\necho \"$1\" >>/run/calls\n", 0o755)
@@ -139,6 +145,7 @@ func TestAnUpgradeOfAnIPKStopsNothing(t *testing.T) {
 }
 
 func TestUninstallingEndsWhatRunsFromWhereUpdatesLie(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())

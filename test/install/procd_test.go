@@ -52,6 +52,7 @@ func (m *Machine) has(path string) bool {
 
 // TestUnderProcdNothingIsTakenForTheNewProcessBeforeTheOldOneHasEnded upgrades and uninstalls: procd itself waits for nothing.
 func TestUnderProcdNothingIsTakenForTheNewProcessBeforeTheOldOneHasEnded(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -75,6 +76,7 @@ func TestUnderProcdNothingIsTakenForTheNewProcessBeforeTheOldOneHasEnded(t *test
 
 // TestUnderProcdTheClusterAgentIsFoundWhereItsStateIs has its state beside its configuration, as /var is memory there.
 func TestUnderProcdTheClusterAgentIsFoundWhereItsStateIs(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -94,6 +96,7 @@ func TestUnderProcdTheClusterAgentIsFoundWhereItsStateIs(t *testing.T) {
 
 // TestUnderProcdADeviceThatHasJoinedNeedsNoJoinString has lost the file, as an upgrade of the system or a hand may do.
 func TestUnderProcdADeviceThatHasJoinedNeedsNoJoinString(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())

@@ -81,6 +81,7 @@ func (m *Machine) site(d *Depot) {
 
 // TestUnderSystemdTheServicesKeepTheirWord has the real one run them: what it is asked for in the units is what happens.
 func TestUnderSystemdTheServicesKeepTheirWord(t *testing.T) {
+	t.Parallel()
 	programs := builtPrograms(t)
 	d := NewDepot(t)
 	programs["skerry-edge:lite"] = edgeOf(t, d, "1.2.3")
@@ -188,6 +189,7 @@ func TestUnderSystemdTheServicesKeepTheirWord(t *testing.T) {
 
 // TestUnderSystemdTheClusterAgentReadsTheCredentialOfItsAccount has an API server hear it: the file is root's, and the agent is not.
 func TestUnderSystemdTheClusterAgentReadsTheCredentialOfItsAccount(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", builtPrograms(t))
 	m := booted(t, d)
@@ -254,6 +256,7 @@ func (m *Machine) copyIn(from, to string) {
 // TestUnderSystemdContainersHaveWhatTheyNeed has the tests of the process runtime run as the service does, with all of its hardening. A container that
 // wants all rights gets those that the service has.
 func TestUnderSystemdContainersHaveWhatTheyNeed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, build := range [][]string{{"test", "-c", "-o", filepath.Join(dir, "runtime.test")}, {"build", "-o", filepath.Join(dir, "payload"), "./testdata/payload"}} {
 		cmd := exec.Command("go", build...)

@@ -6,6 +6,7 @@ import (
 )
 
 func TestEachRoleIsUninstalledByItself(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for _, shell := range [][]string{shells[0], shells[2]} {
@@ -47,6 +48,7 @@ func TestEachRoleIsUninstalledByItself(t *testing.T) {
 }
 
 func TestAPurgeWithoutTheProgramSaysThatTheNodeStays(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	m := NewMachine(t, d.Handler())
@@ -73,6 +75,7 @@ func TestAPurgeWithoutTheProgramSaysThatTheNodeStays(t *testing.T) {
 // TestUninstallingLeavesTheAgentsOfOthers has one of a container run from the same path, with a root of its own, and one from another
 // directory of updates. What is to end ends: TestUninstallingEndsWhatRunsFromWhereUpdatesLie.
 func TestUninstallingLeavesTheAgentsOfOthers(t *testing.T) {
+	t.Parallel()
 	d := NewDepot(t)
 	d.Release("1.2.3", nil)
 	for _, shell := range shells {

@@ -10,6 +10,7 @@ import (
 
 // TestSystemdTakesTheUnits has systemd-analyze read them; before 254 it does not know the two keys of the growing delay, and passes over them.
 func TestSystemdTakesTheUnits(t *testing.T) {
+	t.Parallel()
 	m := NewMachine(t, nil)
 	for _, name := range []string{"skerry-edge", "skerry-cluster"} {
 		raw, err := os.ReadFile(filepath.Join("..", "..", "install", "systemd", name+".service"))

@@ -159,15 +159,16 @@ func (a rollouts) create(spec api.RolloutSpec, by string, change func(*api.Rollo
 	if err := spec.Validate(); err != nil {
 		return api.Rollout{}, badRequest("rollout", err)
 	}
-	var err error
-	if spec.Version, err = a.offered(spec.Version, spec.URL); err != nil {
+	version, kept, err := a.offered(spec.Version, spec.URL)
+	if err != nil {
 		return api.Rollout{}, err
 	}
+	spec.Version = version
 	nodes, err := orders(a).targets(api.CommandRequest{Nodes: spec.Nodes, Selector: spec.Selector})
 	if err != nil {
 		return api.Rollout{}, err
 	}
-	if err := a.fits(spec.Version, spec.URL, nodes); err != nil {
+	if err := a.fits(kept, nodes); err != nil {
 		return api.Rollout{}, err
 	}
 	a.versions.Lock()

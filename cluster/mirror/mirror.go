@@ -98,12 +98,6 @@ func (m *Mirror) read(version string) (api.Release, error) {
 // Get describes a release that is kept.
 func (m *Mirror) Get(version string) (api.Release, error) { return m.read(version) }
 
-// Has reports whether a version is kept.
-func (m *Mirror) Has(version string) bool {
-	_, err := m.read(version)
-	return err == nil
-}
-
 // Remove forgets a release. Nodes that have it keep it.
 func (m *Mirror) Remove(version string) error {
 	m.one.Lock()

@@ -78,8 +78,14 @@ type Rollout struct {
 	Current   int           `json:"current"`             // the batch under way; 0 before the first
 	BatchDone Millis        `json:"batchDone,omitempty"` // when the one before ended
 	Accepted  int           `json:"accepted,omitempty"`  // the last batch that somebody went on after although it failed
-	Members   []RolloutNode `json:"members"`
+	Members   []RolloutNode `json:"members,omitempty"`   // a list of rollouts leaves them out
 	Counts    RolloutCounts `json:"counts"`
+}
+
+// Summary is r as a list tells it: without its nodes, of which a fleet has many. Counts sums them up.
+func (r Rollout) Summary() Rollout {
+	r.Members, r.Nodes = nil, nil
+	return r
 }
 
 // RolloutCounts sums up the nodes.
@@ -89,6 +95,11 @@ type RolloutCounts struct {
 	Succeeded int `json:"succeeded"`
 	Failed    int `json:"failed"`
 	Skipped   int `json:"skipped"`
+}
+
+// Total is how many nodes a rollout has.
+func (c RolloutCounts) Total() int {
+	return c.Waiting + c.Updating + c.Succeeded + c.Failed + c.Skipped
 }
 
 // Validate checks a specification, and fills in what was left out.

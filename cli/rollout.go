@@ -140,7 +140,7 @@ func (a *App) rolloutColumns() []column[api.Rollout] {
 		{"VERSION", always, func(r api.Rollout) string { return r.Version }},
 		{"STATE", always, func(r api.Rollout) string { return string(r.State) }},
 		{"BATCH", always, func(r api.Rollout) string { return fmt.Sprintf("%d/%d", r.Current, r.Batches) }},
-		{"DONE", always, func(r api.Rollout) string { return fmt.Sprintf("%d/%d", r.Counts.Succeeded, len(r.Members)) }},
+		{"DONE", always, func(r api.Rollout) string { return fmt.Sprintf("%d/%d", r.Counts.Succeeded, r.Counts.Total()) }},
 		{"FAILED", always, func(r api.Rollout) string { return fmt.Sprint(r.Counts.Failed) }},
 		{"AGE", always, func(r api.Rollout) string { return a.since(r.Created) }},
 		{"REASON", wide, func(r api.Rollout) string { return r.Reason }},

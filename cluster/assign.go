@@ -1,29 +1,40 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
 	"github.com/skerry-edge/skerry/agent/release"
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/mirror"
 )
 
-// offered checks that nodes can get a version: from here, or from url. It returns the version as releases write it.
-func (a *Agent) offered(version, url string) (string, error) {
+// offered checks that nodes can get a version: from here, or from url. It returns the version as releases write it, and the release that is
+// kept here; nil: it is for url to have it.
+func (a *Agent) offered(version, url string) (string, *api.Release, error) {
 	v, err := release.ParseVersion(version)
 	if err != nil {
-		return "", badRequest("version", err)
+		return "", nil, badRequest("version", err)
 	}
-	if url == "" && !a.mirrored.Has(v.String()) {
-		return "", &api.Problem{Status: http.StatusNotFound, Title: "no such release", Code: "release_unknown",
-			Detail: fmt.Sprintf("release %s is not kept here", v), Cure: "skerry release import DIR|BUNDLE, or give a url"}
+	if url != "" {
+		return v.String(), nil, nil
 	}
-	return v.String(), nil
+	r, err := a.mirrored.Get(v.String())
+	if err != nil {
+		detail := fmt.Sprintf("release %s is not kept here", v)
+		if !errors.Is(err, mirror.ErrUnknown) {
+			detail = "it is damaged: " + err.Error()
+		}
+		return "", nil, &api.Problem{Status: http.StatusNotFound, Title: "no such release", Code: "release_unknown", Detail: clip(detail),
+			Cure: "skerry release import DIR|BUNDLE, or give a url"}
+	}
+	return v.String(), &r, nil
 }
 
 // Assign states in a node's desired document which version its agent should be (docs/adr/0024). It follows when it is there.
 func (a rollouts) Assign(node string, req api.AgentRequest) (api.Node, error) {
-	version, err := a.offered(req.Version, req.URL)
+	version, kept, err := a.offered(req.Version, req.URL)
 	if err != nil {
 		return api.Node{}, err
 	}
@@ -34,7 +45,7 @@ func (a rollouts) Assign(node string, req api.AgentRequest) (api.Node, error) {
 	if _, err := want.Opens(a.clock.Now()); err != nil {
 		return api.Node{}, badRequest("window", err)
 	}
-	if err := a.fits(version, req.URL, []string{node}); err != nil {
+	if err := a.fits(kept, []string{node}); err != nil {
 		return api.Node{}, err
 	}
 	a.versions.Lock()

@@ -12,15 +12,11 @@ import (
 // named is how many nodes a refusal names.
 const named = 10
 
-// fits checks that a release which nodes are to get from here has a node agent for each of them. Of a node that was never there nothing is known, nor of
+// fits checks that a release which nodes are to get from here, nil when from elsewhere, has a node agent for each of them. Of a node that was never there nothing is known, nor of
 // any whether its agent is lite or full.
-func (a *Agent) fits(version, url string, nodes []string) error {
-	if url != "" {
+func (a *Agent) fits(r *api.Release, nodes []string) error {
+	if r == nil {
 		return nil
-	}
-	r, err := a.mirrored.Get(version)
-	if err != nil {
-		return releaseProblem(err)
 	}
 	var without []string
 	for _, id := range nodes {

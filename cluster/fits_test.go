@@ -7,9 +7,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/skerry-edge/skerry/agent/release"
 	"github.com/skerry-edge/skerry/api"
@@ -116,4 +120,33 @@ func TestAReleaseGoesToNodesThatItHasAnAgentForAndStaysWhileItIsNeeded(t *testin
 		t.Errorf("%d %s; wanted to be told its state, and of no other rollout", status, text)
 	}
 	must[struct{}](r, "DELETE", "/v1/releases/1.5.0", nil)
+}
+
+// TestARolloutOrAnAssignmentReadsTheManifestOfItsReleaseOnce counts how often the kernel sees it opened.
+func TestARolloutOrAnAssignmentReadsTheManifestOfItsReleaseOnce(t *testing.T) {
+	r := newRig(t, nil)
+	for _, n := range []string{"n1", "n2"} {
+		r.enrol(n)
+	}
+	r.bring("1.5.0", "linux-amd64")
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := os.NewFile(uintptr(fd), "inotify")
+	defer seen.Close()
+	if _, err := unix.InotifyAddWatch(fd, filepath.Join(r.dir, "releases", "1.5.0", release.ManifestName), unix.IN_OPEN|unix.IN_CLOSE_NOWRITE); err != nil {
+		t.Fatal(err)
+	}
+	once := func(what string) {
+		t.Helper()
+		n, err := unix.Read(fd, make([]byte, 64*unix.SizeofInotifyEvent))
+		if err != nil || n != 2*unix.SizeofInotifyEvent { // opened and closed: openings alone are told as one
+			t.Errorf("%s: %d events, %v; wanted it opened and closed once", what, n/unix.SizeofInotifyEvent, err)
+		}
+	}
+	must[api.Rollout](r, "POST", "/v1/rollouts", api.RolloutSpec{Name: "v150", Version: "1.5.0", Nodes: []string{"n1"}})
+	once("a rollout")
+	must[api.Node](r, "PUT", "/v1/nodes/n2/agent", api.AgentRequest{Version: "1.5.0"})
+	once("an assignment")
 }

@@ -52,12 +52,39 @@ func (a rollouts) drive(ctx context.Context, name string) error {
 		a.tellRollout(&r)
 	}
 	var late []error
+	refused := map[string]api.RolloutNode{}
 	for _, m := range r.Members {
-		if m.State == api.RolloutUpdating {
-			late = append(late, a.orderUpdate(ctx, &r, m))
+		if m.State != api.RolloutUpdating {
+			continue
 		}
+		p, err := a.orderUpdate(ctx, &r, m)
+		if late = append(late, err); p == nil {
+			continue
+		}
+		m.State, m.Reason = api.RolloutLost, clip(p.Detail)
+		if a.elsewhere(m.Node) != nil { // it may come back; nothing was begun
+			m.State = api.RolloutWaiting
+		}
+		refused[m.Node] = m
 	}
-	return errors.Join(late...)
+	return errors.Join(append(late, a.noteRefused(name, refused))...)
+}
+
+// noteRefused keeps which nodes could not be ordered, all at once: each time all of the rollout is written.
+func (a rollouts) noteRefused(name string, refused map[string]api.RolloutNode) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	_, err := a.rollout.Change(name, func(r *api.Rollout) (changed bool, err error) {
+		for i := range r.Members {
+			m := &r.Members[i]
+			if now, is := refused[m.Node]; is && m.State == api.RolloutUpdating {
+				*m, changed = now, true
+			}
+		}
+		return changed, nil
+	})
+	return err
 }
 
 // fact is what is known of a node.
@@ -77,10 +104,10 @@ func (a rollouts) fact(r *api.Rollout, node string) rollout.Fact {
 	return f
 }
 
-// orderUpdate gives a node its order, once: the id is the same each time.
-func (a rollouts) orderUpdate(ctx context.Context, r *api.Rollout, m api.RolloutNode) error {
+// orderUpdate gives a node its order, once: the id is the same each time. Refused is why it never will be given.
+func (a rollouts) orderUpdate(ctx context.Context, r *api.Rollout, m api.RolloutNode) (refused *api.Problem, err error) {
 	if _, found, err := a.journal.Get(m.Command); err != nil || found {
-		return err
+		return nil, err
 	}
 	args := map[string]any{"version": r.Version}
 	if r.URL != "" {
@@ -93,26 +120,13 @@ func (a rollouts) orderUpdate(ctx context.Context, r *api.Rollout, m api.Rollout
 		args["window"] = r.Window
 	}
 	by := "rollout:" + r.Name
-	_, err := a.order(ctx, command.Order{ID: m.Command, Node: m.Node, Verb: "agent.update", Args: args, By: by,
+	_, err = a.order(ctx, command.Order{ID: m.Command, Node: m.Node, Verb: "agent.update", Args: args, By: by,
 		Deadline: a.clock.Now().Add(time.Duration(r.NodeSeconds) * time.Second)}, rest.Principal{Name: by, Role: api.RoleAdmin, From: "rollout"})
 	p, told := errors.AsType[*api.Problem](err)
 	if err == nil || !told || p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
-		return err // of what is not told, the next look tries again
+		return nil, err // of what is not told, the next look tries again
 	}
-	state := api.RolloutLost
-	if a.elsewhere(m.Node) != nil { // it may come back; nothing was begun
-		state = api.RolloutWaiting
-	}
-	_, cerr := a.rollout.Change(r.Name, func(r *api.Rollout) (bool, error) {
-		for i := range r.Members {
-			if was := &r.Members[i]; was.Node == m.Node && was.State == api.RolloutUpdating {
-				was.State, was.Reason = state, clip(p.Detail)
-				return true, nil
-			}
-		}
-		return false, nil
-	})
-	return cerr
+	return p, nil
 }
 
 // takesWindow reports whether a node waits for a window by itself, as one that was away has to; older ones refuse an order that names one.
@@ -136,7 +150,14 @@ func (a rollouts) tellRollout(r *api.Rollout) {
 		r.Counts.Failed, r.Counts.Skipped, r.Reason)))
 }
 
-func (a rollouts) List() []api.Rollout { return a.rollout.List() }
+// List tells of all, without their nodes: a hundred rollouts of a large fleet are 60 MB.
+func (a rollouts) List() []api.Rollout {
+	all := a.rollout.List()
+	for i := range all {
+		all[i] = all[i].Summary()
+	}
+	return all
+}
 
 func (a rollouts) Get(name string) (api.Rollout, error) {
 	r, err := a.rollout.Get(name)
@@ -152,15 +173,16 @@ func (a rollouts) create(spec api.RolloutSpec, by string, change func(*api.Rollo
 	if err := spec.Validate(); err != nil {
 		return api.Rollout{}, badRequest("rollout", err)
 	}
-	var err error
-	if spec.Version, err = a.offered(spec.Version, spec.URL); err != nil {
+	version, kept, err := a.offered(spec.Version, spec.URL)
+	if err != nil {
 		return api.Rollout{}, err
 	}
+	spec.Version = version
 	nodes, err := orders(a).targets(api.CommandRequest{Nodes: spec.Nodes, Selector: spec.Selector})
 	if err != nil {
 		return api.Rollout{}, err
 	}
-	if err := a.fits(spec.Version, spec.URL, nodes); err != nil {
+	if err := a.fits(kept, nodes); err != nil {
 		return api.Rollout{}, err
 	}
 	a.versions.Lock()

@@ -171,7 +171,8 @@ func (u *updates) install(ctx context.Context, w update.Want, progress func(stri
 	i := &update.Installer{Self: u.self, Keys: u.keys, Window: a.cfg.Update.Window, Running: agent.Version(), Try: [][]string{{"config"}},
 		Offline: func() bool { return !a.line.up() },
 		Site: &update.Site{Endpoints: func() []string { return a.keeper.Current().Endpoints },
-			TLS: func(host string) *tls.Config { return a.keeper.Current().SiteTLS(host, a.clock) }}}
+			TLS:    func(host string) *tls.Config { return a.keeper.Current().SiteTLS(host, a.clock) },
+			Mirror: func() *tls.Config { return a.keeper.Current().MirrorTLS() }}}
 	if a.args != nil {
 		i.Try = [][]string{append([]string{"config"}, a.args...)}
 	}

@@ -62,7 +62,7 @@ func (s *Service) decide(tx *bbolt.Tx, a applicant) (plan, error) {
 	}
 	p := plan{token: token, node: owner}
 	if owner.ID == "" {
-		if p.node, p.rejoin, err = newcomer(tx, a); err != nil {
+		if p.node, p.rejoin, err = s.newcomer(tx, a); err != nil {
 			return plan{}, err
 		}
 	}
@@ -116,22 +116,27 @@ func ownerOf(tx *bbolt.Tx, key string) (nodeRecord, error) {
 
 // newcomer chooses the id of a device whose key is new. Who names an id wants that one, and rejoins when it is taken.
 // Who names none gets its host name when it is free, with part of the key's digest otherwise: many devices are called
-// "raspberrypi", and none of them may pass for another.
-func newcomer(tx *bbolt.Tx, a applicant) (n nodeRecord, rejoin bool, err error) {
+// "raspberrypi", and none of them may pass for another. A replica cannot know what is free, for another may have given it away this
+// moment, or while the two were cut off: the later of two devices would throw the first one out, and a device whose reply was lost would be
+// called otherwise by whom it asks next. So where there are several, part of the digest is always in it.
+func (s *Service) newcomer(tx *bbolt.Tx, a applicant) (n nodeRecord, rejoin bool, err error) {
 	id, suffix := a.request.Node, a.key.sha256[:8]
 	asked := id != ""
 	if !asked {
 		id = hostID(a.request.Host.Hostname)
 	}
-	if id == "" {
+	switch {
+	case id == "":
 		id = "node-" + suffix
+	case !asked && s.cfg.Replica != "":
+		id = besideIt(id, suffix)
 	}
 	old, taken, err := get[nodeRecord](tx, bucketNodes, id)
 	if err != nil {
 		return n, false, err
 	}
 	taken = taken && old.Removed == 0
-	if taken && !asked {
+	if taken && !asked && s.cfg.Replica == "" {
 		id = besideIt(id, suffix)
 		if old, taken, err = get[nodeRecord](tx, bucketNodes, id); err != nil {
 			return n, false, err
@@ -147,10 +152,10 @@ func besideIt(id, suffix string) string {
 }
 
 // beside tells a device without an id of its own that it did not get its host name for one; empty: it did. It may be the
-// device that had it, wiped: nobody but a person can know.
-func (a applicant) beside(id string) string {
+// device that had it, wiped: nobody but a person can know. Of a replica no device gets that.
+func (s *Service) beside(a applicant, id string) string {
 	host := hostID(a.request.Host.Hostname)
-	if a.request.Node != "" || host == "" || id != besideIt(host, a.key.sha256[:8]) {
+	if a.request.Node != "" || s.cfg.Replica != "" || host == "" || id != besideIt(host, a.key.sha256[:8]) {
 		return ""
 	}
 	return fmt.Sprintf("its host name %s is the id of another node, so this one is %s; when it is the same device, wiped, end the old node: skerry node remove %s",

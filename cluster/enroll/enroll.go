@@ -76,7 +76,7 @@ func (s *Service) Enroll(r *api.EnrollRequest, from string) (*api.EnrollReply, e
 func (s *Service) handOver(a applicant, n nodeRecord) (*api.EnrollReply, error) {
 	reply, err := s.deliver(n, a.now)
 	if err == nil {
-		reply.Message = a.beside(n.ID)
+		reply.Message = s.beside(a, n.ID)
 	}
 	return reply, err
 }

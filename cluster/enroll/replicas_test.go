@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -279,5 +280,45 @@ func TestAnOldTombstoneIsNotTakenUpAgain(t *testing.T) {
 	}
 	if adm, err := s.Admission("n1"); err != nil || adm != nil {
 		t.Errorf("%+v, %v; wanted nothing to be known", adm, err)
+	}
+}
+
+// TestReplicasCallADeviceTheSameWithoutHavingHeardOfIt has two of one image enrol at replicas that are cut off from each other, and one of them, whose
+// reply was lost, at the other replica too.
+func TestReplicasCallADeviceTheSameWithoutHavingHeardOfIt(t *testing.T) {
+	a := newSite(t, func(c *Config) { c.Replica = "a" })
+	b := newSite(t, func(c *Config) { c.Authority, c.Replica = a.cfg.Authority, "b" })
+	ask := func(d *device) *api.EnrollReply {
+		t.Helper()
+		r := d.request(t, d.site.token(t, TokenSpec{TTL: day, MaxUses: 1}), "")
+		r.Host.Hostname = "raspberrypi"
+		reply, p := d.ask(t, "/v1/enroll", r)
+		if p != nil {
+			t.Fatal(p)
+		}
+		if reply.Message != "" {
+			t.Errorf("%q; wanted no word of another node", reply.Message)
+		}
+		return reply
+	}
+	first, second := a.device(t), b.device(t)
+	lost := ask(first)
+	first.site = b
+	b.clock.add(time.Minute)
+	again, other := ask(first), ask(second)
+	first.keep(t, again)
+	second.keep(t, other)
+	if lost.Node != again.Node || other.Node == again.Node || !strings.HasPrefix(again.Node, "raspberrypi-") {
+		t.Errorf("called %s, then %s, the other %s; wanted one id for each device", lost.Node, again.Node, other.Node)
+	}
+	b.told(t, a, again.Node)
+	b.told(t, a, other.Node)
+	a.told(t, b, again.Node)
+	for name, s := range map[string]*site{"a": a, "b": b} {
+		for _, d := range []*device{first, second} {
+			if _, err := s.Authorize(d.cert); err != nil {
+				t.Errorf("%s keeps one out: %v", name, err)
+			}
+		}
 	}
 }

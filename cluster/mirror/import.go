@@ -28,43 +28,29 @@ const maxWindow = 8 << 20
 // bounds are of the files that are read as a whole.
 var bounds = map[string]int64{release.ManifestName: release.MaxManifestBytes, release.SignatureName: release.MaxSignatureBytes}
 
-const importing = ".importing"
-
 // Import takes the release in an archive: tar, plain or packed with gzip or zstd. Files are known by their names, whatever the directory
 // that they are in; those that the manifest does not name are left out, those that it names may be missing. Two imports of parts of one
-// release add up.
+// release add up, also at once: each is received and checked beside the others, and put in place alone.
 func (m *Mirror) Import(ctx context.Context, in io.Reader) (api.Release, error) {
-	m.one.Lock()
-	defer m.one.Unlock()
-	tmp := filepath.Join(m.dir, importing)
-	if err := os.RemoveAll(tmp); err != nil { // of an import that was cut off
+	tmp, done, err := m.begin()
+	if err != nil {
 		return api.Release{}, err
 	}
-	if err := os.MkdirAll(tmp, 0o700); err != nil {
-		return api.Release{}, err
-	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // the next import tries again
-	if err := extract(ctx, in, tmp); err != nil {
+	defer done()
+	if err := m.extract(ctx, in, tmp); err != nil {
 		return api.Release{}, err
 	}
 	man, err := m.check(tmp)
 	if err != nil {
 		return api.Release{}, err
 	}
-	to := filepath.Join(m.dir, man.Version)
-	if err := keepPart(to, tmp, man); err != nil {
-		return api.Release{}, err
-	}
-	if err := errors.Join(place(tmp, to), syncDir(m.dir)); err != nil {
-		return api.Release{}, err
-	}
-	r, err := m.read(man.Version)
+	r, err := m.put(tmp, man)
 	r.Unchecked = len(m.keys) == 0
 	return r, err
 }
 
 // extract writes the files of an archive into dir, all by their last name.
-func extract(ctx context.Context, in io.Reader, dir string) error {
+func (m *Mirror) extract(ctx context.Context, in io.Reader, dir string) error {
 	plain, end, err := unpacked(in)
 	if err != nil {
 		return err
@@ -93,21 +79,24 @@ func extract(ctx context.Context, in io.Reader, dir string) error {
 		if left -= h.Size; left < 0 {
 			return fmt.Errorf("%w: the archive holds more than %d bytes", ErrInvalid, int64(maxImportBytes))
 		}
-		if err := room(dir, h.Size); err != nil {
-			return err
-		}
-		if err := write(filepath.Join(dir, name), tr); err != nil {
+		if err := m.write(filepath.Join(dir, name), tr, h.Size); err != nil {
 			return err
 		}
 	}
 }
 
-func write(path string, in io.Reader) error {
+// write makes a file of what comes, once the disk has room for it beside what other imports are about to write.
+func (m *Mirror) write(path string, in io.Reader, size int64) error {
+	d := &due{Reader: in, m: m, left: size}
+	if err := m.promise(filepath.Dir(path), size); err != nil {
+		return err
+	}
+	defer d.end()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, in)
+	_, err = io.Copy(f, d)
 	return errors.Join(err, f.Sync(), f.Close())
 }
 

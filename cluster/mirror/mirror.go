@@ -30,11 +30,16 @@ type Mirror struct {
 	dir  string
 	keys []release.Key
 
-	one sync.Mutex // one change at a time
+	one       sync.Mutex      // one change at a time
+	changes   uint64          // how many there were
+	receiving map[string]bool // names of directories that imports write to
+	promised  int64           // bytes that these are about to write
 }
 
 // New keeps releases below dir, which is made when it is needed. With keys, only what one of them signed is taken in.
-func New(dir string, keys []release.Key) *Mirror { return &Mirror{dir: dir, keys: keys} }
+func New(dir string, keys []release.Key) *Mirror {
+	return &Mirror{dir: dir, keys: keys, receiving: map[string]bool{}}
+}
 
 // List tells which releases are kept, the newest first.
 func (m *Mirror) List() ([]api.Release, error) {
@@ -93,12 +98,6 @@ func (m *Mirror) read(version string) (api.Release, error) {
 // Get describes a release that is kept.
 func (m *Mirror) Get(version string) (api.Release, error) { return m.read(version) }
 
-// Has reports whether a version is kept.
-func (m *Mirror) Has(version string) bool {
-	_, err := m.read(version)
-	return err == nil
-}
-
 // Remove forgets a release. Nodes that have it keep it.
 func (m *Mirror) Remove(version string) error {
 	m.one.Lock()
@@ -109,6 +108,7 @@ func (m *Mirror) Remove(version string) error {
 	if _, err := os.Stat(filepath.Join(m.dir, version)); err != nil { // a damaged one can be removed
 		return fmt.Errorf("release %.80q: %w", version, ErrUnknown)
 	}
+	m.changes++
 	return os.RemoveAll(filepath.Join(m.dir, version))
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Rollouts bring a fleet to a release.
 type Rollouts interface {
-	List() []api.Rollout
+	List() []api.Rollout // without their nodes
 	Get(name string) (api.Rollout, error)
 	Create(spec api.RolloutSpec, who Principal) (api.Rollout, error)
 	// Act is pause, resume or abort.
@@ -39,7 +39,7 @@ func (s *Server) rollouts() {
 			n, err := s.site.Rollouts.Unassign(in.ID)
 			return oneOf(n, s.did(who, "node.unassign", in.ID, err))
 		})
-	add(s, route{http.MethodGet, "/v1/rollouts", "list-rollouts", "List rollouts, the newest first", "rollouts", api.RoleViewer, "", ""},
+	add(s, route{http.MethodGet, "/v1/rollouts", "list-rollouts", "List rollouts, the newest first, without their nodes", "rollouts", api.RoleViewer, "", ""},
 		func(context.Context, Principal, *none) (*list[api.Rollout], error) {
 			return listOf(s.site.Rollouts.List(), nil)
 		})

@@ -128,6 +128,7 @@ func (s *Store) Change(name string, change func(r *api.Rollout) (keep bool, err 
 	if err != nil || !changed {
 		return r, err
 	}
+	count(&r)
 	return r, s.write(r)
 }
 

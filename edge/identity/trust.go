@@ -127,3 +127,14 @@ func (id *Identity) SiteTLS(host string, clock *agent.Clock) *tls.Config {
 	cfg.Certificates = []tls.Certificate{id.TLSCertificate()}
 	return cfg
 }
+
+// MirrorTLS returns the client configuration for a server of files that is no part of the cluster: what the system trusts, and the cluster's
+// CA, for a site has no other of its own. It does not show the node's certificate.
+func (id *Identity) MirrorTLS() *tls.Config {
+	pool, err := x509.SystemCertPool()
+	if err != nil { // a system without roots
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM([]byte(id.CA))
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+}

@@ -28,6 +28,8 @@ type Site struct {
 	Endpoints func() []string
 	// TLS is the client configuration for a host of the cluster agent, with the node's certificate.
 	TLS func(host string) *tls.Config
+	// Mirror is the client configuration for any other release server; nil: what the system trusts.
+	Mirror func() *tls.Config
 	// Patience bounds a silence; 0: a minute.
 	Patience time.Duration
 	// Pause is between two tries, and grows with each that brought nothing; 0: 2 s.
@@ -44,7 +46,11 @@ type place struct {
 // never shown the node's certificate: what counts is the signature.
 func (s *Site) places(mirror, version string) []place {
 	if mirror != "" {
-		return []place{{strings.TrimSuffix(mirror, "/") + "/" + version, func(string) *tls.Config { return nil }}}
+		trust := func(string) *tls.Config { return nil }
+		if s.Mirror != nil {
+			trust = func(string) *tls.Config { return s.Mirror() }
+		}
+		return []place{{strings.TrimSuffix(mirror, "/") + "/" + version, trust}}
 	}
 	var out []place
 	for _, e := range s.Endpoints() {

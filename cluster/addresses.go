@@ -6,10 +6,13 @@ import (
 	"os"
 )
 
-// advertised are the names and addresses under which nodes reach this machine.
+// advertised are the names and addresses under which nodes reach this machine: the one that it listens on, when that is one.
 func (a *Agent) advertised() ([]string, error) {
 	if len(a.cfg.Advertise) > 0 {
 		return a.cfg.Advertise, nil
+	}
+	if host, _, err := net.SplitHostPort(a.cfg.HTTP.Listen); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
+		return []string{host}, nil
 	}
 	host, err := os.Hostname()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -175,7 +176,11 @@ func (a *Agent) brokerFiles(dir, user string) (map[string][]byte, error) {
 		}
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
-	m := mqtt.Mosquitto{Listen: "8883", CA: at("ca.crt"), Certificate: at("broker.crt"), Key: at("broker.key"), CRL: at("crl.pem"),
+	port := "8883"
+	if u, err := url.Parse(a.cfg.MQTT.External); err == nil && u.Port() != "" {
+		port = u.Port()
+	}
+	m := mqtt.Mosquitto{Listen: port, CA: at("ca.crt"), Certificate: at("broker.crt"), Key: at("broker.key"), CRL: at("crl.pem"),
 		ACL: at("acl"), User: user, Operators: ids, Replicas: a.cfg.Replica.Names}
 	return map[string][]byte{"mosquitto.conf": []byte(m.Config()), "acl": []byte(m.AccessList(a.topics)), "ca.crt": a.authority.BundlePEM(),
 		"broker.crt": chain, "broker.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), "crl.pem": crl}, nil

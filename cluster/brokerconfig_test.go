@@ -55,3 +55,18 @@ func TestAnOwnerThatIsNotIsAFaultOfTheCommandLine(t *testing.T) {
 		t.Errorf("exit %d: %s%s", exit, out, errs)
 	}
 }
+
+func TestTheBrokerListensWhereItIsReached(t *testing.T) {
+	for external, want := range map[string]string{"mqtts://broker:18883": "18883", "mqtts://broker": "8883", "": "8883"} {
+		dir := t.TempDir()
+		args := []string{"broker-config", "--out", dir}
+		if external != "" {
+			args = append(args, "--set", "mqtt.external="+external)
+		}
+		exit, _, errs := skerryCluster(t, args...)
+		conf, err := os.ReadFile(filepath.Join(dir, "mosquitto.conf"))
+		if exit != ExitOK || err != nil || !strings.Contains(string(conf), "\nlistener "+want+"\n") {
+			t.Errorf("%q: exit %d, %s, %v; wanted port %s in:\n%s", external, exit, errs, err, want, conf)
+		}
+	}
+}

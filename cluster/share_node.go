@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -175,12 +176,13 @@ func (s *share) elsewhere(node string) error {
 	if s.holds(node) || !ok {
 		return nil
 	}
+	reason, _, _ := strings.Cut(n.Reason, "; ask ") // the cure says whom
 	cure := "try again in a moment"
 	if n.Owner != nil && n.Owner.URL != "" {
 		cure = "ask " + n.Owner.URL
 	}
 	return &api.Problem{Status: http.StatusMisdirectedRequest, Title: "another replica acts for the node", Code: "node_elsewhere",
-		Detail: fmt.Sprintf("this is replica %s; of node %s: %s", s.name, node, n.Reason), Cure: cure}
+		Detail: fmt.Sprintf("this is replica %s; of node %s: %s", s.name, node, reason), Cure: cure}
 }
 
 // holds reports whether this replica acts for node, and may.

@@ -72,6 +72,7 @@ func (f *field) shifted(p *Process, shift time.Duration) {
 
 // TestADeviceThatWakesIn1970NeedsNoHands has a device without a battery for its clock: the kernel says 1970 at each boot.
 func TestADeviceThatWakesIn1970NeedsNoHands(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	join := f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join
 	exit, text := f.doctor(t, "epoch", join, withClock(t, since1970())...)

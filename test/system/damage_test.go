@@ -15,6 +15,7 @@ import (
 // TestADamagedStateIsToldToTheCluster cuts off a node's state.db while the node is down: it comes back by itself, and an
 // alarm says what it forgot.
 func TestADamagedStateIsToldToTheCluster(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	node := f.node("hurt", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, "")
 	start(t, node)

@@ -30,6 +30,7 @@ func (nobody) Revoked(mqtt.Identity) {}
 // TestAnExpiredCertificateIsRenewedWithoutHands takes a real enrolment service and a real keeper of a node's identity
 // 130 days into the future, with the node off: its certificate (90 days) has expired, the grace (90 days) has not.
 func TestAnExpiredCertificateIsRenewedWithoutHands(t *testing.T) {
+	t.Parallel()
 	var ahead atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	service, endpoint := startEnrolment(t, now)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 // TestExternalMosquitto runs the cluster agent with mosquitto in place of its own broker, configured by
 // `skerry-cluster broker-config`.
 func TestExternalMosquitto(t *testing.T) {
+	t.Parallel()
 	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "broker")
 	address := freeport.Addr(t)
 	_, port, err := net.SplitHostPort(address)
@@ -28,7 +28,7 @@ func TestExternalMosquitto(t *testing.T) {
 		t.Fatal(err)
 	}
 	said, err := exec.CommandContext(t.Context(), program, "broker-config", "--out", out, "--set", "cluster=test",
-		"--set", "dir="+filepath.Join(dir, "cluster"), "--set", "advertise=127.0.0.1").CombinedOutput()
+		"--set", "dir="+filepath.Join(dir, "cluster"), "--set", "mqtt.external=mqtts://"+address, "--set", "advertise=127.0.0.1").CombinedOutput()
 	if err != nil {
 		t.Fatalf("broker-config: %v\n%s", err, said)
 	}
@@ -51,7 +51,7 @@ func TestExternalMosquitto(t *testing.T) {
 	})
 }
 
-// mosquitto starts a broker with the generated files; nothing in them but the port is the test's own.
+// mosquitto starts a broker with the generated files, as they are.
 func mosquitto(t *testing.T, dir, conf, port string) *Process {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
@@ -61,20 +61,11 @@ func mosquitto(t *testing.T, dir, conf, port string) *Process {
 	if _, err := os.Stat(path); err != nil {
 		t.Fatal("mosquitto is missing; run make deps")
 	}
-	file := filepath.Join(conf, "mosquitto.conf")
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.Replace(string(raw), "listener 8883\n", "listener "+port+" 127.0.0.1\n", 1)
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	// The tests' own directory is root's alone, unlike /etc: mosquitto's user has to get through it to its files.
 	if err := os.Chmod(filepath.Dir(filepath.Dir(conf)), 0o711); err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{Name: "mosquitto", Log: filepath.Join(dir, "mosquitto.log"), Program: path, Args: []string{"-v", "-c", file}}
+	p := &Process{Name: "mosquitto", Log: filepath.Join(dir, "mosquitto.log"), Program: path, Args: []string{"-v", "-c", filepath.Join(conf, "mosquitto.conf")}}
 	cleanup(t, p)
 	start(t, p)
 	poll(t, 10*time.Second, "mosquitto listens", func() error {

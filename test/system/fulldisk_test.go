@@ -16,6 +16,7 @@ import (
 // TestAFullDiskOfTheClusterLeavesCommandsAlone fills the disk under the cluster agent. Meanwhile the node stays online in
 // the same session and answers; the agent says what is wrong; and when there is room again nothing is missing.
 func TestAFullDiskOfTheClusterLeavesCommandsAlone(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("mounting a small disk needs root")

@@ -17,6 +17,7 @@ import (
 // TestDevicesOfOneHostNameAllComeOnline has agents that name no id join with one token, as devices do that are all called
 // raspberrypi. One that is wiped is a new node, and says which one that is; none disturbs another.
 func TestDevicesOfOneHostNameAllComeOnline(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	token := f.join(api.TokenRequest{TTL: "1h", MaxUses: 3}).Join
 	nameless := func(dir string) *Process {
@@ -91,6 +92,7 @@ func (f *field) nodes(want int) []api.Node {
 
 // TestWhoWantsTheIDOfANodeThatIsOnlineIsToldSo configures an id that another device has.
 func TestWhoWantsTheIDOfANodeThatIsOnlineIsToldSo(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	token := f.join(api.TokenRequest{TTL: "1h", MaxUses: 2}).Join
 	owner := f.node("pump", token, "")

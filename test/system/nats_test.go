@@ -68,6 +68,7 @@ authorization: {
 // TestNATSKeepsNodesToTheirOwn connects with a node's certificate and asks for more than its own. What NATS lets through
 // besides is in docs/brokers.md.
 func TestNATSKeepsNodesToTheirOwn(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, natsServer)
 	p.enrol(2)
 	p.settled(time.Minute, "a", "b")

@@ -35,6 +35,7 @@ var emulator386 = []string{"qemu-i386-static", "-E", "GODEBUG=asyncpreemptoff=1"
 // node of one cluster agent. Emulated programs cannot start themselves anew, so the module runs in the process that a
 // supervisor would start for it.
 func TestEveryTargetEnrolsReportsAnswersAndRunsAModule(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	module := filepath.Join(t.TempDir(), "hello.wasm")
 	if err := os.WriteFile(module, []byte(helloModule), 0o600); err != nil {

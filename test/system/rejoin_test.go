@@ -17,6 +17,7 @@ import (
 // TestWipedNodeRejoinsAfterApproval loses a node's disk. With a new token it waits for a person, and then is the same
 // node with the history it had.
 func TestWipedNodeRejoinsAfterApproval(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	node := f.node("wiped", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, "")
 	start(t, node)

@@ -44,7 +44,7 @@ func newPair(t *testing.T, start func(p *pair, conf string)) *pair {
 	p := &pair{t: t, dir: t.TempDir(), broker: freeport.Addr(t), fields: map[string]*field{}, started: time.Now()}
 	conf := filepath.Join(p.dir, "broker")
 	runProgram(t, "skerry-cluster", "broker-config", "--out", conf, "--set", "cluster=test", "--set", "dir="+filepath.Join(p.dir, "a", "cluster"),
-		"--set", "advertise=127.0.0.1", "--set", "replica.names=a,b")
+		"--set", "mqtt.external=mqtts://"+p.broker, "--set", "advertise=127.0.0.1", "--set", "replica.names=a,b")
 	start(p, conf)
 	for _, name := range []string{"a", "b"} {
 		dir := filepath.Join(p.dir, name, "cluster")
@@ -129,6 +129,7 @@ func (p *pair) settled(limit time.Duration, names ...string) (owners map[string]
 // nodes have an owner within takenWithin, every command ends once in the journal that took it, every effect happens at
 // most once, and no scrape is in neither of the two stores.
 func TestNodesOfAKilledReplicaAreTakenOver(t *testing.T) {
+	t.Parallel()
 	for name, broker := range map[string]func(p *pair, conf string){
 		"mosquitto": func(p *pair, conf string) {
 			mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:])
@@ -191,6 +192,7 @@ func killReplica(t *testing.T, p *pair) {
 // TestAReplicaThatWasFrozenActsForNobody stops one of two replicas for longer than the others wait, under orders to both, and
 // lets it go on: what it was about to do then is not done, and everything adds up.
 func TestAReplicaThatWasFrozenActsForNobody(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, func(p *pair, conf string) { mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:]) })
 	p.enrol(replicaNodes)
 	owners := p.settled(time.Minute, "a", "b")
@@ -222,6 +224,7 @@ func TestAReplicaThatWasFrozenActsForNobody(t *testing.T) {
 // replica all that it
 // knew but the CA: presence, claims and enrolments are told anew, and it learns every node from the other.
 func TestTheBrokerMayForgetEverything(t *testing.T) {
+	t.Parallel()
 	var broker *Process
 	p := newPair(t, func(p *pair, conf string) {
 		broker = mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:])

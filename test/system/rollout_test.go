@@ -68,6 +68,7 @@ func (p *pair) updates() map[string]int {
 // whose they are. A rollout at the other one updates those. When that one dies, the first takes its nodes over, finds them updated and ends: each
 // node was updated once.
 func TestEachReplicaRollsOutToTheNodesThatItActsFor(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, func(p *pair, conf string) { mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:]) })
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	programs := map[string]string{}

@@ -116,6 +116,7 @@ func TestAnOperatorCannotAskForWhatTakesAnAdministrator(t *testing.T) {
 
 // TestFilesAndLogsArriveEveryTime copies files of awkward sizes both ways, and reads logs, often enough to meet a race.
 func TestFilesAndLogsArriveEveryTime(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	shared := t.TempDir()
 	extra := fmt.Sprintf("command: {read: [%s], write: [%s]}\n", shared, shared)

@@ -52,6 +52,7 @@ func patch(section string, settings map[string]any) map[string]any {
 }
 
 func TestSettingsTakeEffectOrSayWhyNot(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	node := f.node("set", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, "")
 	node.Args = append(node.Args, "--set", "log.level=info")
@@ -105,6 +106,7 @@ func TestSettingsTakeEffectOrSayWhyNot(t *testing.T) {
 
 // TestALinkThatDoesNotConnectIsTakenBack sets a broker that is not there.
 func TestALinkThatDoesNotConnectIsTakenBack(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	start(t, f.node("trial", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, ""))
 	f.online("trial")
@@ -127,6 +129,7 @@ func TestALinkThatDoesNotConnectIsTakenBack(t *testing.T) {
 }
 
 func TestAnAgentRestartsWhenToldTo(t *testing.T) {
+	t.Parallel()
 	f := newField(t)
 	start(t, f.node("again", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, ""))
 	f.online("again")

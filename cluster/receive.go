@@ -192,6 +192,7 @@ func (a *Agent) Deliver(ctx context.Context, node string, epoch uint64, cmd *api
 }
 
 func (a *Agent) onBatch(ctx context.Context, node string, b *api.Batch) error {
+	a.registry.OnTelemetry(node, a.clock.Now())
 	pos, err := a.telemetry.Append(ctx, node, b)
 	if errors.Is(err, telemetry.ErrUnavailable) && a.life.Err() == nil {
 		a.putOff(node, err)

@@ -218,7 +218,7 @@ func (e *Engine) finish(j *job, st api.Status) {
 	j.write.Lock()
 	rec := *j.rec
 	begun := j.begun || rec.Status.Phase != api.PhaseAccepted // in this life or an earlier one
-	loose := j.loose() // is journalled when it is not acknowledged soon
+	loose := j.loose()                                        // is journalled when it is not acknowledged soon
 	if !loose {
 		_, err = e.journal.keep(j.number, &rec, &st, e.cfg.Clock.Cluster())
 	}

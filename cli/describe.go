@@ -151,6 +151,9 @@ func (a *App) describeOrder(ctx context.Context, c *Client, id, format string) e
 	t.add("Asked by", r.By+" at "+instantOf(r.Created))
 	t.add("Deadline", clock(r.Deadline))
 	t.add("Phase", string(r.Phase))
+	if r.Status != nil && r.Status.Progress != "" {
+		t.add("Progress", r.Status.Progress)
+	}
 	for i, h := range r.History {
 		t.add(map[bool]string{true: "History", false: " "}[i == 0], fmt.Sprintf("%s  %8s  %-11s %-7s %s", instantOf(h.At), after(h.At-r.Created), h.Phase, h.Side, h.Reason))
 	}

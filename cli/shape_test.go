@@ -290,12 +290,13 @@ func TestYAMLTellsInstantsInWords(t *testing.T) {
 	}
 }
 
-func TestStepsWithinASecondAreToldApart(t *testing.T) {
+func TestADescribedCommandTellsItsStepsApartAndItsProgress(t *testing.T) {
 	at := api.At(time.Now())
 	rec := api.CommandRecord{ID: "c1", Node: "n1", Verb: "ping", Created: at, Phase: api.PhaseSucceeded, Final: true, History: []api.Transition{
-		{Phase: api.PhaseQueued, At: at, Side: "cluster"}, {Phase: api.PhaseRunning, At: at + 7, Side: "node"}, {Phase: api.PhaseSucceeded, At: at + 12_345, Side: "node"}}}
+		{Phase: api.PhaseQueued, At: at, Side: "cluster"}, {Phase: api.PhaseRunning, At: at + 7, Side: "node"}, {Phase: api.PhaseSucceeded, At: at + 12_345, Side: "node"}},
+		Status: &api.Status{ID: "c1", Phase: api.PhaseSucceeded, Progress: "2 of 3"}}
 	_, out, _ := run(t, map[string]http.HandlerFunc{"/v1/commands/c1": reply(rec)}, "describe", "command", "c1")
-	for _, want := range []string{"+0 ms", "+7 ms", "+12.3 s", instantOf(at + 7)} {
+	for _, want := range []string{"+0 ms", "+7 ms", "+12.3 s", instantOf(at + 7), "Progress", "2 of 3"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%s\nwanted %s", out, want)
 		}

@@ -89,7 +89,7 @@ func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) err
 	var bad error
 	b.Labels, bad = api.GoodLabels("labels", b.Labels)
 	before, ok := a.registry.Get(node)
-	greeted := ok && before.Birth != nil && before.Birth.Epoch == b.Epoch && !a.repeated(m)
+	greeted := ok && before.Birth != nil && sameSession(before.Birth, b) && !a.repeated(m)
 	if err := a.registry.OnBirth(node, b, a.repeated(m)); err != nil {
 		return err
 	}
@@ -108,6 +108,11 @@ func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) err
 		return a.share.meet(ctx, node)
 	}
 	return a.greet(ctx, node, b)
+}
+
+// sameSession reports whether two births tell of one session. The copy of a card, or of its state, may count to the same number.
+func sameSession(a, b *api.Birth) bool {
+	return a.Epoch == b.Epoch && a.Boot == b.Boot && a.Started == b.Started
 }
 
 // greet tells a node at the begin of its session what it should be, and delivers what is open.
@@ -187,6 +192,7 @@ func (a *Agent) Deliver(ctx context.Context, node string, epoch uint64, cmd *api
 }
 
 func (a *Agent) onBatch(ctx context.Context, node string, b *api.Batch) error {
+	a.registry.OnTelemetry(node, a.clock.Now())
 	pos, err := a.telemetry.Append(ctx, node, b)
 	if errors.Is(err, telemetry.ErrUnavailable) && a.life.Err() == nil {
 		a.putOff(node, err)

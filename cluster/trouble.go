@@ -28,12 +28,14 @@ type health struct {
 	CA      time.Time // ends of certificates; zero: not known
 	Server  time.Time
 	Broker  time.Time // of an external one
+	Silent  []string  // nodes that are online and send no telemetry
 	Synced  bool      // the kernel says that something disciplines the clock
 }
 
 // health collects. It is cheap enough for every question about the status.
 func (a *Agent) health() health {
 	h := health{Now: a.clock.Now(), PutOff: a.deferral.trouble(), Stray: a.clock.Stray(), Remotes: a.telemetry.RemoteFaults()}
+	h.Silent = a.registry.Silent(h.Now)
 	h.Disk, h.DiskErr = a.telemetry.Disk()
 	for _, root := range a.authority.Roots() {
 		if root.NotAfter.After(h.CA) {
@@ -83,6 +85,14 @@ func (h *health) trouble() (out []string) {
 	if left := h.Broker.Sub(h.Now); !h.Broker.IsZero() && left < brokerNotice {
 		say("certificate of the external broker ends at %s, in %d days, and then no device gets in: run skerry-cluster broker-config, as in "+
 			"docs/operations.md, and have the broker read it", h.Broker.UTC().Format(time.DateOnly), int(left.Hours()/24))
+	}
+	if n := len(h.Silent); n > 0 && h.PutOff == "" { // while it is put off nodes are asked to wait
+		more := ""
+		if n > 1 {
+			more = fmt.Sprintf(", as are %d more,", n-1)
+		}
+		say("node %s is online%s and sends no telemetry for several of its intervals: see its alarms (skerry get events), the disks and the log of its agent",
+			h.Silent[0], more)
 	}
 	if !h.Synced && h.Stray == "" {
 		say("clock is not synchronised: deadlines, certificates and the time that devices are given follow it; run chronyd, ntpd or systemd-timesyncd")

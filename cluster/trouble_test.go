@@ -34,6 +34,8 @@ func TestTroubleIsToldInOneLineWithItsCure(t *testing.T) {
 		"clock":            {func(h *health) { h.Synced = false }, []string{"clock is not synchronised", "chronyd"}},
 		"no reserve":       {func(h *health) { h.Disk = telemetry.Disk{Free: 1} }, nil},
 		"nothing is known": {func(h *health) { h.CA, h.Server = time.Time{}, time.Time{} }, nil},
+		"silent":           {func(h *health) { h.Silent = []string{"n1"} }, []string{"node n1 is online and sends no telemetry", "log of its agent"}},
+		"several silent":   {func(h *health) { h.Silent = []string{"n1", "n2", "n3"} }, []string{"node n1 is online, as are 2 more, and sends no telemetry"}},
 		"remote write": {func(h *health) {
 			h.Remotes = []telemetry.RemoteFault{{URL: "https://mimir/push", Since: now, Err: errors.New("receiver answers 503")}}
 		}, []string{"remote_write to https://mimir/push fails since 2027-01-01T00:00:00Z", "503", "mend the receiver"}},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -51,6 +52,9 @@ func (a *Agent) Send(ctx context.Context, kind mqtt.Kind, v any, done func(error
 type batching struct {
 	mu      sync.Mutex
 	batcher *probe.Batcher
+
+	unkept   int // batches since unkeptAt that were not kept
+	unkeptAt time.Time
 }
 
 func (a *Agent) buildProbes(cfg configs.Edge) error {
@@ -118,8 +122,14 @@ func (a *Agent) collect(s probe.Scrape) {
 
 func (a *Agent) keepBatches(list []api.Batch) {
 	for i := range list {
-		if err := a.outbox.PutBatch(&list[i]); err != nil {
-			a.log.Error("batch not kept", agent.KeyErr, err)
+		err, b := a.outbox.PutBatch(&list[i]), a.batching
+		if err == nil {
+			continue
+		}
+		b.unkept++ // a full disk refuses each one
+		if now := time.Now(); now.Sub(b.unkeptAt) >= time.Minute {
+			a.log.Error("batch not kept", agent.KeyCount, b.unkept, agent.KeyErr, err)
+			b.unkept, b.unkeptAt = 0, now
 		}
 	}
 }

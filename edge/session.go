@@ -200,8 +200,9 @@ func (a *Agent) sendFrame(ctx context.Context, sid string, f *api.Frame) error {
 
 // SendStatus is the command engine's way out.
 func (a *Agent) SendStatus(ctx context.Context, s *api.Status) error {
-	s.Epoch = a.epoch.Load()
-	payload, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), s)
+	own := *s // the engine may be writing s to its journal meanwhile
+	own.Epoch = a.epoch.Load()
+	payload, err := a.codec.Encode(mqtt.Encoding(a.encoding.Load()), &own)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
@@ -143,6 +144,10 @@ func (e *entry) expire(now api.Millis, grace time.Duration) {
 		if e.Halted {
 			t.Reason = "cancel was asked for before the node accepted it, and it never did"
 		}
+	}
+	if e.Status != nil && e.Status.Progress != "" { // the best that is known of why, such as a disk that is full
+		reason := t.Reason + "; it last said: " + e.Status.Progress
+		t.Reason = strings.ToValidUTF8(reason[:min(len(reason), api.MaxReasonBytes)], "")
 	}
 	e.step(t, now)
 }

@@ -97,13 +97,17 @@ func (r *Registry) OnBirth(id string, b *api.Birth, retained bool) error {
 	})
 }
 
-// compare tells a reboot from a restart of the agent from a broken link, by two births of different sessions.
+// compare tells a reboot from a restart of the agent from a broken link, by two births of different sessions. Copies of one card
+// count their sessions in step: their births differ in the life alone.
 func (r *Registry) compare(n *node, b *api.Birth, now time.Time) {
 	was := n.birth
-	if was == nil || b.Epoch == was.Epoch {
+	if was == nil {
 		return
 	}
 	r.watchTwin(n, life{was.Boot, was.Started}, life{b.Boot, b.Started}, now)
+	if b.Epoch == was.Epoch {
+		return
+	}
 	switch {
 	case b.Boot != was.Boot:
 		n.row.Reboots++

@@ -43,6 +43,7 @@ type node struct {
 	removed  bool
 
 	seen        atomic.Int64 // milliseconds; 0: never
+	measured    atomic.Int64 // when the last batch came; 0: none in this run
 	seenFlushed int64
 
 	version, durable    uint64 // of row, birth and reported together

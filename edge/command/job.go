@@ -31,8 +31,9 @@ type job struct {
 	number uint64        // in the journal
 	due    time.Duration // the deadline, by the boot clock: no step of any other clock moves it
 
-	write sync.Mutex // held while its record is written; guards rec
+	write sync.Mutex // held while its record is written; guards rec and begun
 	rec   *record
+	begun bool // it was told that its action begins
 
 	// Engine.mu guards the rest.
 	phase    api.Phase
@@ -169,6 +170,7 @@ func (e *Engine) begin(j *job) error {
 		}
 		j.rec = &rec
 	}
+	j.begun = true
 	e.sender.pass(&st)
 	return nil
 }
@@ -215,7 +217,8 @@ func (e *Engine) finish(j *job, st api.Status) {
 	var err error
 	j.write.Lock()
 	rec := *j.rec
-	loose := j.loose() // is journalled when it is not acknowledged soon
+	begun := j.begun || rec.Status.Phase != api.PhaseAccepted // in this life or an earlier one
+	loose := j.loose()                                        // is journalled when it is not acknowledged soon
 	if !loose {
 		_, err = e.journal.keep(j.number, &rec, &st, e.cfg.Clock.Cluster())
 	}
@@ -223,7 +226,7 @@ func (e *Engine) finish(j *job, st api.Status) {
 	e.mu.Lock()
 	if loose || err != nil {
 		rec.Status = slim(st)
-		e.loosen(&looseEnd{number: j.number, safe: loose, rec: &rec, status: &st, cause: err})
+		e.loosen(&looseEnd{number: j.number, safe: loose, begun: begun, rec: &rec, status: &st, cause: err})
 	}
 	delete(e.jobs, j.cmd.ID)
 	e.mu.Unlock()

@@ -21,6 +21,7 @@ const mendEvery = 2 * time.Second
 type looseEnd struct {
 	number uint64 // in the journal, where the command is still open; 0: the journal has never heard of it
 	safe   bool
+	begun  bool // it was told, or may have been, that its action began
 	rec    *record
 	status *api.Status
 	cause  error // why it is not in the journal
@@ -33,7 +34,11 @@ func (l *looseEnd) held() bool { return l.number != 0 }
 
 // waiting is what is told of an end that is held back.
 func (l *looseEnd) waiting() *api.Status {
-	return &api.Status{ID: l.status.ID, Phase: api.PhaseRunning, Epoch: l.status.Epoch, At: l.status.At,
+	phase := api.PhaseAccepted
+	if l.begun {
+		phase = api.PhaseRunning
+	}
+	return &api.Status{ID: l.status.ID, Phase: phase, Epoch: l.status.Epoch, At: l.status.At,
 		Progress: clip(fmt.Sprintf("%s; that waits to be journalled: %s", l.status.Phase, l.cause), api.MaxReasonBytes)}
 }
 

@@ -135,3 +135,26 @@ func TestRefusalsThatAreNotJournalledAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatCouldNotBeginIsNotToldAsRunning: nothing can be journalled any more once it is accepted.
+func TestWhatCouldNotBeginIsNotToldAsRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *bench
+		ran, prepared := false, 0
+		act := func(context.Context, *Job) (Outcome, error) { ran = true; return Outcome{}, nil }
+		prepare := func(map[string]any) error {
+			if prepared++; prepared == 2 { // before it begins
+				return b.db.Close()
+			}
+			return nil
+		}
+		b = newBench(t, t.TempDir(), Config{Verbs: []Verb{&spy{name: "act", act: act, prepare: prepare}}})
+		b.run()
+		b.handle(b.order("c1", "act", nil))
+		pass(t, 10*time.Second)
+		b.Resend(t.Context())
+		if s := b.want("c1", api.PhaseAccepted); ran || !strings.Contains(s.Progress, "rejected") || !strings.Contains(s.Progress, "database not open") {
+			t.Errorf("ran %t, progress %q; wanted why it was not begun", ran, s.Progress)
+		}
+	})
+}

@@ -20,7 +20,8 @@ const (
 	finalBacklog = maxJournal + maxLoose
 )
 
-// Out carries a status to the cluster agent. An error means that it may not have arrived.
+// Out carries a status to the cluster agent, and leaves s as it is: the engine reads it meanwhile. An error means that it may
+// not have arrived.
 type Out interface {
 	SendStatus(ctx context.Context, s *api.Status) error
 }

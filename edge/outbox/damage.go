@@ -107,15 +107,13 @@ func detach(err error) error {
 // reportEvery is how often at most drops are reported while they go on.
 const reportEvery = 10 * time.Minute
 
-// report puts an event about what was given up since the last one.
+// report puts an alarm about what was given up since the last one. While nothing could keep it, it waits.
 func (o *Outbox) report(now time.Time) {
 	d, last := o.st.Dropped, o.st.Reported
-	if d == last || now.Before(o.reportAt) {
+	if d == last || now.Before(o.reportAt) || o.starved && !o.up {
 		return
 	}
 	o.reportAt = now.Add(reportEvery)
-	o.st.Reported = d
-	o.unsaved = true
 	data := map[string]string{}
 	for _, c := range [...]struct {
 		name      string
@@ -125,5 +123,10 @@ func (o *Outbox) report(now time.Time) {
 		data[c.name] = strconv.FormatUint(c.now-c.then, 10)
 		data[c.name+"_total"] = strconv.FormatUint(c.now, 10)
 	}
-	o.note("outbox.dropped", "", "the outbox gave up what its bounds could not hold", data)
+	if err := o.putEvent(api.ClassAlarm, "outbox.dropped", "", "the outbox gave up what its bounds could not hold", data); err != nil {
+		o.warn("outbox event not kept", err)
+		return
+	}
+	o.st.Reported = d
+	o.unsaved = true
 }

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
-
-	"github.com/skerry-edge/skerry/agent"
 )
 
 // doubts are the records that were handed to the Sender, in this life or an earlier one, and are not acknowledged: the
@@ -148,14 +146,14 @@ func (o *Outbox) noteSent(m *meta) {
 		_, err = o.hot.append(appendRecord(nil, &record{meta: meta{kind: kindState}, payload: raw}))
 	}
 	if err != nil { // were the process killed now, it could be given up although it was stored
-		o.cfg.Log.Warn("outbox mark not kept", agent.KeyErr, err)
+		o.warn("outbox mark not kept", err)
 	}
 }
 
 // current is the state as it is to be written.
 func (o *Outbox) current() state {
 	st := o.st
-	st.Sent = o.doubt.marks()
+	st.Sent, st.Alone = o.doubt.marks(), o.hot.alone()
 	return st
 }
 

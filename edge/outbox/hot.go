@@ -20,10 +20,11 @@ type hot struct {
 
 func compareSlot(a slot, k key) int { return compareKeys(a.key, k) }
 
-// slot is a record in the file.
+// slot is a record in the file, or, when raw is set, in memory alone, for want of room in the file.
 type slot struct {
 	meta
 	off int64
+	raw []byte
 }
 
 // replay applies a record that was read from the file.
@@ -35,7 +36,7 @@ func (h *hot) replay(r *record, off int64) {
 	case kindGone:
 		h.remove(s, r.key)
 	default:
-		h.insert(slot{r.meta, off})
+		h.insert(slot{meta: r.meta, off: off})
 	}
 }
 
@@ -101,9 +102,26 @@ func (h *hot) append(frames []byte) (off int64, err error) {
 func (h *hot) add(r *record) error {
 	off, err := h.append(appendRecord(nil, r))
 	if err == nil {
-		h.insert(slot{r.meta, off})
+		h.insert(slot{meta: r.meta, off: off})
 	}
 	return err
+}
+
+// addAlone keeps one new record in memory. It is gone with the process.
+func (h *hot) addAlone(r *record) {
+	h.insert(slot{meta: r.meta, raw: appendRecord(nil, r)})
+}
+
+// alone is what is in memory alone.
+func (h *hot) alone() (t tally) {
+	for s := range h.index {
+		for i := range h.index[s] {
+			if sl := &h.index[s][i]; sl.raw != nil {
+				t.add(&sl.meta)
+			}
+		}
+	}
+	return t
 }
 
 func (h *hot) held() int64 { return h.live }
@@ -128,9 +146,12 @@ func (h *hot) load(m *meta) (record, error) {
 }
 
 func (h *hot) read(sl *slot) (record, error) {
-	raw := make([]byte, sl.bytes())
-	if _, err := h.file.ReadAt(raw, sl.off); err != nil {
-		return record{}, fmt.Errorf("read %s at %d: %w", h.path, sl.off, err)
+	raw := sl.raw
+	if raw == nil {
+		raw = make([]byte, sl.bytes())
+		if _, err := h.file.ReadAt(raw, sl.off); err != nil {
+			return record{}, fmt.Errorf("read %s at %d: %w", h.path, sl.off, err)
+		}
 	}
 	r, err := parseRecord(raw)
 	if err != nil {
@@ -159,7 +180,7 @@ func (h *hot) change(e *edit) error {
 		return err
 	}
 	for i := range e.put {
-		h.insert(slot{e.put[i].meta, offs[i]})
+		h.insert(slot{meta: e.put[i].meta, off: offs[i]})
 	}
 	for i := range e.del {
 		h.remove(e.del[i].class.stream(), e.del[i].key)

@@ -55,7 +55,7 @@ func (h *hot) compact(st *state, acks map[lane]uint64) error {
 			if err != nil {
 				return err
 			}
-			index[s][i].off = int64(len(buf))
+			index[s][i].off, index[s][i].raw = int64(len(buf)), nil
 			buf = appendRecord(buf, &r)
 		}
 	}

@@ -92,11 +92,18 @@ func (o *Outbox) overflow() {
 	o.relieve(o.hot, o.cfg.HotBytes)
 }
 
+// warn tells of a write that failed, unless it is known that there is no room.
+func (o *Outbox) warn(msg string, err error) {
+	if !o.starved {
+		o.cfg.Log.Warn(msg, agent.KeyErr, err)
+	}
+}
+
 // saveState writes the state to the hot tier.
 func (o *Outbox) saveState() {
 	o.st.Version++
 	if err := o.hot.save(new(o.current())); err != nil {
-		o.cfg.Log.Warn("outbox state not saved", agent.KeyErr, err)
+		o.warn("outbox state not saved", err)
 		return
 	}
 	o.unsaved = false
@@ -106,8 +113,9 @@ func (o *Outbox) saveState() {
 func (o *Outbox) compact() {
 	o.st.Version++
 	st := o.current()
+	st.Alone = tally{}
 	if err := o.hot.compact(&st, o.cold.acked); err != nil {
-		o.cfg.Log.Warn("outbox hot file not rewritten", agent.KeyErr, err)
+		o.warn("outbox hot file not rewritten", err)
 		return
 	}
 	o.unsaved = false
@@ -212,6 +220,7 @@ func (o *Outbox) Close() error {
 	if o.closed {
 		return nil
 	}
+	o.reportAt, o.starved = time.Time{}, false // the last chance
 	o.report(time.Now())
 	o.tell()
 	o.flush()
@@ -223,7 +232,9 @@ func (o *Outbox) Close() error {
 			o.cfg.Log.Warn("outbox counters are not in flash", agent.KeyErr, err)
 		}
 	}
-	o.compact()
+	if o.compact(); o.unsaved {
+		o.saveState()
+	}
 	o.closed = true
 	o.begin(false)
 	var err error

@@ -40,6 +40,8 @@ func Open(cfg Config) (*Outbox, error) {
 		o.takeUpCold()
 	}
 	o.takeUpHot(fd)
+	countLost(&o.st.Dropped, &o.st.Alone, &tally{})
+	o.st.Alone = tally{}
 	o.adopt()
 	o.number(fd)
 	o.tell()

@@ -3,7 +3,8 @@
 //
 // It has two tiers. The hot one is a file on a tmpfs: it costs no flash and outlives a killed process, not a power cut.
 // The cold one is a bbolt file in flash, written only while the link is down, acknowledgements lag, the hot tier
-// overflows, or the agent stops; and then in groups.
+// overflows, or the agent stops; and then in groups. While neither has room and the link is up, a little is held in memory alone,
+// for the link; what a kill takes of it is counted by the next life.
 package outbox
 
 import (
@@ -156,6 +157,7 @@ type Outbox struct {
 	inFlash    api.Dropped // the counters as outbox.db has them
 	flushAt    time.Time   // flash was last written, or refused a write
 	refused    bool        // the last write to flash failed
+	starved    bool        // no tier had room for what was put last
 	maintainAt time.Time   // when to look after the tiers, even if there is always something to send
 	expireAt   time.Time   // when to look for records past their age
 	reportAt   time.Time   // before this, no further outbox.dropped

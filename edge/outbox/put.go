@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -132,16 +134,37 @@ func (o *Outbox) put(r *record) error {
 			err = nil
 		}
 	}
+	o.starve(err)
 	if err != nil {
-		countDropped(&o.st.Dropped, &r.meta)
-		o.unsaved = true
+		if alone := o.hot.alone(); o.up && alone.Bytes+r.bytes() <= o.cfg.HotBytes/4 {
+			o.hot.addAlone(r) // the link may take it all the same
+			err = nil
+		} else {
+			countDropped(&o.st.Dropped, &r.meta)
+		}
 		o.saveState() // now: a kill must not take the count along
+	}
+	if err != nil {
 		return fmt.Errorf("keep %s of epoch %d seq %d: %w", r.class.stream(), r.epoch, r.seq, err)
 	}
 	if o.hot.live > o.cfg.HotBytes {
 		o.overflow()
 	}
 	return nil
+}
+
+// starve takes whether a tier had room for what was put. Once there is room again, what is in memory alone is written, and what
+// was given up is told.
+func (o *Outbox) starve(err error) {
+	was := o.starved
+	o.starved = err != nil
+	switch {
+	case o.starved && !was:
+		o.cfg.Log.Warn("outbox has no room on any disk; what the link does not take is given up", agent.KeyErr, err)
+	case was && !o.starved:
+		o.reportAt = time.Time{}
+		o.compact()
+	}
 }
 
 // String names the stream for errors.

@@ -107,7 +107,8 @@ func (o *Outbox) forget(l lane, seq uint64, now time.Time) {
 	}
 	maps.DeleteFunc(o.shifts, func(s stamped, _ int64) bool { return s.lane == l && s.seq <= seq })
 	if err := o.hot.ack(l, seq); err != nil { // forgotten all the same; after a crash it would be sent again
-		o.cfg.Log.Warn("outbox ack not noted", agent.KeyErr, err)
+		o.warn("outbox ack not noted", err)
+		o.unsaved = true // what was in memory alone need not be counted
 	}
 }
 

@@ -58,6 +58,7 @@ type state struct {
 	StampBoot   uint64 `json:"stampBoot,omitempty"`
 	StampMillis int64  `json:"stampMillis,omitempty"`
 	Sent        []mark `json:"sent,omitempty"` // what is in doubt, see doubts
+	Alone       tally  `json:"alone,omitzero"` // what was in memory alone: gone, and counted, when a later life reads this
 }
 
 // worthKeeping reports whether anything in st must outlive an empty outbox.

@@ -94,7 +94,7 @@ func (*LogTail) Spec() command.Spec {
 				"follow": {Type: "boolean", Description: "go on with what is written until the stream is closed; needs one"},
 				"stream": streamArg("the lines (channel 1)"),
 			})},
-		Restart: command.Retry,
+		Restart: command.Retry, Follows: true,
 	}
 }
 

@@ -236,6 +236,9 @@ func (f files) Put(ctx context.Context, u rest.Upload, who rest.Principal, r io.
 	if u.Mode != "" {
 		args["mode"] = u.Mode
 	}
+	if u.NewMode != "" {
+		args["newMode"] = u.NewMode
+	}
 	_, err := f.run(ctx, transfer{u.Node, "file.put", args, fileDeadline}, who, func(ctx context.Context, st *mqtt.Stream) error {
 		out := st.Writer(ctx, api.ChannelStdin)
 		if _, err := io.Copy(out, r); err != nil {

@@ -216,6 +216,21 @@ func TestFilePutKeepsModeAndOwnerOfWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestFileVerbsTellWhatIsNoFileInWords(t *testing.T) {
+	in, _, dirs := tree(t)
+	for _, v := range []command.Verb{must(NewFileGet(dirs, nil, 0))(t), must(NewFilePut(dirs, nil, 0))(t)} {
+		for _, name := range []string{"/sub", "/pipe"} {
+			args := map[string]any{"path": in + name}
+			if v.Spec().Name == "file.put" {
+				args["data"], args["size"], args["sha256"] = "", 0.0, digestOf(nil)
+			}
+			if _, err := do(t.Context(), v, args); err == nil || !strings.Contains(err.Error(), name+": it is no regular file, but a directory, ") {
+				t.Errorf("%s of %s: %v", v.Spec().Name, name, err)
+			}
+		}
+	}
+}
+
 // names lists what is beneath dir.
 func names(t *testing.T, dir string) string {
 	t.Helper()

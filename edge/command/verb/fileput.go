@@ -150,7 +150,7 @@ func (f *FilePut) put(ctx context.Context, job *command.Job, u *upload) (err err
 	}
 	defer root.Close()
 	if info, err := root.Lstat(u.rel); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("it is %s; wanted a regular file or nothing there", info.Mode().Type())
+		return fmt.Errorf("%w; wanted one or nothing there", errIrregular)
 	}
 	parent, err := root.OpenRoot(path.Dir(u.rel)) // what is renamed meanwhile does not lead elsewhere
 	if err != nil {

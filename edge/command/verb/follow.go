@@ -138,7 +138,7 @@ func (f *fileFollower) open() (*os.File, os.FileInfo, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("it is %s; wanted a regular file", info.Mode().Type())
+		err = errIrregular
 	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read log %s: %w", f.path, err), file.Close())

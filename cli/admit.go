@@ -36,6 +36,9 @@ func (a *App) tokenCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make a join token and print its join string (shown only once)", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := positive("ttl", ttl); err != nil {
+				return err
+			}
 			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()

@@ -303,7 +303,7 @@ func (a *App) printRest(r api.CommandRecord, got int64) error {
 		} else {
 			keep := min(missing, int64(len(s.Output)))
 			s.Truncated, s.Output = missing-keep, s.Output[int64(len(s.Output))-keep:]
-			if _, err := io.WriteString(a.Err, "(the connection was cut; what follows the node has kept)\n"); err != nil {
+			if _, err := io.WriteString(a.Err, "(what follows did not come as it was printed; the node has kept it)\n"); err != nil {
 				return err
 			}
 		}

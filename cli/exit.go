@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -41,6 +42,14 @@ func fail(code int, format string, args ...any) error {
 
 // usage marks err as the user's mistake on the command line.
 func usage(err error) error { return &exitError{ExitUsage, err} }
+
+// positive checks the duration of a flag, which counts also when it was not given.
+func positive(flag string, d time.Duration) error {
+	if d > 0 {
+		return nil
+	}
+	return usage(fmt.Errorf("--%s %s: wanted a duration above zero, such as 1h", flag, d))
+}
 
 // report writes err for people and returns the exit code.
 func report(w io.Writer, err error) int {

@@ -35,7 +35,8 @@ func (a *App) cpCommand() *cobra.Command {
 		Example: `  skerry cp pump-3:/var/lib/app/data.csv .
   skerry cp app.conf pump-3:/etc/app/app.conf`,
 		Long: `Copy a file from or to a node. The node permits only the directories in its command.read and command.write, and the
-content is checked by its SHA-256 before it takes effect.`,
+content is checked by its SHA-256 before it takes effect. A file that is there keeps its owner and permissions; a new one
+has those of the source, but others than its owner may not write it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, fromPath, fromNode := remote(args[0])
 			to, toPath, toNode := remote(args[1])
@@ -48,7 +49,7 @@ content is checked by its SHA-256 before it takes effect.`,
 			return usage(errors.New("wanted NODE:/path as exactly one of source and target"))
 		},
 	}
-	cmd.Flags().StringVar(&mode, "mode", "0644", "permissions of a file copied to a node, octal")
+	cmd.Flags().StringVar(&mode, "mode", "", "permissions of a file copied to a node, octal, in place of those it has")
 	return cmd
 }
 
@@ -109,11 +110,18 @@ func (a *App) upload(ctx context.Context, source string, to target) error {
 	if _, err := in.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("copy %s: %w", source, err)
 	}
+	info, err := in.Stat()
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", source, err)
+	}
 	c, _, err := a.client()
 	if err != nil {
 		return err
 	}
-	q := url.Values{"path": {to.path}, "mode": {to.mode}, "size": {fmt.Sprint(n)}, "sha256": {hex.EncodeToString(sum.Sum(nil))}}
+	q := url.Values{"path": {to.path}, "newMode": {fmt.Sprintf("%04o", info.Mode().Perm())}, "size": {fmt.Sprint(n)}, "sha256": {hex.EncodeToString(sum.Sum(nil))}}
+	if to.mode != "" {
+		q.Set("mode", to.mode)
+	}
 	resp, err := c.Do(ctx, http.MethodPut, "/v1/nodes/"+url.PathEscape(to.node)+"/files?"+q.Encode(), in)
 	if err != nil {
 		return err

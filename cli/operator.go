@@ -42,6 +42,9 @@ func (a *App) operatorCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a key here, have it certified, and write NAME.key, NAME.crt and ca.crt", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := positive("ttl", ttl); err != nil {
+				return err
+			}
 			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()
@@ -120,6 +123,9 @@ func (a *App) accessCommand() *cobra.Command {
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make an access token and print a context file that holds it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if ttl < 0 {
+				return positive("ttl", ttl)
+			}
 			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, x, err := a.client()
@@ -127,7 +133,7 @@ func (a *App) accessCommand() *cobra.Command {
 				return err
 			}
 			body := api.AccessRequest{Name: args[0], Role: api.Role(role)}
-			if ttl > 0 {
+			if ttl != 0 {
 				body.TTL = ttl.String()
 			}
 			var t api.AccessToken

@@ -72,6 +72,12 @@ func (a *App) queryCommand() *cobra.Command {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
+			if err := positive("range", span); err != nil && cmd.Flags().Changed("range") {
+				return err
+			}
+			if err := positive("step", step); err != nil {
+				return err
+			}
 			ctx, cancel := a.within(cmd.Context())
 			defer cancel()
 			c, _, err := a.client()

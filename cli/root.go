@@ -43,7 +43,7 @@ func (a *App) root() *cobra.Command {
 		Short: "Look after far-edge nodes: watch them, command them, admit and remove them",
 		Long: `Look after far-edge nodes: watch them, command them, admit and remove them.
 
-Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster agent unreachable, 6 conflict,
+Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not permitted, 5 cluster agent unreachable, 6 conflict (a node that is offline, too),
 7 a command ended otherwise than succeeded, 8 not finished within --timeout, 130 interrupted.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,

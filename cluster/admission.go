@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -23,10 +22,18 @@ func (a admission) CreateToken(_ context.Context, req api.TokenRequest, by strin
 
 func readTTL(text string) (time.Duration, error) {
 	ttl, err := time.ParseDuration(text)
-	if err != nil {
-		err = badRequest("ttl", fmt.Errorf("%.40q; wanted a duration such as 24h", text))
+	if err != nil || ttl <= 0 { // what was asked for is not taken for the default
+		return 0, badRequest("ttl", fmt.Errorf("%.40q; wanted a duration above zero, such as 24h", text))
 	}
-	return ttl, err
+	return ttl, nil
+}
+
+// optionalTTL is 0 when none was asked for.
+func optionalTTL(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	return readTTL(text)
 }
 
 func (a admission) Tokens() ([]api.Token, error) { return a.enroll.Tokens() }
@@ -45,7 +52,7 @@ func (a admission) Deny(_ context.Context, id, by string) error {
 }
 
 func (a admission) CreateOperator(_ context.Context, req api.OperatorRequest, by string) (api.Operator, error) {
-	ttl, err := readTTL(cmp.Or(req.TTL, "0s"))
+	ttl, err := optionalTTL(req.TTL)
 	if err != nil {
 		return api.Operator{}, err
 	}
@@ -60,7 +67,7 @@ func (a admission) RevokeOperator(_ context.Context, name, by string) error {
 }
 
 func (a admission) CreateAccess(_ context.Context, req api.AccessRequest) (api.AccessToken, error) {
-	ttl, err := readTTL(cmp.Or(req.TTL, "0s"))
+	ttl, err := optionalTTL(req.TTL)
 	if err != nil {
 		return api.AccessToken{}, err
 	}

@@ -196,7 +196,7 @@ func TestBadLabelsAreRefusedFromPeopleAndLeftOutFromDevices(t *testing.T) {
 	r := newRig(t, nil)
 	d := r.online("n1", r.enrol("n1"), 1, false)
 	for _, body := range []string{`{"labels":{"bad label":"x"}}`, `{"labels":{"rack":"not good"}}`} {
-		if status, text := r.call(r.root(), "PATCH", "/v1/nodes/n1", body); status != 400 || !strings.Contains(text, "wanted") || !strings.Contains(text, "labels") {
+		if status, text := r.call(r.root(), "PATCH", "/v1/nodes/n1", body); status != 400 || !strings.Contains(text, `"node n1: labels`) || !strings.Contains(text, "wanted") {
 			t.Errorf("%s: %d %s", body, status, text)
 		}
 		if status, text := r.call(r.root(), "POST", "/v1/tokens", `{"ttl":"1h","maxUses":1,`+body[1:]); status != 400 || !strings.Contains(text, "wanted") {

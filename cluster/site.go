@@ -164,7 +164,7 @@ func (a fleet) Events(p rest.Page) ([]api.EventRecord, string, error) {
 
 func nodeProblem(node string, err error) error {
 	if errors.Is(err, registry.ErrInvalid) {
-		return badRequest("labels", err)
+		return badRequest("node "+node, errors.New(strings.TrimPrefix(err.Error(), registry.ErrInvalid.Error()+": ")))
 	}
 	if errors.Is(err, registry.ErrUnknown) {
 		return &api.Problem{Status: http.StatusNotFound, Title: "no such node", Code: "node_unknown", Detail: fmt.Sprintf("no node %q", node),

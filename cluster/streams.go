@@ -84,9 +84,23 @@ type transfer struct {
 	wait time.Duration // deadline
 }
 
+// there is nil when node can hold a conversation now, or when others can tell better why not.
+func (s *streams) there(node string) error {
+	n, ok := s.agent.registry.Get(node)
+	if !ok || n.Presence == api.PresenceOnline || n.Presence == api.PresenceDraining || n.Presence == api.PresenceElsewhere {
+		return nil
+	}
+	return &api.Problem{Status: http.StatusConflict, Title: "node is not connected", Code: "node_offline",
+		Detail: fmt.Sprintf("node %s is %s since %s: %s", node, n.Presence, n.Since.Time().UTC().Format(time.RFC3339), n.Reason),
+		Cure:   "ask again when skerry get nodes shows it online"}
+}
+
 // run commands a node and moves bytes over the stream that the command names, until the command has ended. It returns
 // the command's record. When move fails, or ctx ends, the command is cancelled.
 func (s *streams) run(ctx context.Context, t transfer, who rest.Principal, move func(context.Context, *mqtt.Stream) error) (api.CommandRecord, error) {
+	if err := s.there(t.node); err != nil {
+		return api.CommandRecord{}, err
+	}
 	sid := api.NewID()
 	sctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -235,6 +249,9 @@ func (f files) Put(ctx context.Context, u rest.Upload, who rest.Principal, r io.
 	args := map[string]any{"path": u.Path, "size": u.Size, "sha256": u.SHA256}
 	if u.Mode != "" {
 		args["mode"] = u.Mode
+	}
+	if u.NewMode != "" {
+		args["newMode"] = u.NewMode
 	}
 	_, err := f.run(ctx, transfer{u.Node, "file.put", args, fileDeadline}, who, func(ctx context.Context, st *mqtt.Stream) error {
 		out := st.Writer(ctx, api.ChannelStdin)

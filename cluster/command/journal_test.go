@@ -114,8 +114,8 @@ func TestOpenCommandsAreBoundedAndACancelIsLetThrough(t *testing.T) {
 	}
 	_, err := j.Submit(t.Context(), Order{Node: "n1", Verb: "ping", Deadline: c.Now().Add(time.Minute)})
 	wantErr(t, err, ErrFull)
-	if !strings.Contains(err.Error(), "the limit is 3") {
-		t.Errorf("error %q does not tell the limit", err)
+	if want := "too many open commands: node n1 has 3, the limit is 3"; err.Error() != want {
+		t.Errorf("error %q; wanted %q", err, want)
 	}
 	if _, err := j.Cancel(t.Context(), last.ID, "ann"); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -48,13 +49,16 @@ func checkValue(schema *api.Schema, path string, value any, faults *[]error) {
 		checkString(schema, v, fault)
 	case float64:
 		if schema.Minimum != nil && v < *schema.Minimum {
-			fault("is %v; wanted at least %v", v, *schema.Minimum)
+			fault("is %s; wanted at least %s", decimal(v), decimal(*schema.Minimum))
 		}
 		if schema.Maximum != nil && v > *schema.Maximum {
-			fault("is %v; wanted at most %v", v, *schema.Maximum)
+			fault("is %s; wanted at most %s", decimal(v), decimal(*schema.Maximum))
 		}
 	}
 }
+
+// decimal writes v as people do.
+func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 func checkObject(schema *api.Schema, path string, object map[string]any, faults *[]error) {
 	for _, name := range schema.Required {

@@ -174,12 +174,11 @@ func (j *Journal) reserve(o *Order) error {
 	}
 	if n := len(j.byNode[o.Node]) + j.reserved[o.Node]; n >= limit {
 		j.stats.Refused++
-		return fmt.Errorf("node %s has %d open commands, the limit is %d; wait for some to end or cancel them: %w",
-			o.Node, n, limit, ErrFull)
+		return fmt.Errorf("%w: node %s has %d, the limit is %d", ErrFull, o.Node, n, limit)
 	}
 	if n := len(j.open) + j.pending; n >= total {
 		j.stats.Refused++
-		return fmt.Errorf("the cluster has %d open commands, the limit is %d: %w", n, total, ErrFull)
+		return fmt.Errorf("%w: the cluster has %d, the limit is %d", ErrFull, n, total)
 	}
 	j.reserved[o.Node]++
 	j.pending++

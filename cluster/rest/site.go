@@ -109,6 +109,7 @@ type LogQuery struct {
 // Upload describes a file on its way to a node.
 type Upload struct {
 	Node, Path, Mode, SHA256 string
+	NewMode                  string // of a file that is not there yet
 	Size                     int64
 }
 

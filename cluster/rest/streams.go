@@ -36,7 +36,7 @@ func (s *Server) streams() {
 		s.download, &huma.Operation{Description: "Query: path. The trailer Skerry-Sha256 is the digest as the node computed it.",
 			Responses: described("application/octet-stream")})
 	s.stream(route{http.MethodPut, "/v1/nodes/{id}/files", "put-file", "Copy a file to a node", "nodes", api.RoleOperator, "file.put", "id"},
-		s.upload, &huma.Operation{Description: "Query: path, mode (octal), size, sha256.",
+		s.upload, &huma.Operation{Description: "Query: path, size, sha256, mode (octal; when left out, that of the file that is there), newMode (octal; of a new file).",
 			Responses: map[string]*huma.Response{"204": {Description: "the node has the file, and its digest is right"}}})
 }
 
@@ -278,5 +278,5 @@ func uploadOf(r *http.Request) (Upload, error) {
 	if r.ContentLength >= 0 && r.ContentLength != size {
 		return Upload{}, invalid("size", q.Get("size"), fmt.Sprintf("as many bytes as the body has, %d", r.ContentLength))
 	}
-	return Upload{Node: r.PathValue("id"), Path: q.Get("path"), Mode: q.Get("mode"), SHA256: q.Get("sha256"), Size: size}, nil
+	return Upload{Node: r.PathValue("id"), Path: q.Get("path"), Mode: q.Get("mode"), NewMode: q.Get("newMode"), SHA256: q.Get("sha256"), Size: size}, nil
 }

@@ -252,8 +252,8 @@ func TestFilesBothWays(t *testing.T) {
 		t.Errorf("%q, %v", text, resp.Trailer)
 	}
 	th.entry(t)
-	resp, text = th.do(t, request{"PUT", "/v1/nodes/n1/files?path=/x&size=7&mode=0600&sha256=5a", "content", "", api.RoleOperator})
-	if resp.StatusCode != http.StatusNoContent || got != "content" || as != (Upload{"n1", "/x", "0600", "5a", 7}) {
+	resp, text = th.do(t, request{"PUT", "/v1/nodes/n1/files?path=/x&size=7&mode=0600&newMode=0640&sha256=5a", "content", "", api.RoleOperator})
+	if resp.StatusCode != http.StatusNoContent || got != "content" || as != (Upload{"n1", "/x", "0600", "5a", "0640", 7}) {
 		t.Errorf("%s %q: got %q as %+v", resp.Status, text, got, as)
 	}
 	if e := th.entry(t); e.Action != "file.put" || e.Object != "n1:/x" || e.Result != "ok" {

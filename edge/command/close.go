@@ -29,7 +29,11 @@ func (e *Engine) tick() time.Duration {
 				next = min(next, left, recheck)
 				continue
 			}
-			e.askToEnd(j, &ending{api.PhaseTimedOut, "not finished by its deadline"})
+			why := "not finished by its deadline"
+			if what := e.waits(j); what != "" {
+				why = "not begun by its deadline: " + what
+			}
+			e.askToEnd(j, &ending{api.PhaseTimedOut, why})
 		}
 		if wait := j.closing.Sub(mono); wait > 0 && j.placed {
 			next = min(next, wait)

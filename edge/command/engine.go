@@ -75,15 +75,6 @@ type known struct {
 	args *checker
 }
 
-// conversations is how many commands that are conversations run at once: fewer than a link carries streams.
-const conversations = 32
-
-// lane is a bounded queue with a bounded number of places to run. Engine.mu guards it.
-type lane struct {
-	queue  []*job
-	active int
-}
-
 // Counts tells how an engine does. Dropped counts statuses that were not sent and are not owed, Busy the commands
 // rejected for a full queue, Abandoned the verbs that have not returned though their commands are closed.
 type Counts struct {

@@ -104,8 +104,11 @@ func (e *Engine) current(j *job) api.Status {
 	if j.closed { // its end is being written and will be sent once it is
 		phase = api.PhaseRunning
 	}
+	why := e.waits(j)
 	e.mu.Unlock()
-	return e.status(j, phase, "")
+	st := e.status(j, phase, "")
+	st.Progress = clip(why, api.MaxReasonBytes)
+	return st
 }
 
 // judge decides whether a new command is accepted.
@@ -131,9 +134,14 @@ func (e *Engine) judge(j *job) (api.Phase, string) {
 		return api.PhaseFailed, "the journal of commands was damaged after this one was ordered; whether it was done is unknown"
 	}
 	e.mu.Lock()
-	full := len(e.lane(j).queue) >= e.cfg.QueueLen
+	l := e.lane(j)
+	waiting, busy := len(l.queue), l.active+len(l.queue)
 	e.mu.Unlock()
-	if full {
+	switch {
+	case j.converses() && busy >= conversations: // somebody sits there: told rather than kept waiting
+		e.busy.Add(1)
+		return api.PhaseRejected, fmt.Sprintf("busy: %d followed logs and other conversations are open already; end one", busy)
+	case waiting >= e.cfg.QueueLen:
 		e.busy.Add(1)
 		return api.PhaseRejected, fmt.Sprintf("busy: %d commands wait already", e.cfg.QueueLen)
 	}
@@ -169,8 +177,7 @@ func (e *Engine) refuse(j *job, phase api.Phase, reason string) {
 func (e *Engine) admit(j *job) error {
 	if j.verb.Safe {
 		j.phase = api.PhaseAccepted
-		e.enqueue(j)
-		e.pump()
+		e.line(j)
 		return nil
 	}
 	st := e.status(j, api.PhaseAccepted, "")
@@ -182,9 +189,15 @@ func (e *Engine) admit(j *job) error {
 	}
 	j.number, j.phase = number, api.PhaseAccepted
 	e.sender.pass(&st)
+	e.line(j)
+	return nil
+}
+
+// line lets j run, or wait and say so.
+func (e *Engine) line(j *job) {
 	e.enqueue(j)
 	e.pump()
-	return nil
+	e.tellWait(j)
 }
 
 // Acked takes the ids of commands whose final status the cluster agent has stored.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -184,12 +185,15 @@ func (c *checker) text(path, v string, faults *[]error) {
 
 func (c *checker) number(path string, v float64, faults *[]error) {
 	if low := c.schema.Minimum; low != nil && v < *low {
-		fault(faults, "%s is %v; wanted at least %v", path, v, *low)
+		fault(faults, "%s is %s; wanted at least %s", path, decimal(v), decimal(*low))
 	}
 	if high := c.schema.Maximum; high != nil && v > *high {
-		fault(faults, "%s is %v; wanted at most %v", path, v, *high)
+		fault(faults, "%s is %s; wanted at most %s", path, decimal(v), decimal(*high))
 	}
 }
+
+// decimal writes v as people do.
+func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // number reads what JSON and CBOR decoders make of a number.
 func number(v any) (float64, bool) {

@@ -29,6 +29,7 @@ func TestTheCheckNamesPathValueAndWanted(t *testing.T) {
 		`{"name":"a","mode":"x"}`:         `args.mode is "x"; wanted one of fast, slow`,
 		`{"name":"a","n":0}`:              "args.n is 0; wanted at least 1",
 		`{"name":"a","n":6}`:              "args.n is 6; wanted at most 5",
+		`{"name":"a","n":99999999}`:       "args.n is 99999999; wanted at most 5",
 		`{"name":"a","n":1.5}`:            "args.n is 1.5; wanted integer",
 		`{"name":"a","n":1e300}`:          "args.n is 1e+300; wanted integer",
 		`{"name":"a","n":"1"}`:            `args.n is "1"; wanted integer`,

@@ -37,6 +37,7 @@ type Spec struct {
 	// Converses says that it lasts as long as somebody listens or types: it has places of its own, so that neither other
 	// commands nor urgent ones wait behind it.
 	Converses bool
+	Follows   bool // it converses when its argument follow is true
 }
 
 // Verb is something the node can be told to do. Safe for concurrent use.

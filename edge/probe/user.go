@@ -126,7 +126,7 @@ func (p *fileProbe) Read(_ context.Context, emit func(string, float64)) error {
 		return fmt.Errorf("read value: %w", err)
 	}
 	if !info.Mode().IsRegular() { // a device or pipe would wait, or be changed by being read
-		return fmt.Errorf("read %s: %s is no regular file", p.path, info.Mode())
+		return fmt.Errorf("read %s: it is no regular file, but a directory, device or the like", p.path)
 	}
 	data, err := p.buf.read(p.path, maxUserOutput)
 	if err != nil {

@@ -198,7 +198,7 @@ func TestFileProbeReadsValuesAndRefusesDevices(t *testing.T) {
 	if want := []string{`a{b="c"} 1`, "d 2"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v; wanted %q", got, err, want)
 	}
-	for path, want := range map[string]string{dir + "/pipe": "no regular file", "/dev/zero": "no regular file",
+	for path, want := range map[string]string{dir + "/pipe": "pipe: it is no regular file, but a", "/dev/zero": "zero: it is no regular file, but a",
 		dir + "/big": "longer than 65536 bytes", dir + "/none": "no such file"} {
 		if _, err := readUser(t, UserProbe{Name: "f", Kind: KindFile, Path: path}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v; wanted %q", path, err, want)

@@ -178,6 +178,59 @@ func TestFilePutWritesWholeFiles(t *testing.T) {
 	}
 }
 
+// A secret stays one, and its service its owner.
+func TestFilePutKeepsModeAndOwnerOfWhatIsThere(t *testing.T) {
+	in, _, dirs := tree(t)
+	put := must(NewFilePut(dirs, nil, 0))(t)
+	const nobody = 65534
+	there := filepath.Join(in, "secret")
+	if err := errors.Join(os.WriteFile(there, nil, 0o600), os.Chown(there, nobody, nobody)); err != nil {
+		t.Skipf("needs root: %v", err)
+	}
+	for i, c := range []struct {
+		path, mode, newMode string
+		want                fs.FileMode
+		owner               uint32
+	}{
+		{there, "", "0755", 0o600, nobody},
+		{there, "", "", 0o600, nobody},
+		{there, "0640", "", 0o640, nobody},
+		{filepath.Join(in, "new"), "", "", 0o644, 0},
+		{filepath.Join(in, "private"), "", "0600", 0o600, 0},
+		{filepath.Join(in, "open"), "", "0777", 0o755, 0},
+		{filepath.Join(in, "asked"), "0666", "0600", 0o666, 0},
+	} {
+		args := map[string]any{"path": c.path, "data": base64.StdEncoding.EncodeToString([]byte("new")), "size": 3.0, "sha256": digestOf([]byte("new"))}
+		for name, mode := range map[string]string{"mode": c.mode, "newMode": c.newMode} {
+			if mode != "" {
+				args[name] = mode
+			}
+		}
+		if _, err := do(t.Context(), put, args); err != nil {
+			t.Fatal(err)
+		}
+		info := must(os.Stat(c.path))(t)
+		if owner := info.Sys().(*syscall.Stat_t); info.Mode() != c.want || owner.Uid != c.owner || owner.Gid != c.owner {
+			t.Errorf("%d: %s has mode %v, owner %d:%d; wanted %v, %d", i, c.path, info.Mode(), owner.Uid, owner.Gid, c.want, c.owner)
+		}
+	}
+}
+
+func TestFileVerbsTellWhatIsNoFileInWords(t *testing.T) {
+	in, _, dirs := tree(t)
+	for _, v := range []command.Verb{must(NewFileGet(dirs, nil, 0))(t), must(NewFilePut(dirs, nil, 0))(t)} {
+		for _, name := range []string{"/sub", "/pipe"} {
+			args := map[string]any{"path": in + name}
+			if v.Spec().Name == "file.put" {
+				args["data"], args["size"], args["sha256"] = "", 0.0, digestOf(nil)
+			}
+			if _, err := do(t.Context(), v, args); err == nil || !strings.Contains(err.Error(), name+": it is no regular file, but a directory, ") {
+				t.Errorf("%s of %s: %v", v.Spec().Name, name, err)
+			}
+		}
+	}
+}
+
 // names lists what is beneath dir.
 func names(t *testing.T, dir string) string {
 	t.Helper()

@@ -25,6 +25,9 @@ const (
 	DefaultMaxFile = 64 << 20
 )
 
+// errIrregular says that there is something that cannot be read or replaced as a file.
+var errIrregular = errors.New("it is no regular file, but a directory, link, device or the like")
+
 // FileGet reads a file of an allowed directory.
 type FileGet struct {
 	dirs    *Dirs
@@ -100,7 +103,7 @@ func (f *FileGet) read(ctx context.Context, job *command.Job, file *os.File, in 
 	}
 	switch {
 	case !info.Mode().IsRegular():
-		return command.Outcome{}, fmt.Errorf("read %s: it is %s; wanted a regular file", in.Path, info.Mode().Type())
+		return command.Outcome{}, fmt.Errorf("read %s: %w", in.Path, errIrregular)
 	case size > limit && in.Stream == "" && size <= f.limit:
 		return command.Outcome{}, fmt.Errorf("read %s: it has %d bytes; wanted at most %d without a stream", in.Path, size, limit)
 	case size > limit:

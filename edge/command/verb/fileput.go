@@ -2,6 +2,7 @@ package verb
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"syscall"
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
@@ -39,12 +41,13 @@ func NewFilePut(dirs *Dirs, streams Streams, limit int64) (*FilePut, error) {
 }
 
 type putArgs struct {
-	Path   string  `json:"path"`
-	SHA256 string  `json:"sha256"`
-	Size   int64   `json:"size"`
-	Mode   string  `json:"mode"`
-	Data   *string `json:"data"`
-	Stream string  `json:"stream"`
+	Path    string  `json:"path"`
+	SHA256  string  `json:"sha256"`
+	Size    int64   `json:"size"`
+	Mode    string  `json:"mode"`
+	NewMode string  `json:"newMode"`
+	Data    *string `json:"data"`
+	Stream  string  `json:"stream"`
 }
 
 // Spec declares the verb.
@@ -56,7 +59,9 @@ func (f *FilePut) Spec() command.Spec {
 				"path":   {Type: "string", Description: "absolute; its directory must be there", MaxLength: maxArgBytes},
 				"sha256": {Type: "string", Description: "of the content, lower-case hex", Pattern: "^[0-9a-f]{64}$"},
 				"size":   {Type: "integer", Description: "bytes of the content", Minimum: new(0.0)},
-				"mode":   {Type: "string", Description: "in octal; 0644 when left out", Pattern: "^0?[0-7]{3}$"},
+				"mode":   {Type: "string", Description: "in octal; when left out, that of the file that is there", Pattern: octal},
+				"newMode": {Type: "string", Description: "in octal, of a file that is not there yet, less what 022 takes away; 0644 when left out",
+					Pattern: octal},
 				"data": {Type: "string", Description: "the content as base64, instead of a stream",
 					MaxLength: base64.StdEncoding.EncodedLen(maxInline)},
 				"stream": streamArg("the content (channel 0)"),
@@ -64,12 +69,15 @@ func (f *FilePut) Spec() command.Spec {
 	}
 }
 
+// octal are permissions without setuid, setgid and sticky.
+const octal = "^0?[0-7]{3}$"
+
 // upload is a checked request.
 type upload struct {
 	place
 	putArgs
-	mode fs.FileMode
-	data []byte // nil: from the stream
+	mode fs.FileMode // as asked for, else of a new file
+	data []byte      // nil: from the stream
 }
 
 // Prepare checks everything that does not need the disk.
@@ -78,7 +86,7 @@ func (f *FilePut) Prepare(args map[string]any) (command.Action, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &upload{putArgs: in, mode: 0o644}
+	u := &upload{putArgs: in}
 	if u.place, err = f.dirs.find(in.Path); err != nil {
 		return nil, err
 	}
@@ -88,12 +96,12 @@ func (f *FilePut) Prepare(args map[string]any) (command.Action, error) {
 	if (in.Data == nil) == (in.Stream == "") {
 		return nil, errors.New("args.data and args.stream: wanted one of them")
 	}
-	if in.Mode != "" {
-		bits, err := strconv.ParseUint(in.Mode, 8, 9)
-		if err != nil {
-			return nil, fmt.Errorf("args.mode %q: wanted permissions in octal", in.Mode)
-		}
-		u.mode = fs.FileMode(bits)
+	bits, err := strconv.ParseUint(cmp.Or(in.Mode, in.NewMode, "0644"), 8, 9)
+	if err != nil {
+		return nil, fmt.Errorf("args.mode %q, args.newMode %q: wanted permissions in octal", in.Mode, in.NewMode)
+	}
+	if u.mode = fs.FileMode(bits); in.Mode == "" { // nobody asked for a file that others may write
+		u.mode &^= 0o022
 	}
 	if in.Data != nil {
 		if u.data, err = base64.StdEncoding.DecodeString(*in.Data); err != nil {
@@ -142,7 +150,7 @@ func (f *FilePut) put(ctx context.Context, job *command.Job, u *upload) (err err
 	}
 	defer root.Close()
 	if info, err := root.Lstat(u.rel); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("it is %s; wanted a regular file or nothing there", info.Mode().Type())
+		return fmt.Errorf("%w; wanted one or nothing there", errIrregular)
 	}
 	parent, err := root.OpenRoot(path.Dir(u.rel)) // what is renamed meanwhile does not lead elsewhere
 	if err != nil {
@@ -167,7 +175,10 @@ func (f *FilePut) put(ctx context.Context, job *command.Job, u *upload) (err err
 			err = errors.Join(err, gone(parent.Remove(name)))
 		}
 	}()
-	if err := f.fill(ctx, job, u, file); err != nil {
+	if err = f.fill(ctx, job, u, file); err == nil {
+		err = u.dress(parent, file)
+	}
+	if err != nil {
 		return errors.Join(err, file.Close())
 	}
 	if err := file.Close(); err != nil {
@@ -190,7 +201,29 @@ func gone(err error) error {
 	return err
 }
 
-// fill writes, checks and syncs the content.
+// dress gives file the owner of the file that it replaces, and its mode unless one was asked for, and syncs it. It was
+// readable by nobody else until here.
+func (u *upload) dress(parent *os.Root, file *os.File) error {
+	was, err := parent.Lstat(path.Base(u.rel))
+	if err == nil {
+		if owner, ok := was.Sys().(*syscall.Stat_t); ok {
+			if err := file.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+				return fmt.Errorf("keep its owner: %w", err)
+			}
+		}
+		if u.Mode == "" {
+			u.mode = was.Mode().Perm()
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := file.Chmod(u.mode); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// fill writes and checks the content.
 func (f *FilePut) fill(ctx context.Context, job *command.Job, u *upload, file *os.File) (err error) {
 	var content io.Reader = bytes.NewReader(u.data)
 	if u.Stream != "" {
@@ -211,8 +244,5 @@ func (f *FilePut) fill(ctx context.Context, job *command.Job, u *upload, file *o
 	if got := hex.EncodeToString(sum); got != u.SHA256 {
 		return fmt.Errorf("content has the SHA-256 %s; wanted %s", got, u.SHA256)
 	}
-	if err := file.Chmod(u.mode); err != nil {
-		return err
-	}
-	return file.Sync()
+	return nil
 }

@@ -6,17 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge/command"
 )
@@ -27,8 +22,6 @@ const (
 	// maxTailBytes bounds how far back log.tail looks.
 	maxTailBytes = 1 << 20
 	defaultLines = 100
-	// lookEvery is how often a followed file is looked at.
-	lookEvery = 500 * time.Millisecond
 )
 
 // Log is a file that log.tail may show.
@@ -94,7 +87,7 @@ func (*LogTail) Spec() command.Spec {
 				"follow": {Type: "boolean", Description: "go on with what is written until the stream is closed; needs one"},
 				"stream": streamArg("the lines (channel 1)"),
 			})},
-		Restart: command.Retry,
+		Restart: command.Retry, Follows: true,
 	}
 }
 
@@ -135,14 +128,9 @@ func (l *LogTail) path(source string) (string, error) {
 	return "", fmt.Errorf("args.source %.40q is unknown on this node; wanted %s", source, strings.Join(names, ", "))
 }
 
-// follower reads a log: its end first, then what was added since, blocking in wait until there may be more.
-type follower interface {
-	more() ([]byte, error)
-	wait(ctx context.Context) bool
-}
-
 func (l *LogTail) show(ctx context.Context, read follower, lines int, in logArgs) (command.Outcome, error) {
 	var out command.Outcome
+	defer read.close()
 	data, err := read.more()
 	if err != nil {
 		return out, err
@@ -218,65 +206,4 @@ func lastLines(data []byte, n int) []byte {
 		return nil
 	}
 	return data[at+1:]
-}
-
-// ringFollower follows the agent's own log.
-type ringFollower struct {
-	ring    *Ring
-	pos     int64
-	changed <-chan struct{}
-}
-
-func (f *ringFollower) more() (data []byte, err error) {
-	data, f.pos, f.changed = f.ring.since(f.pos)
-	return data, nil
-}
-
-func (f *ringFollower) wait(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-f.changed:
-		return true
-	}
-}
-
-// fileFollower follows a file by its name, through rotation and truncation.
-type fileFollower struct {
-	path string
-	seen os.FileInfo // nil: nothing read yet
-	pos  int64
-}
-
-func (f *fileFollower) wait(ctx context.Context) bool { return agent.Wait(ctx, lookEvery) }
-
-func (f *fileFollower) more() ([]byte, error) {
-	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if f.seen != nil && errors.Is(err, os.ErrNotExist) {
-		return nil, nil // between two names of a rotation
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read log: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read log %s: it is %s; wanted a regular file", f.path, info.Mode().Type())
-	}
-	switch {
-	case f.seen == nil:
-		f.pos = max(0, info.Size()-maxTailBytes)
-	case !os.SameFile(f.seen, info) || info.Size() < f.pos:
-		f.pos = 0
-	}
-	f.seen = info
-	data, err := io.ReadAll(io.NewSectionReader(file, f.pos, min(info.Size()-f.pos, maxTailBytes)))
-	if err != nil {
-		return nil, fmt.Errorf("read log: %w", err)
-	}
-	f.pos += int64(len(data))
-	return data, nil
 }

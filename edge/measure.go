@@ -173,5 +173,8 @@ func (a *Agent) measureSelf() []probe.Sample {
 		samples = append(samples, probe.Sample{Series: "skerry_edge_dropped_batches_total", Value: float64(d.Batches)},
 			probe.Sample{Series: "skerry_edge_dropped_alarms_total", Value: float64(d.Alarms)})
 	}
+	if n := a.probes.Voids(); n > 0 {
+		samples = append(samples, probe.Sample{Series: "skerry_edge_samples_without_value_total", Value: float64(n)})
+	}
 	return samples
 }

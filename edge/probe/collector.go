@@ -152,7 +152,7 @@ func (c *Collector) Apply(cfg Config) error {
 	defer c.release()
 	c.mu.Lock()
 	old := c.set
-	c.set = fresh
+	c.set, fresh.voids = fresh, old.voids
 	c.mu.Unlock()
 	for _, u := range old.units {
 		same := func(o *unit) bool { return o.probe.Name() == u.probe.Name() }
@@ -169,6 +169,9 @@ func (c *Collector) Apply(cfg Config) error {
 	}
 	return nil
 }
+
+// Voids is how many samples were NaN or infinite, which is no value on the wire. It is for Self, and for who scrapes.
+func (c *Collector) Voids() uint64 { return c.current().voids }
 
 // Status describes every probe, with its last error.
 func (c *Collector) Status() []api.Probe { return c.current().status() }

@@ -263,7 +263,7 @@ func TestSeriesBeyondTheLimitAreCountedAndReported(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newCollector(t, Config{MaxSeries: 50, Disabled: builtinNames(), User: []UserProbe{
+	c := newCollector(t, Config{MaxSeries: 100, Disabled: builtinNames(), User: []UserProbe{
 		{Name: "a", Kind: KindFile, Path: path, Allow: []string{"many|long|nothing"}},
 		{Name: "b", Kind: KindFile, Path: path, Allow: []string{"many"}}}})
 	s, err := c.Now(t.Context())
@@ -290,6 +290,47 @@ func TestSeriesBeyondTheLimitAreCountedAndReported(t *testing.T) {
 	}
 	if status = c.Status(); !strings.Contains(status[0].Error, "at most 16") {
 		t.Errorf("probe says %q", status[0].Error)
+	}
+	if n := c.Voids(); n != 1 {
+		t.Errorf("%d samples without a value are counted; wanted one, also after a change of what is measured", n)
+	}
+}
+
+func TestALargeProbeLeavesOthersTheirShare(t *testing.T) {
+	dir := t.TempDir()
+	var list []UserProbe
+	for _, p := range []struct {
+		name   string
+		series int
+	}{{"large", 600}, {"small", 1}, {"middle", 30}, {"huge", 700}} {
+		var text strings.Builder
+		for i := range p.series {
+			fmt.Fprintf(&text, "%s{i=\"%d\"} 1\n", p.name, i)
+		}
+		path := filepath.Join(dir, p.name)
+		if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, UserProbe{Name: p.name, Kind: KindFile, Path: path})
+	}
+	c := newCollector(t, Config{MaxSeries: 131, Disabled: builtinNames(), User: list})
+	s, err := c.Now(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, x := range s.Samples {
+		name, _, _ := strings.Cut(x.Series, "{")
+		got[name]++
+	}
+	if got["large"] != 50 || got["small"] != 1 || got["middle"] != 30 || got["huge"] != 50 {
+		t.Errorf("%v; wanted all of the small ones, and half of what is left for each of the large ones", got)
+	}
+	if text := c.Status()[0].Error; !strings.Contains(text, "share, 50, of telemetry.max_series (131)") {
+		t.Errorf("large says %q", text)
+	}
+	if text := c.Status()[1].Error; text != "" {
+		t.Errorf("small says %q", text)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -34,6 +35,8 @@ type set struct {
 	round    uint64
 	seen     map[string]struct{} // series of the scrape that is being made
 	size     int                 // of the last one
+	read     []gave              // of it
+	voids    uint64              // samples that were NaN or infinite
 }
 
 // newSet makes the probes of a validated configuration. self is asked at every scrape.
@@ -85,11 +88,12 @@ func (s *set) scrape(ctx context.Context, asked bool, report func(probe string, 
 	}
 	g := gathering{set: s, out: make([]Sample, 0, s.size+16)}
 	clear(s.seen)
+	read := s.read[:0]
 	for _, u := range s.units {
 		if !u.slow {
 			r := u.read(ctx, u.emitted[:0])
 			u.emitted = r.samples
-			g.take(u, &r, report)
+			read = append(read, gave{u, r})
 		}
 	}
 	s.await(ctx, asked)
@@ -98,11 +102,19 @@ func (s *set) scrape(ctx context.Context, asked bool, report func(probe string, 
 			continue
 		}
 		if r := u.collect(); r != nil && s.ctx.Err() == nil {
-			g.take(u, r, report)
-			u.recycle(r)
+			read = append(read, gave{u, *r})
 		}
 	}
-	s.size = len(g.out)
+	g.most = share(read, s.cfg.MaxSeries)
+	for i := range read {
+		r := &read[i]
+		g.take(r.unit, &r.result, report)
+		if r.unit.slow {
+			r.unit.recycle(&r.result)
+		}
+	}
+	clear(read)
+	s.size, s.read = len(g.out), read
 	return g.out
 }
 
@@ -154,19 +166,42 @@ func (s *set) status() []api.Probe {
 	return out
 }
 
+// gave is what one probe gave for a scrape.
+type gave struct {
+	unit *unit
+	result
+}
+
+// share is how many series each probe may give, so that all fit into room: what small ones leave is for the large ones.
+func share(read []gave, room int) int {
+	counts := make([]int, len(read))
+	for i := range read {
+		counts[i] = len(read[i].samples)
+	}
+	slices.Sort(counts)
+	for i, n := range counts {
+		if left := len(counts) - i; n*left > room {
+			return room / left
+		}
+		room -= n
+	}
+	return math.MaxInt
+}
+
 // gathering is a scrape in the making.
 type gathering struct {
-	set   *set
-	out   []Sample
-	count int // samples of probes, without what is told about them
+	set  *set
+	out  []Sample
+	most int // series of each probe, without what is told about it
 }
 
 // take adds what a probe gave, within the limits, and then how it went.
 func (g *gathering) take(u *unit, r *result, report func(probe string, err error)) {
-	var over, long, twice int
+	var count, over, long, twice int
 	var example string
 	for _, s := range r.samples {
 		if s.Value-s.Value != 0 { // NaN and the infinities: the wire knows "no value" instead
+			g.set.voids++
 			continue
 		}
 		if _, dup := g.set.seen[s.Series]; dup {
@@ -177,18 +212,18 @@ func (g *gathering) take(u *unit, r *result, report func(probe string, err error
 			long++
 			continue
 		}
-		if g.count == g.set.cfg.MaxSeries {
+		if count == g.most {
 			over++
 			continue
 		}
 		g.set.seen[s.Series] = struct{}{}
-		g.count++
+		count++
 		g.out = append(g.out, s)
 	}
 	err := r.err
 	if over > 0 {
-		err = errors.Join(err, fmt.Errorf("%d series dropped: the scrape has its %d; raise maxSeries or narrow the probe",
-			over, g.set.cfg.MaxSeries))
+		err = errors.Join(err, fmt.Errorf("%d series dropped: the probe has its share, %d, of telemetry.max_series (%d); raise that or narrow the probe",
+			over, g.most, g.set.cfg.MaxSeries))
 	}
 	if long > 0 {
 		err = errors.Join(err, fmt.Errorf("%d series dropped: name longer than %d bytes", long, api.MaxSeriesBytes))

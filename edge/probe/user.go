@@ -77,7 +77,7 @@ func (r *reading) text(in io.Reader, emit func(string, float64)) error {
 		}
 	})
 	if err == nil && count > r.most {
-		return fmt.Errorf("%d samples; wanted at most %d, narrow them with allow", count, r.most)
+		return fmt.Errorf("%d samples; wanted at most %d (telemetry.max_series), narrow them with allow", count, r.most)
 	}
 	return err
 }

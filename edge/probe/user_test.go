@@ -280,3 +280,16 @@ func TestTextParserIsStrict(t *testing.T) {
 		}
 	}
 }
+
+// A row of a batch has one time: that of its scrape (docs/operations.md).
+func TestATimestampInAScrapeIsNotUsed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "metrics")
+	if err := os.WriteFile(path, []byte("old_metric 5 1000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newCollector(t, Config{Disabled: builtinNames(), User: []UserProbe{{Name: "old", Kind: KindFile, Path: path}}})
+	s, err := c.Now(t.Context())
+	if err != nil || len(s.Samples) == 0 || s.Samples[0] != (Sample{"old_metric", 5}) || time.Since(s.At) > time.Minute {
+		t.Errorf("%+v, %v; wanted the value, as of now", s, err)
+	}
+}

@@ -185,15 +185,15 @@ func (d *Dir) hold(name string, wait bool) (*os.File, error) {
 }
 
 // holdRun takes the lock of the agent that runs. It waits as long as that takes: whose supervisor was killed goes on, and is
-// followed at once when it ends. late is called once when the wait is long.
+// followed at once when it ends. late is called once when it has to wait.
 func (d *Dir) holdRun(ctx context.Context, late func()) (*os.File, error) {
-	const look, long = 200 * time.Millisecond, 15 * time.Second
+	const look = 200 * time.Millisecond
 	for waited := time.Duration(0); ; waited += look {
 		f, err := d.hold(runLock, false)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return f, err
 		}
-		if waited == long {
+		if waited == look {
 			late()
 		}
 		if !agent.Wait(ctx, look) {

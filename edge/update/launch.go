@@ -57,7 +57,7 @@ const (
 // itself it returns what that is of the slots, for the agent to go on. After a signal that ends a trial, Self is nil and so is the error.
 func (l *Launcher) Run(ctx context.Context) (*Self, error) {
 	reap()
-	lock, err := l.Dir.holdRun(ctx, func() { l.say("another agent runs on %s; waiting for its end", l.Dir.path) })
+	lock, err := l.Dir.holdRun(ctx, func() { l.say("another agent%s runs on %s; waiting for its end", l.Dir.holder(), l.Dir.path) })
 	if err != nil {
 		if ctx.Err() != nil {
 			err = nil

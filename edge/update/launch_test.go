@@ -187,6 +187,10 @@ func TestASecondAgentWaitsForTheEndOfTheFirst(t *testing.T) {
 	if r.became != r.dir.Program(SlotB) {
 		t.Errorf("became %s", r.became)
 	}
+	want := fmt.Sprintf("another agent (process %d) runs on %s; waiting for its end\n", os.Getpid(), r.dir.path)
+	if strings.Count(r.said.String(), want) != 1 {
+		t.Errorf("said %q; wanted at once, and once: %q", r.said.String(), want)
+	}
 }
 
 func TestASupervisorStartsAgainAndPassesOnWhatEndsIt(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -86,6 +87,17 @@ func (a *Agent) order(ctx context.Context, o command.Order, who rest.Principal) 
 	}
 	rec, err := a.journal.Submit(ctx, o)
 	return rec, orderProblem(err)
+}
+
+// takes reports whether a node's verb has an argument. Nodes that are older than it refuse an order that names one.
+func (a *Agent) takes(node, verb, arg string) bool {
+	verbs, _ := a.registry.Verbs(node)
+	i := slices.IndexFunc(verbs, func(v api.Verb) bool { return v.Name == verb })
+	if i < 0 {
+		return false
+	}
+	_, takes := verbs[i].Args.Properties[arg]
+	return takes
 }
 
 // elsewhere is what to tell a caller who wants something of a node that another replica acts for, nil when this one does.

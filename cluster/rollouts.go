@@ -116,7 +116,7 @@ func (a rollouts) orderUpdate(ctx context.Context, r *api.Rollout, m api.Rollout
 	if r.Force {
 		args["force"] = true
 	}
-	if r.Window != "" && a.takesWindow(m.Node) {
+	if r.Window != "" && a.takes(m.Node, "agent.update", "window") {
 		args["window"] = r.Window
 	}
 	by := "rollout:" + r.Name
@@ -127,17 +127,6 @@ func (a rollouts) orderUpdate(ctx context.Context, r *api.Rollout, m api.Rollout
 		return nil, err // of what is not told, the next look tries again
 	}
 	return p, nil
-}
-
-// takesWindow reports whether a node waits for a window by itself, as one that was away has to; older ones refuse an order that names one.
-func (a rollouts) takesWindow(node string) bool {
-	verbs, _ := a.registry.Verbs(node)
-	for _, v := range verbs {
-		if _, takes := v.Args.Properties["window"]; takes && v.Name == "agent.update" {
-			return true
-		}
-	}
-	return false
 }
 
 // tellRollout tells of a turn as an event.

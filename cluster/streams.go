@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -245,15 +246,21 @@ func (f files) Get(ctx context.Context, node, path string, who rest.Principal, w
 	return sum, nil
 }
 
-func (f files) Put(ctx context.Context, u rest.Upload, who rest.Principal, r io.Reader) error {
+// putArgs are those that the node takes. An older one keeps no mode: what is asked for a new file then counts for each.
+func (f files) putArgs(u rest.Upload) map[string]any {
 	args := map[string]any{"path": u.Path, "size": u.Size, "sha256": u.SHA256}
-	if u.Mode != "" {
-		args["mode"] = u.Mode
-	}
-	if u.NewMode != "" {
+	if u.NewMode != "" && f.agent.takes(u.Node, "file.put", "newMode") {
 		args["newMode"] = u.NewMode
+		u.NewMode = ""
 	}
-	_, err := f.run(ctx, transfer{u.Node, "file.put", args, fileDeadline}, who, func(ctx context.Context, st *mqtt.Stream) error {
+	if mode := cmp.Or(u.Mode, u.NewMode); mode != "" {
+		args["mode"] = mode
+	}
+	return args
+}
+
+func (f files) Put(ctx context.Context, u rest.Upload, who rest.Principal, r io.Reader) error {
+	_, err := f.run(ctx, transfer{u.Node, "file.put", f.putArgs(u), fileDeadline}, who, func(ctx context.Context, st *mqtt.Stream) error {
 		out := st.Writer(ctx, api.ChannelStdin)
 		if _, err := io.Copy(out, r); err != nil {
 			return err

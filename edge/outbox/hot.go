@@ -16,6 +16,7 @@ type hot struct {
 	live  int64           // bytes of the records in index
 	room  int             // of each of the two states that the file begins with; 0: it does not
 	index [streams][]slot // ordered by key
+	lone  bool            // some may be in memory alone
 }
 
 func compareSlot(a slot, k key) int { return compareKeys(a.key, k) }
@@ -110,10 +111,14 @@ func (h *hot) add(r *record) error {
 // addAlone keeps one new record in memory. It is gone with the process.
 func (h *hot) addAlone(r *record) {
 	h.insert(slot{meta: r.meta, raw: appendRecord(nil, r)})
+	h.lone = true
 }
 
 // alone is what is in memory alone.
 func (h *hot) alone() (t tally) {
+	if !h.lone {
+		return t
+	}
 	for s := range h.index {
 		for i := range h.index[s] {
 			if sl := &h.index[s][i]; sl.raw != nil {

@@ -66,7 +66,7 @@ func (h *hot) compact(st *state, acks map[lane]uint64) error {
 		}
 	}
 	old := h.file
-	h.file, h.size, h.index, h.room = f, int64(len(buf)), index, room
+	h.file, h.size, h.index, h.room, h.lone = f, int64(len(buf)), index, room, false
 	return old.Close()
 }
 

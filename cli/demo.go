@@ -109,49 +109,62 @@ func (a *App) demo(ctx context.Context, f *demoFlags) (err error) {
 	return err
 }
 
-// showDemo redraws the table every second until ctx or the demo's length ends.
+// showDemo redraws the table every second until ctx or the demo's length ends. Where nobody looks on it is printed once: when
+// every node has every figure, some of which take a few samples, or at the end.
 func (a *App) showDemo(ctx context.Context, s *demoSite, f *demoFlags, started time.Time) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	live := f.format == "table" && isTerminal(a.Out)
-	last := ""
-	for {
-		if f.format == "table" {
-			text, err := a.demoTable(ctx, s)
+	live := isTerminal(a.Out)
+	last, shown := "", f.format != "table"
+	for over := false; ; {
+		if f.format == "table" && (live || !shown) {
+			text, whole, err := a.demoTable(ctx, s)
 			if err != nil && ctx.Err() == nil {
 				return err
 			}
-			if live && last != "" {
-				text = fmt.Sprintf("\x1b[%dA\x1b[J%s", strings.Count(last, "\n"), text)
+			if err != nil {
+				text = last
 			}
-			if live || last == "" {
-				if _, err := io.WriteString(a.Out, text); err != nil {
+			if live && last != "" {
+				last = fmt.Sprintf("\x1b[%dA\x1b[J", strings.Count(last, "\n"))
+			} else {
+				last = ""
+			}
+			if live || whole || over {
+				if _, err := io.WriteString(a.Out, last+text); err != nil {
 					return err
 				}
+				shown = true
 			}
-			last = text[strings.LastIndex(text, "\x1b[J")+1:]
+			last = text
+		}
+		if over {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			over = true
 		case err := <-s.died:
 			return err
 		case <-tick.C:
-		}
-		if f.length > 0 && a.Now().Sub(started) >= f.length {
-			return nil
+			over = f.length > 0 && a.Now().Sub(started) >= f.length
 		}
 	}
 }
 
-func (a *App) demoTable(ctx context.Context, s *demoSite) (string, error) {
+// demoTable is what the nodes use, and whether every figure is there.
+func (a *App) demoTable(ctx context.Context, s *demoSite) (text string, whole bool, err error) {
 	rows, err := a.usage(ctx, s.client, "")
 	if err != nil {
-		return "", err
+		return "", false, err
+	}
+	whole = len(rows) == s.nodes
+	for _, r := range rows {
+		whole = whole && min(r.CPUFraction, r.Load1, r.MemoryUsed, r.DiskUsed, r.AgentRSS) >= 0
 	}
 	var b strings.Builder
 	err = show(&b, "table", rows, func(r usageRow) string { return r.Node }, usageColumns())
-	return b.String(), err
+	return b.String(), whole, err
 }
 
 // explainDemo shows what became of the demo's commands, and how to do the same by hand.

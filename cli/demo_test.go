@@ -1,8 +1,13 @@
 package cli
 
 import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -31,5 +36,37 @@ func TestTheDemoCutsNoLifeAndNoOutcome(t *testing.T) {
 			t.Errorf("%s", out)
 		}
 		narrow(t, "demo", out)
+	}
+}
+
+// The figures of a processor take two samples: a table that is printed once waits for them, or for the end.
+func TestADemoWithoutATerminalPrintsItsTableOnceItIsWhole(t *testing.T) {
+	for name, c := range map[string]struct {
+		from int // the answer that has the first figure of the processor
+		want string
+	}{"whole": {2, "25%"}, "at the end": {1000, " - "}} {
+		asked := 0
+		env := newServer(t, map[string]http.HandlerFunc{
+			"/v1/nodes": reply(api.List[api.Node]{Items: []api.Node{node("demo-1")}}),
+			"/api/v1/query": func(w http.ResponseWriter, r *http.Request) {
+				result := `[{"metric":{"node":"demo-1"},"value":[0,"0.25"]}]`
+				if strings.Contains(r.URL.Query().Get("query"), "node_cpu") {
+					if asked++; asked < c.from {
+						result = "[]"
+					}
+				}
+				fmt.Fprintf(w, `{"data":{"resultType":"vector","result":%s}}`, result)
+			},
+		})
+		var out bytes.Buffer
+		a := &App{Out: &out, Err: io.Discard, Env: env, Now: time.Now}
+		client, _, err := a.client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = a.showDemo(t.Context(), &demoSite{nodes: 1, client: client}, &demoFlags{format: "table", length: 2 * time.Second}, time.Now())
+		if err != nil || strings.Count(out.String(), "NODE") != 1 || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: %v, printed %q; wanted one table with %q", name, err, out.String(), c.want)
+		}
 	}
 }

@@ -78,6 +78,29 @@ func (e *Engine) enqueue(j *job) {
 	e.nudge()
 }
 
+// pump starts what has a place.
+func (e *Engine) pump() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.lanes {
+		l, places := &e.lanes[i], e.cfg.Concurrency
+		if i == 2 {
+			places = conversations
+		}
+		for !e.stopping && len(l.queue) > 0 && l.active < places {
+			j := l.queue[0]
+			l.queue = l.queue[1:]
+			if j.end != nil { // whoever asked it to end closes it
+				continue
+			}
+			l.active++
+			ctx, cancel := context.WithCancelCause(context.Background())
+			j.placed, j.cancel = true, cancel
+			e.work.Go(func() { e.perform(ctx, j) })
+		}
+	}
+}
+
 // errEnded says that a command was asked to end before its action began.
 var errEnded = errors.New("ended before it began")
 

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,28 +57,5 @@ func (e *Engine) tellWait(j *job) {
 		st := e.status(j, j.phase, "")
 		st.Progress = clip(why, api.MaxReasonBytes)
 		e.sender.pass(&st)
-	}
-}
-
-// pump starts what has a place.
-func (e *Engine) pump() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for i := range e.lanes {
-		l, places := &e.lanes[i], e.cfg.Concurrency
-		if i == 2 {
-			places = conversations
-		}
-		for !e.stopping && len(l.queue) > 0 && l.active < places {
-			j := l.queue[0]
-			l.queue = l.queue[1:]
-			if j.end != nil { // whoever asked it to end closes it
-				continue
-			}
-			l.active++
-			ctx, cancel := context.WithCancelCause(context.Background())
-			j.placed, j.cancel = true, cancel
-			e.work.Go(func() { e.perform(ctx, j) })
-		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -174,18 +173,22 @@ type gave struct {
 
 // share is how many series each probe may give, so that all fit into room: what small ones leave is for the large ones.
 func share(read []gave, room int) int {
-	counts := make([]int, len(read))
-	for i := range read {
-		counts[i] = len(read[i].samples)
-	}
-	slices.Sort(counts)
-	for i, n := range counts {
-		if left := len(counts) - i; n*left > room {
-			return room / left
+	most := 0
+	for { // each round the small ones leave some more
+		rest, large := room, 0
+		for i := range read {
+			if n := len(read[i].samples); n > most {
+				large++
+			} else {
+				rest -= n
+			}
 		}
-		room -= n
+		if large == 0 || rest/large == most {
+			break
+		}
+		most = rest / large
 	}
-	return math.MaxInt
+	return most
 }
 
 // gathering is a scrape in the making.

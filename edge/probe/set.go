@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -35,7 +34,6 @@ type set struct {
 	round    uint64
 	seen     map[string]struct{} // series of the scrape that is being made
 	size     int                 // of the last one
-	read     []gave              // of it
 	voids    uint64              // samples that were NaN or infinite
 }
 
@@ -88,12 +86,13 @@ func (s *set) scrape(ctx context.Context, asked bool, report func(probe string, 
 	}
 	g := gathering{set: s, out: make([]Sample, 0, s.size+16)}
 	clear(s.seen)
-	read := s.read[:0]
+	read := make([]*result, 0, len(s.units))
 	for _, u := range s.units {
 		if !u.slow {
 			r := u.read(ctx, u.emitted[:0])
 			u.emitted = r.samples
-			read = append(read, gave{u, r})
+			r.unit = u
+			read = append(read, &r)
 		}
 	}
 	s.await(ctx, asked)
@@ -102,19 +101,18 @@ func (s *set) scrape(ctx context.Context, asked bool, report func(probe string, 
 			continue
 		}
 		if r := u.collect(); r != nil && s.ctx.Err() == nil {
-			read = append(read, gave{u, *r})
+			r.unit = u
+			read = append(read, r)
 		}
 	}
 	g.most = share(read, s.cfg.MaxSeries)
-	for i := range read {
-		r := &read[i]
-		g.take(r.unit, &r.result, report)
+	for _, r := range read {
+		g.take(r, report)
 		if r.unit.slow {
-			r.unit.recycle(&r.result)
+			r.unit.recycle(r)
 		}
 	}
-	clear(read)
-	s.size, s.read = len(g.out), read
+	s.size = len(g.out)
 	return g.out
 }
 
@@ -166,26 +164,24 @@ func (s *set) status() []api.Probe {
 	return out
 }
 
-// gave is what one probe gave for a scrape.
-type gave struct {
-	unit *unit
-	result
-}
-
 // share is how many series each probe may give, so that all fit into room: what small ones leave is for the large ones.
-func share(read []gave, room int) int {
-	counts := make([]int, len(read))
-	for i := range read {
-		counts[i] = len(read[i].samples)
-	}
-	slices.Sort(counts)
-	for i, n := range counts {
-		if left := len(counts) - i; n*left > room {
-			return room / left
+func share(read []*result, room int) int {
+	most := 0
+	for { // each round the small ones leave some more
+		rest, large := room, 0
+		for _, r := range read {
+			if n := len(r.samples); n > most {
+				large++
+			} else {
+				rest -= n
+			}
 		}
-		room -= n
+		if large == 0 || rest/large == most {
+			break
+		}
+		most = rest / large
 	}
-	return math.MaxInt
+	return most
 }
 
 // gathering is a scrape in the making.
@@ -196,7 +192,8 @@ type gathering struct {
 }
 
 // take adds what a probe gave, within the limits, and then how it went.
-func (g *gathering) take(u *unit, r *result, report func(probe string, err error)) {
+func (g *gathering) take(r *result, report func(probe string, err error)) {
+	u := r.unit
 	var count, over, long, twice int
 	var example string
 	for _, s := range r.samples {

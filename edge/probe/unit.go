@@ -36,6 +36,7 @@ type unit struct {
 
 // result is what a reading gave.
 type result struct {
+	unit    *unit // set when it is taken into a scrape
 	samples []Sample
 	err     error
 	took    time.Duration

@@ -110,7 +110,7 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 // configured does what takes a configuration.
 func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, args []string) int {
 	command := f.set.Arg(0)
-	cfg, err := configs.LoadEdge(src)
+	cfg, err := load(src)
 	var at launched
 	if command == "run" {
 		var lerr error

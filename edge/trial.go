@@ -36,6 +36,11 @@ func (t trialTimes) within(left time.Duration) (time.Duration, error) {
 	return window, nil
 }
 
+// rest is what is left of a window that ends at until, as this clock has it now: enough to connect at least, and no more than a whole one.
+func (t trialTimes) rest(until api.Millis, now time.Time) time.Duration {
+	return max(t.least, min(t.window, until.Time().Sub(now)))
+}
+
 // prove waits up to window until the node has connected with the trial, and makes it the rule, or takes it back, also when
 // its command is cancelled. Only the agent's own stop leaves it on trial: the next start goes on with it.
 func (s *settings) prove(ctx context.Context, trial map[string]any, window time.Duration) (map[string]any, error) {

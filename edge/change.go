@@ -21,15 +21,16 @@ import (
 func (s *settings) set(ctx context.Context, cmd *api.Command, patch map[string]any) (map[string]any, error) {
 	left := cmd.Deadline.Time().Sub(s.agent.clock.Now())
 	left = min(left, time.Duration(cmd.Deadline-cmd.Issued)*time.Millisecond) // this node's clock may be behind
-	return s.apply(ctx, change{patch: patch, left: max(left, 1)})
+	return s.apply(ctx, change{patch: patch, left: max(left, 1), command: cmd.ID})
 }
 
 // change is what somebody wants of the settings: a patch of what was set remotely before, or, with the generation of a
-// desired document, all that is set remotely. Left is what a command has until its deadline.
+// desired document, all that is set remotely. Left is what a command has until its deadline, and command its id.
 type change struct {
 	patch      map[string]any
 	generation uint64
 	left       time.Duration
+	command    string
 }
 
 // apply validates a change whole and puts it in force. It returns what was set.
@@ -37,6 +38,10 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 	s.one.Lock()
 	defer s.one.Unlock()
 	defer s.agent.oweReport() // whatever comes of it
+	s.resume(ctx)
+	if c.command != "" && c.command == s.resumed.command { // it is done anew, and was done
+		return c.patch, s.resumed.err
+	}
 	s.mu.Lock()
 	next, old, kept := map[string]any{}, s.cfg, s.kept
 	s.mu.Unlock()
@@ -72,7 +77,7 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 	if err != nil {
 		return nil, errors.Join(s.reject(err), s.note(kept))
 	}
-	on := overlays{Current: kept.Current, Trial: next, Until: api.At(s.agent.clock.Now().Add(window)), Generation: kept.Generation}
+	on := overlays{Current: kept.Current, Trial: next, Until: api.At(s.agent.clock.Now().Add(window)), Command: c.command, Generation: kept.Generation}
 	if err := s.exchange(old, cfg, on); err != nil {
 		return nil, err
 	}

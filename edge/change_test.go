@@ -12,6 +12,7 @@ import (
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/edge/command"
+	"github.com/skerry-edge/skerry/edge/command/verb"
 	"github.com/skerry-edge/skerry/test/enrolment"
 )
 
@@ -185,5 +186,34 @@ mqtt:
 	}
 	if n := strings.Count(errs, ": wanted "); n != 10 {
 		t.Errorf("%d faults; wanted ten:\n%s", n, errs)
+	}
+}
+
+// TestACommandWhoseTrialWasInterruptedTellsWhatCameOfIt is done anew after the restart, before Run looks at the trial or after it.
+func TestACommandWhoseTrialWasInterruptedTellsWhatCameOfIt(t *testing.T) {
+	a := built(t, (&enrolment.Service{}).Start(t))
+	patch := map[string]any{"mqtt.servers": []any{"mqtts://127.0.0.1:1"}}
+	keepOverlay(t, a, overlays{Current: map[string]any{"autonomy": "4d"}, Trial: map[string]any{"mqtt.servers": []any{"mqtts://127.0.0.1:1"}}, Command: "c1"})
+	a.settings = anew(t, a)
+	a.settings.trial = trialTimes{window: 200 * time.Millisecond, least: 100 * time.Millisecond, reserve: time.Second}
+	cmd := order(time.Minute)
+	cmd.ID = "c1"
+	link, _ := a.line.current()
+	for _, when := range []string{"before Run", "after it"} {
+		_, err := a.settings.set(t.Context(), cmd, patch)
+		if err == nil || !strings.HasPrefix(err.Error(), "rolled back: node did not connect") || a.settings.kept.Trial != nil {
+			t.Errorf("%s: %v, kept %+v; wanted that it was rolled back", when, err, a.settings.kept)
+		}
+		if now, _ := a.line.current(); when == "after it" && now != link {
+			t.Error("the trial was begun anew")
+		} else {
+			link = now
+		}
+	}
+	if a.settings.effective().Autonomy != 96*time.Hour {
+		t.Errorf("in force %s; wanted what was kept before", a.settings.effective().Autonomy)
+	}
+	if c, err := verb.NewConfigSet(a.settings.set); err != nil || c.Spec().Restart != command.Retry {
+		t.Error("the engine would not do it anew")
 	}
 }

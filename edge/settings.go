@@ -24,7 +24,11 @@ type settings struct {
 	read  func(configs.Source) (configs.Edge, error) // load; tests set it
 	left  string                                     // what of the settings was left out at the start, and why; empty: nothing
 
-	one sync.Mutex // one change at a time
+	one     sync.Mutex // one change at a time
+	resumed struct {   // what came of a trial that a restart interrupted
+		command string
+		err     error
+	}
 
 	mu      sync.Mutex
 	cfg     configs.Edge
@@ -45,7 +49,8 @@ type desiredConfig struct {
 type overlays struct {
 	Current map[string]any `json:"current"`
 	Trial   map[string]any `json:"trial,omitempty"`
-	Until   api.Millis     `json:"until,omitempty"` // the trial's end
+	Until   api.Millis     `json:"until,omitempty"`   // the trial's end
+	Command string         `json:"command,omitempty"` // the id of the command that began it
 	// Generation is that of the desired document whose configuration was looked at last, whatever came of it.
 	Generation uint64 `json:"generation,omitempty"`
 }
@@ -161,19 +166,10 @@ func (s *settings) Run(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.life = ctx
-	kept := s.kept
 	s.mu.Unlock()
-	if kept.Trial != nil {
-		s.one.Lock()
-		_, err := s.prove(ctx, kept.Trial, s.trial.rest(kept.Until, s.agent.clock.Now()))
-		s.one.Unlock()
-		switch {
-		case err == nil: // its command has ended long ago, and could not tell
-			s.agent.event(api.ClassEvent, "config.applied", "", "settings proved themselves after a restart")
-		case ctx.Err() == nil:
-			s.agent.log.Warn("settings rolled back", agent.KeyErr, err)
-		}
-	}
+	s.one.Lock()
+	s.resume(ctx)
+	s.one.Unlock()
 	for {
 		select {
 		case <-ctx.Done():

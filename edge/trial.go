@@ -69,6 +69,24 @@ func (s *settings) prove(ctx context.Context, trial map[string]any, window time.
 	return nil, errors.Join(fmt.Errorf("rolled back: %w", cause), s.rollBack(cause))
 }
 
+// resume finishes a trial that a restart interrupted: for Run, or for the command that began it and is done anew, whoever comes first.
+// Caller holds one.
+func (s *settings) resume(ctx context.Context) {
+	s.mu.Lock()
+	kept := s.kept
+	s.mu.Unlock()
+	if kept.Trial == nil {
+		return
+	}
+	_, err := s.prove(ctx, kept.Trial, s.trial.rest(kept.Until, s.agent.clock.Now()))
+	s.resumed.command, s.resumed.err = kept.Command, err
+	if err == nil {
+		s.agent.event(api.ClassEvent, "config.applied", "", "settings proved themselves after a restart")
+	} else if ctx.Err() == nil {
+		s.agent.log.Warn("settings rolled back", agent.KeyErr, err)
+	}
+}
+
 // rollBack puts the settings from before the trial in force.
 func (s *settings) rollBack(cause error) error {
 	defer s.agent.oweReport()

@@ -209,5 +209,11 @@ func (o OIDC) validate(bad *faults) {
 
 func validListen(addr string) bool {
 	_, port, err := net.SplitHostPort(addr)
-	return err == nil && port != ""
+	return err == nil && validPort(port)
+}
+
+// validPort reports whether port is a number up to 65535, or the name of one.
+func validPort(port string) bool {
+	_, err := net.LookupPort("tcp", port)
+	return port != "" && err == nil
 }

@@ -285,3 +285,11 @@ func TestTheBridgeToKubernetesIsCheckedWhole(t *testing.T) {
 		}
 	}
 }
+
+func TestAPortThatIsNoneIsAFault(t *testing.T) {
+	for addr, ok := range map[string]bool{":8883": true, "[::]:443": true, ":https": true, ":99999": false, ":nosuchport": false, ":": false} {
+		if _, err := LoadCluster(Source{Flags: map[string]string{"mqtt.listen": addr}}); (err == nil) != ok {
+			t.Errorf("mqtt.listen %s: %v", addr, err)
+		}
+	}
+}

@@ -39,6 +39,7 @@ type Agent struct {
 	started  time.Time
 	boot     string
 	host     api.Host
+	readOnly string // what that means when the state directory is read-only; empty: it is not
 
 	clock    *agent.Clock
 	store    *store.Store
@@ -132,10 +133,12 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) serve(ctx context.Context) error {
 	a.clock = agent.NewClock(agent.BuildTime(), agent.ClockSource{})
 	a.host = probe.HostInfo(a.cfg.Telemetry.Proc, a.cfg.Telemetry.Sys)
-	if id, err := identity.Load(a.cfg.Dir); err == nil && id.Enrolled() { // the keeper tells of an error
+	id, err := identity.Load(a.cfg.Dir)
+	enrolled := err == nil && id.Enrolled() // the keeper tells of an error
+	if enrolled {
 		a.clock.Raise(id.Leaf().NotBefore)
 	}
-	st, err := store.Open(a.cfg.Dir, a.clock.Now())
+	st, err := a.openStore(enrolled)
 	if err != nil {
 		return err
 	}
@@ -209,7 +212,7 @@ func (a *Agent) work(ctx context.Context) error {
 	g.Stage("commands", a.engine) // what it interrupts at the stop still goes out
 	g.Stage("work", agent.RunFunc(a.measureOn), a.settings, a.updates, agent.RunFunc(a.keepTime), agent.RunFunc(a.trim), agent.RunFunc(a.reporter),
 		agent.RunFunc(a.reannouncer), agent.RunFunc(a.resender), agent.RunFunc(a.announceStart))
-	return errors.Join(g.Run(ctx), a.outbox.Close()) // what is not acknowledged goes to flash: a reboot may follow
+	return errors.Join(g.Run(ctx), a.closeOutbox()) // what is not acknowledged goes to flash: a reboot may follow
 }
 
 func (a *Agent) build(id *identity.Identity) error {

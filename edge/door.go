@@ -35,7 +35,8 @@ usage: skerry-edge COMMAND [flags]
   supervise run, and start it again whenever it ends: for a device without an init system
   status    tell what the running agent does
   doctor    find out why this node is not online; exit code: 10 clock, 11 dns, 12 tcp, 13 tls, 14 CA pin,
-            15 token, 16 broker, 17 certificate, 18 join string, 19 waiting for approval
+            15 token, 16 broker, 17 certificate, 18 join string, 19 waiting for approval, 20 configuration,
+            21 state (its directories), 22 agent (none runs, or it drops telemetry)
   leave     have the cluster remove this node: its certificate is revoked, its telemetry is deleted there
   config    print the configuration in force; --defaults prints the commented defaults; with --join, exit code 2
             is also a join string that is not whole, or of another cluster than this device is in
@@ -110,7 +111,7 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 // configured does what takes a configuration.
 func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, args []string) int {
 	command := f.set.Arg(0)
-	cfg, err := configs.LoadEdge(src)
+	cfg, err := load(src)
 	var at launched
 	if command == "run" {
 		var lerr error
@@ -121,7 +122,7 @@ func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, arg
 	if asked := command == "config" && f.join != ""; asked || command == "run" {
 		err = errors.Join(err, joinFault(cfg, asked))
 	}
-	if err != nil {
+	if err != nil && command != "doctor" {
 		d.giveUp(at.self, fmt.Errorf("configuration: %w", err))
 		d.stayed(at.self) // whoever wrote it is to blame
 		d.printf(d.Err, "skerry-edge: configuration:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
@@ -130,7 +131,13 @@ func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, arg
 	if command == "run" {
 		return d.exit(d.run(ctx, f, at.self, agentConfig{cfg, src}))
 	}
-	return d.command(ctx, command, f, cfg)
+	return d.command(ctx, command, f, found{agentConfig{cfg, src}, err})
+}
+
+// found is a configuration that may have faults.
+type found struct {
+	agentConfig
+	fault error
 }
 
 // exit tells of an error, if there is one.
@@ -152,14 +159,15 @@ func (d *Door) giveUp(self *update.Self, why error) {
 	}
 }
 
-func (d *Door) command(ctx context.Context, command string, f *flags, cfg configs.Edge) int {
+func (d *Door) command(ctx context.Context, command string, f *flags, there found) int {
 	var err error
+	cfg := there.Edge
 	code := ExitError
 	switch command {
 	case "status":
 		err = d.status(ctx, cfg, f.output)
 	case "doctor":
-		code, err = d.doctor(ctx, cfg, f)
+		code, err = d.doctor(ctx, there, f)
 	case "leave":
 		err = d.leave(ctx, cfg)
 	case "config":

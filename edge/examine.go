@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/configs"
@@ -15,20 +16,27 @@ import (
 	"github.com/skerry-edge/skerry/edge/store"
 )
 
-func (d *Door) doctor(ctx context.Context, cfg configs.Edge, f *flags) (int, error) {
+func (d *Door) doctor(ctx context.Context, there found, f *flags) (int, error) {
 	floor := agent.BuildTime()
 	clock := agent.NewClock(floor, agent.ClockSource{})
-	host := probe.HostInfo(cfg.Telemetry.Proc, cfg.Telemetry.Sys)
-	p := &doctor.Patient{Clock: clock, Client: &identity.Client{Clock: clock, Host: host}, Node: cfg.Node, Brokers: cfg.MQTT.Servers}
+	running, askErr := askStatus(ctx, there.RuntimeDir)
+	if askErr != nil {
+		running = nil
+	}
+	p := &doctor.Patient{Clock: clock, Dirs: []string{there.Dir, there.RuntimeDir}, ConfigFault: there.fault}
+	if floor, raw, err := store.Peek(there.Dir); err == nil { // a running agent holds the file, and knows better anyway
+		clock.Raise(floor)
+		p.ConfigNote = there.lay(raw)
+	}
+	cfg := there.Edge
+	p.ConfigNote = f.file + p.ConfigNote
+	p.Client, p.Node, p.Brokers = &identity.Client{Clock: clock, Host: probe.HostInfo(cfg.Telemetry.Proc, cfg.Telemetry.Sys)}, cfg.Node, cfg.MQTT.Servers
+	p.Agent = func(ctx context.Context) doctor.Finding { return examineAgent(ctx, cfg, running, askErr) }
 	path, ok := strings.CutPrefix(cfg.Join, "@")
 	if !ok {
 		path = `a file, and join: "@FILE" to ` + f.file
 	}
 	p.PutJoin = "here: write it to " + path + " (0600) and restart skerry-edge" // not run --join: a second agent, and others read arguments
-	var running *Status
-	if st, err := askStatus(ctx, cfg.RuntimeDir); err == nil {
-		running = st
-	}
 	id, err := identity.Load(cfg.Dir)
 	switch {
 	case err == nil && id.Enrolled():
@@ -38,6 +46,7 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, f *flags) (int, err
 			break
 		}
 		p.Running = true
+		p.ConfigNote += "; the running agent says: " + running.Config
 		if running.Trouble != "" {
 			p.Note = "; " + running.Trouble
 		}
@@ -50,9 +59,6 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, f *flags) (int, err
 		p.Identity = id // its key, when it has begun to enrol
 		examineJoin(cfg, running, p)
 	}
-	if floor, err := store.ReadFloor(cfg.Dir); err == nil { // a running agent holds the file, and knows better anyway
-		clock.Raise(floor)
-	}
 	var writeErr error
 	last := doctor.Diagnose(ctx, p, func(found doctor.Finding) {
 		if f.output == "json" {
@@ -62,6 +68,54 @@ func (d *Door) doctor(ctx context.Context, cfg configs.Edge, f *flags) (int, err
 		writeErr = errors.Join(writeErr, found.Write(d.Out))
 	})
 	return last.Exit, writeErr
+}
+
+// lay lays settings that were made remotely over what was found, as run would, and tells what came of it.
+func (f *found) lay(raw []byte) string {
+	var o overlays
+	if len(raw) == 0 || f.fault != nil {
+		return ""
+	}
+	err := json.Unmarshal(raw, &o)
+	src := f.src
+	if src.Overlay = o.Current; o.Trial != nil {
+		src.Overlay = o.Trial
+	}
+	if err == nil {
+		var cfg configs.Edge
+		if cfg, err = load(src); err == nil {
+			f.Edge = cfg
+			return ", and what was set remotely"
+		}
+	}
+	return "; what was set remotely is left out at a start: " + oneLine(err)
+}
+
+// examineAgent tells whether an agent runs, and whether what it measures gets anywhere.
+func examineAgent(ctx context.Context, cfg configs.Edge, running *Status, askErr error) doctor.Finding {
+	if running == nil {
+		return doctor.Finding{Exit: doctor.ExitAgent, Detail: "no agent is at work here", Seen: askErr.Error(), Wanted: "a running skerry-edge",
+			Cure: "start the service: systemctl start skerry-edge, or /etc/init.d/skerry-edge start; when it ends at once, its log tells why: " +
+				"journalctl -u skerry-edge, or logread"}
+	}
+	f := doctor.Finding{Detail: fmt.Sprintf("pid %d, up for %s", running.PID, running.age(running.Started))}
+	before := running.Backlog.Dropped
+	if before.Samples+before.Events+before.Alarms == 0 {
+		return f
+	}
+	f.Detail += fmt.Sprintf("; %d samples and %d events were dropped since it first ran", before.Samples, before.Events+before.Alarms)
+	if !agent.Wait(ctx, min(cfg.Telemetry.Interval+time.Second, 8*time.Second)) {
+		return f
+	}
+	now, err := askStatus(ctx, cfg.RuntimeDir)
+	if err != nil || now.Backlog.Dropped == before {
+		return f
+	}
+	d := now.Backlog.Dropped
+	return doctor.Finding{Exit: doctor.ExitAgent, Detail: "the running agent drops what it measures", Wanted: "none",
+		Seen: fmt.Sprintf("%d samples and %d events within the last seconds, %d samples in all", d.Samples-before.Samples,
+			d.Events+d.Alarms-before.Events-before.Alarms, d.Samples),
+		Cure: "its log tells why; make room in " + cfg.Dir + " and " + cfg.RuntimeDir + ", or raise outbox.max_bytes"}
 }
 
 // examineJoin gives the patient its join string, or what is wrong with it, and what a running agent waits for.

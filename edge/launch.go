@@ -2,11 +2,14 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/configs"
@@ -42,6 +45,10 @@ func (d *Door) launch(ctx context.Context, cfg configs.Edge, args []string) (lau
 	l := &update.Launcher{Dir: dir, Self: own, Build: update.BuildOf(agent.Build()), Argv: append([]string{d.Argv[0]}, args...), Log: d.Err,
 		Boot: agent.BootID(), Environ: os.Environ()}
 	self, err := l.Run(ctx)
+	if errors.Is(err, unix.EROFS) { // and nothing of it was ever there
+		d.printf(d.Err, "skerry-edge: %v; this agent cannot be updated\n", err)
+		return launched{}, nil
+	}
 	return launched{self: self, over: self == nil && err == nil}, err
 }
 

@@ -13,6 +13,7 @@ import (
 func (a *Agent) announceStart(ctx context.Context) error {
 	a.tellManager("STATUS=running")
 	a.event(api.ClassEvent, "agent.started", "", "skerry-edge "+agent.Version()+" started")
+	a.tellReadOnly()
 	if path := a.store.SetAside(); path != "" {
 		text := "the state was damaged and is set aside as " + filepath.Base(path) +
 			": which commands were done, the desired document and remote settings begin anew"

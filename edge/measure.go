@@ -23,9 +23,18 @@ func (a *Agent) openOutbox(cfg configs.Edge) error {
 	}
 	a.epoch.Store(epoch)
 	o := cfg.Outbox
-	a.outbox, err = outbox.Open(outbox.Config{Dir: cfg.Dir, RuntimeDir: cfg.RuntimeDir, Epoch: epoch, Boot: a.boot, MaxBytes: int64(o.MaxBytes),
+	a.outbox, err = outbox.Open(outbox.Config{Volatile: a.readOnly != "", Dir: cfg.Dir, RuntimeDir: cfg.RuntimeDir, Epoch: epoch, Boot: a.boot, MaxBytes: int64(o.MaxBytes),
 		MaxAge: o.MaxAge, HotBytes: int64(o.MemoryBytes), SpillAfter: o.SpillAfter, ReplayBytesPerSecond: int64(o.ReplayBytesPerSecond),
 		Clock: a.clock, Timed: a.clock.Told, Sender: a, Log: a.log})
+	return err
+}
+
+func (a *Agent) closeOutbox() error {
+	err := a.outbox.Close()
+	if err != nil && a.readOnly != "" { // as was said at the start
+		a.log.Warn("telemetry is lost", agent.KeyErr, err)
+		return nil
+	}
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/edge/image"
@@ -85,6 +87,10 @@ func (m *runtimeMaker) make(ctx context.Context) (*runtimes, error) {
 		return r, nil
 	}
 	kept, err := image.Open(image.Settings{Dir: m.cfg.Dir, Log: m.log, Site: m.site})
+	if errors.Is(err, unix.EROFS) {
+		m.log.Error("no workloads on this node", agent.KeyErr, err)
+		return r, nil
+	}
 	if err != nil {
 		return r, err
 	}

@@ -65,7 +65,7 @@ func builtWith(t *testing.T, service *enrolment.Service, change func(*Agent)) *A
 	}
 	t.Cleanup(func() {
 		cancel()
-		if err := errors.Join(<-done, a.outbox.Close(), a.store.Close()); err != nil {
+		if err := errors.Join(<-done, a.closeOutbox(), a.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})

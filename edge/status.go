@@ -121,6 +121,9 @@ func askStatus(ctx context.Context, dir string) (*Status, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("no agent runs (%s does not answer); start it: skerry-edge run", path)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("ask running agent: %w; run it as root (sudo), or as the agent's user", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask running agent: %w", err)
 	}

@@ -36,6 +36,11 @@ func (t trialTimes) within(left time.Duration) (time.Duration, error) {
 	return window, nil
 }
 
+// rest is what is left of a window that ends at until, as this clock has it now: enough to connect at least, and no more than a whole one.
+func (t trialTimes) rest(until api.Millis, now time.Time) time.Duration {
+	return max(t.least, min(t.window, until.Time().Sub(now)))
+}
+
 // prove waits up to window until the node has connected with the trial, and makes it the rule, or takes it back, also when
 // its command is cancelled. Only the agent's own stop leaves it on trial: the next start goes on with it.
 func (s *settings) prove(ctx context.Context, trial map[string]any, window time.Duration) (map[string]any, error) {
@@ -62,6 +67,24 @@ func (s *settings) prove(ctx context.Context, trial map[string]any, window time.
 	}
 	cause := fmt.Errorf("node did not connect with them within %s: %s", agent.Brief(time.Since(began)), link.Status().LastError)
 	return nil, errors.Join(fmt.Errorf("rolled back: %w", cause), s.rollBack(cause))
+}
+
+// resume finishes a trial that a restart interrupted: for Run, or for the command that began it and is done anew, whoever comes first.
+// Caller holds one.
+func (s *settings) resume(ctx context.Context) {
+	s.mu.Lock()
+	kept := s.kept
+	s.mu.Unlock()
+	if kept.Trial == nil {
+		return
+	}
+	_, err := s.prove(ctx, kept.Trial, s.trial.rest(kept.Until, s.agent.clock.Now()))
+	s.resumed.command, s.resumed.err = kept.Command, err
+	if err == nil {
+		s.agent.event(api.ClassEvent, "config.applied", "", "settings proved themselves after a restart")
+	} else if ctx.Err() == nil {
+		s.agent.log.Warn("settings rolled back", agent.KeyErr, err)
+	}
 }
 
 // rollBack puts the settings from before the trial in force.

@@ -1,11 +1,13 @@
-// Package doctor finds out why a node is not online: it walks the way from the clock to the broker, step by step, and
-// names the first step that fails with the value seen, the value wanted and the cure.
+// Package doctor finds out why a node is not online: it looks at what is on the device, walks the way from the clock to the broker, step
+// by step, and asks whether an agent goes it. It names the first step that fails with the value seen, the value wanted and the cure.
 package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"strings"
 	"time"
@@ -28,6 +30,10 @@ const (
 	ExitCertificate = 17
 	ExitJoin        = 18
 	ExitApproval    = 19
+
+	ExitConfiguration = 20
+	ExitState         = 21
+	ExitAgent         = 22
 )
 
 // Finding is the outcome of one step. Seen, Wanted and Cure are set when it failed.
@@ -48,17 +54,22 @@ type Patient struct {
 	Join     *api.Join
 	Identity *identity.Identity
 
+	ConfigFault   error // what is wrong with the configuration
+	ConfigNote    string
 	JoinFault     error // the join string there is cannot be read
 	IdentityFault error // the identity there is cannot be read
 
-	Client   *identity.Client
-	Node     string   // wanted id, before enrolment; empty: the cluster chooses
-	PutJoin  string   // how a new join string gets to the agent of this device
-	Note     string   // what a running agent says of its identity, after a semicolon
-	Brokers  []string // in place of those in Identity
-	Waiting  string   // what a running agent waits for before it has a certificate; empty for nothing
-	Running  bool     // an agent uses the identity now: do not take its MQTT session over
-	approved bool     // what Waiting told is over
+	Client  *identity.Client
+	Node    string   // wanted id, before enrolment; empty: the cluster chooses
+	PutJoin string   // how a new join string gets to the agent of this device
+	Note    string   // what a running agent says of its identity, after a semicolon
+	Brokers []string // in place of those in Identity
+	Waiting string   // what a running agent waits for before it has a certificate; empty for nothing
+	Running bool     // an agent uses the identity now: do not take its MQTT session over
+	Dirs    []string // which the agent writes
+	// Agent looks at the running agent, if there is one. It comes last: that none runs mostly follows from what the steps before find.
+	Agent    func(context.Context) Finding
+	approved bool // what Waiting told is over
 	// LinkError is why the running agent has no session now; empty when it has one.
 	LinkError string
 }
@@ -69,7 +80,11 @@ const stepTimeout = 10 * time.Second
 // Diagnose walks the steps and stops after the first that fails. Each finding is handed to tell as it is made.
 func Diagnose(ctx context.Context, p *Patient, tell func(Finding)) Finding {
 	last := Finding{OK: true}
-	for _, step := range p.steps() {
+	steps := p.steps()
+	if p.Agent != nil {
+		steps = append(steps, step{"agent", p.Agent})
+	}
+	for _, step := range steps {
 		ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 		last = step.examine(ctx)
 		cancel()
@@ -95,7 +110,7 @@ type step struct {
 }
 
 func (p *Patient) steps() []step {
-	steps := []step{{"clock", p.clock}}
+	steps := []step{{"configuration", p.configuration}, {"state", p.state}, {"clock", p.clock}}
 	if p.IdentityFault != nil {
 		return append(steps, step{"certificate", p.damaged})
 	}
@@ -136,6 +151,10 @@ func (p *Patient) join(context.Context) Finding {
 }
 
 func (p *Patient) damaged(context.Context) Finding {
+	if errors.Is(p.IdentityFault, fs.ErrPermission) { // it is whole
+		return Finding{Exit: ExitCertificate, Detail: "this user may not read the node's identity", Seen: p.IdentityFault.Error(),
+			Wanted: "a user that may", Cure: asRoot}
+	}
 	return Finding{Exit: ExitCertificate, Detail: "the node's identity cannot be read", Seen: p.IdentityFault.Error(),
 		Wanted: "the identity.json that enrolment wrote", Cure: "restore the file; or remove it, and on the cluster: " +
 			"skerry token create --approval; " + p.PutJoin + "; then skerry approve"}
@@ -212,10 +231,10 @@ func (p *Patient) token(ctx context.Context) Finding {
 // Write prints f as people read it: one line, and three more when it failed.
 func (f Finding) Write(w io.Writer) error {
 	if f.OK {
-		_, err := fmt.Fprintf(w, "ok    %-12s %s\n", f.Step, f.Detail)
+		_, err := fmt.Fprintf(w, "ok    %-13s %s\n", f.Step, f.Detail)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "FAIL  %-12s %s\n      seen    %s\n      wanted  %s\n      cure    %s\n", f.Step, f.Detail, f.Seen, f.Wanted, f.Cure)
+	_, err := fmt.Fprintf(w, "FAIL  %-13s %s\n      seen    %s\n      wanted  %s\n      cure    %s\n", f.Step, f.Detail, f.Seen, f.Wanted, f.Cure)
 	return err
 }
 

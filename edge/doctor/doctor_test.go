@@ -158,13 +158,13 @@ func TestAHealthyNodeIsTakenThroughEveryStep(t *testing.T) {
 		steps   []string
 		says    string
 	}{
-		"without an id":            {nameless, []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "accepted; the cluster chooses the id"},
-		"before enrolment":         {joining(s.Join()), []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "accepted for pump-3"},
-		"after it":                 {enrolled(t, s, at127), []string{"clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},
-		"while the agent runs":     {silentBroker, []string{"clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},
-		"clock in 1970":            {behind, []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "behind what is surely past"},
-		"expired by its own clock": {joining(late), []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "expired 60m ago, if this device's clock is right"},
-		"the last endpoint serves": {joining(wrongFirst), []string{"clock", "join", "dns", "tcp", "tls", "token", "approval"}, "but not with " + strings.TrimPrefix(other.URL, "https://")},
+		"without an id":            {nameless, []string{"configuration", "state", "clock", "join", "dns", "tcp", "tls", "token", "approval"}, "accepted; the cluster chooses the id"},
+		"before enrolment":         {joining(s.Join()), []string{"configuration", "state", "clock", "join", "dns", "tcp", "tls", "token", "approval"}, "accepted for pump-3"},
+		"after it":                 {enrolled(t, s, at127), []string{"configuration", "state", "clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},
+		"while the agent runs":     {silentBroker, []string{"configuration", "state", "clock", "certificate", "dns", "tcp", "tls", "broker"}, "takes pump-3"},
+		"clock in 1970":            {behind, []string{"configuration", "state", "clock", "join", "dns", "tcp", "tls", "token", "approval"}, "behind what is surely past"},
+		"expired by its own clock": {joining(late), []string{"configuration", "state", "clock", "join", "dns", "tcp", "tls", "token", "approval"}, "expired 60m ago, if this device's clock is right"},
+		"the last endpoint serves": {joining(wrongFirst), []string{"configuration", "state", "clock", "join", "dns", "tcp", "tls", "token", "approval"}, "but not with " + strings.TrimPrefix(other.URL, "https://")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := examine(t, c.patient)

@@ -3,7 +3,6 @@ package probe
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -28,6 +27,8 @@ const (
 	minSeries     = 16
 	minInterval   = 100 * time.Millisecond
 	maxInterval   = 24 * time.Hour
+
+	wantedInterval = "100ms to 24h"
 )
 
 // What is left out unless the configuration says otherwise. File system types and mount points are node_exporter's
@@ -112,103 +113,85 @@ func (c Config) withDefaults() Config {
 
 // Validate reports all faults at once, each with field, value and what was wanted.
 func (c Config) Validate() error {
-	c = c.withDefaults()
 	var errs []error
-	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !filepath.IsAbs(c.Proc) || !filepath.IsAbs(c.Sys) {
-		fault("proc %q, sys %q: wanted absolute paths", c.Proc, c.Sys)
-	}
-	if c.Interval >= 0 && c.Interval < minInterval || c.Interval > maxInterval {
-		fault("interval %s: wanted %s to %s", c.Interval, minInterval, maxInterval)
-	}
-	if c.MaxSeries < minSeries || c.MaxSeries > api.MaxSeries {
-		fault("maxSeries %d: wanted %d to %d", c.MaxSeries, minSeries, api.MaxSeries)
-	}
-	if c.MaxCPUs < 1 || c.MaxCPUs > maxCPUs {
-		fault("maxCPUs %d: wanted 1 to %d", c.MaxCPUs, maxCPUs)
-	}
-	known := builtinNames()
-	for i, name := range c.Disabled {
-		if !slices.Contains(known, name) {
-			fault("disabled[%d] %q: wanted one of %s", i, name, strings.Join(known, ", "))
+	c.Faults(func(field string, value any, wanted string) {
+		form := "%s %v: wanted %s"
+		switch value.(type) {
+		case string, []string:
+			form = "%s %q: wanted %s"
 		}
-	}
-	for field, expr := range maps.All(map[string]string{"ignoreMounts": c.IgnoreMounts, "ignoreFSTypes": c.IgnoreFSTypes,
-		"ignoreDisks": c.IgnoreDisks, "ignoreNetwork": c.IgnoreNetwork}) {
-		if _, err := regexp.Compile(expr); err != nil {
-			fault("%s %q: wanted a regular expression: %w", field, expr, err)
-		}
-	}
-	if len(c.User) > maxUserProbes {
-		fault("user has %d probes: wanted at most %d", len(c.User), maxUserProbes)
-	}
-	for i := range c.User {
-		if i >= maxUserProbes {
-			break
-		}
-		field := fmt.Sprintf("user[%d].", i)
-		c.User[i].validate(func(format string, args ...any) { fault(field+format, args...) })
-		same := func(o UserProbe) bool { return o.Name == c.User[i].Name }
-		if slices.Contains(known, c.User[i].Name) || slices.ContainsFunc(c.User[:i], same) {
-			fault("%sname %q: wanted one that no other probe has", field, c.User[i].Name)
-		}
-	}
+		errs = append(errs, fmt.Errorf(form, field, value, wanted))
+	})
 	return errors.Join(errs...)
 }
 
-func (u *UserProbe) validate(fault func(format string, args ...any)) {
-	if err := api.ValidID("name", u.Name); err != nil {
-		fault("%w", err)
-	}
-	if u.Timeout < time.Millisecond || u.Timeout > time.Minute {
-		fault("timeout %s: wanted 1ms to 1m", u.Timeout)
-	}
-	if u.Interval < minInterval || u.Interval > maxInterval {
-		fault("interval %s: wanted %s to %s", u.Interval, minInterval, maxInterval)
-	}
-	if !validSeries(u.Metric) || len(u.Metric) > api.MaxSeriesBytes {
-		fault(`metric %.80q: wanted name or name{label="value"}, at most %d bytes`, u.Metric, api.MaxSeriesBytes)
-	}
-	for i, expr := range u.Allow {
-		if _, err := regexp.Compile(expr); err != nil {
-			fault("allow[%d] %q: wanted a regular expression: %w", i, expr, err)
+// Faults tells every fault: the field, its value and what was wanted.
+func (c Config) Faults(tell func(field string, value any, wanted string)) {
+	c = c.withDefaults()
+	need := func(ok bool, field string, value any, wanted string) {
+		if !ok {
+			tell(field, value, wanted)
 		}
 	}
-	foreign := func(kind, field string, set bool) {
-		if set && u.Kind != kind {
-			fault("%s is set; wanted it only with kind %s", field, kind)
-		}
+	need(filepath.IsAbs(c.Proc), "proc", c.Proc, "an absolute path")
+	need(filepath.IsAbs(c.Sys), "sys", c.Sys, "an absolute path")
+	need((c.Interval < 0 || c.Interval >= minInterval) && c.Interval <= maxInterval, "interval", c.Interval, wantedInterval)
+	need(c.MaxSeries >= minSeries && c.MaxSeries <= api.MaxSeries, "max_series", c.MaxSeries, fmt.Sprintf("%d to %d", minSeries, api.MaxSeries))
+	need(c.MaxCPUs >= 1 && c.MaxCPUs <= maxCPUs, "max_cpus", c.MaxCPUs, fmt.Sprintf("1 to %d", maxCPUs))
+	known := builtinNames()
+	for i, name := range c.Disabled {
+		need(slices.Contains(known, name), fmt.Sprintf("disabled[%d]", i), name, "one of "+strings.Join(known, ", "))
 	}
-	foreign(KindExec, "argv", len(u.Argv) > 0)
-	foreign(KindFile, "path", u.Path != "")
-	foreign(KindPrometheus, "url", u.URL != "")
-	foreign(KindPrometheus, "allowRemote", u.AllowRemote)
-	switch u.Kind {
-	case KindExec:
-		if len(u.Argv) == 0 || len(u.Argv) > 64 || !filepath.IsAbs(u.Argv[0]) {
-			fault("argv %.80q: wanted the absolute path of a program, then up to 63 arguments", u.Argv)
-		}
-	case KindFile:
-		if !filepath.IsAbs(u.Path) {
-			fault("path %q: wanted an absolute path", u.Path)
-		}
-	case KindPrometheus:
-		if u.Scale != 1 {
-			fault("scale %v: wanted it only with kind exec or file", u.Scale)
-		}
-		u.validateURL(fault)
-	default:
-		fault("kind %q: wanted exec, file or prometheus", u.Kind)
+	expression(tell, "ignore_mounts", c.IgnoreMounts)
+	expression(tell, "ignore_fstypes", c.IgnoreFSTypes)
+	expression(tell, "ignore_disks", c.IgnoreDisks)
+	expression(tell, "ignore_network", c.IgnoreNetwork)
+	need(len(c.User) <= maxUserProbes, "user", fmt.Sprint(len(c.User), " probes"), fmt.Sprint("at most ", maxUserProbes))
+	for i := range c.User[:min(len(c.User), maxUserProbes)] {
+		u, field := &c.User[i], fmt.Sprintf("user[%d].", i)
+		u.faults(func(ok bool, of string, value any, wanted string) { need(ok, field+of, value, wanted) })
+		same := func(o UserProbe) bool { return o.Name == u.Name }
+		need(!slices.Contains(known, u.Name) && !slices.ContainsFunc(c.User[:i], same), field+"name", u.Name, "one that no other probe has")
 	}
 }
 
-func (u *UserProbe) validateURL(fault func(format string, args ...any)) {
-	at, err := url.Parse(u.URL)
-	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil {
-		fault("url %q: wanted http://host:port/path without a password", u.URL)
-		return
+func expression(tell func(field string, value any, wanted string), field, text string) {
+	if _, err := regexp.Compile(text); err != nil {
+		tell(field, text, "a regular expression: "+err.Error())
 	}
-	if host := at.Hostname(); !u.AllowRemote && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		fault("url %q: wanted host localhost, 127.0.0.1 or ::1 (or allowRemote)", u.URL)
+}
+
+func (u *UserProbe) faults(need func(ok bool, field string, value any, wanted string)) {
+	need(api.ValidID("name", u.Name) == nil, "name", u.Name, "[a-z0-9][a-z0-9.-]{0,62}")
+	need(u.Timeout >= time.Millisecond && u.Timeout <= time.Minute, "timeout", u.Timeout, "1ms to 1m")
+	need(u.Interval >= minInterval && u.Interval <= maxInterval, "interval", u.Interval, wantedInterval)
+	need(validSeries(u.Metric) && len(u.Metric) <= api.MaxSeriesBytes, "metric", u.Metric[:min(len(u.Metric), 80)],
+		fmt.Sprintf(`name or name{label="value"}, at most %d bytes`, api.MaxSeriesBytes))
+	for i, expr := range u.Allow {
+		expression(func(field string, value any, wanted string) { need(false, field, value, wanted) }, fmt.Sprintf("allow[%d]", i), expr)
+	}
+	need(len(u.Argv) == 0 || u.Kind == KindExec, "argv", u.Argv, "it only with kind exec")
+	need(u.Path == "" || u.Kind == KindFile, "path", u.Path, "it only with kind file")
+	need(u.URL == "" || u.Kind == KindPrometheus, "url", u.URL, "it only with kind prometheus")
+	need(!u.AllowRemote || u.Kind == KindPrometheus, "allow_remote", u.AllowRemote, "it only with kind prometheus")
+	switch u.Kind {
+	case KindExec:
+		need(len(u.Argv) > 0 && len(u.Argv) <= 64 && filepath.IsAbs(u.Argv[0]), "argv", u.Argv, "the absolute path of a program, then up to 63 arguments")
+	case KindFile:
+		need(filepath.IsAbs(u.Path), "path", u.Path, "an absolute path")
+	case KindPrometheus:
+		need(u.Scale == 1, "scale", u.Scale, "it only with kind exec or file")
+		at, err := url.Parse(u.URL)
+		if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil {
+			if err == nil {
+				u.URL = at.Redacted()
+			}
+			need(false, "url", u.URL, "http://host:port/path without a password")
+			return
+		}
+		host := at.Hostname()
+		need(u.AllowRemote || host == "localhost" || net.ParseIP(host).IsLoopback(), "url", u.URL, "host localhost, 127.0.0.1 or ::1")
+	default:
+		need(false, "kind", u.Kind, "exec, file or prometheus")
 	}
 }

@@ -20,10 +20,10 @@ func TestEveryFaultOfAConfigurationIsNamed(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{`proc "proc"`, "interval 1ns: wanted 100ms to 24h", "maxSeries 3: wanted 16 to 4096", "maxCPUs -1",
-		`disabled[0] "load": wanted one of self, time`, `ignoreDisks "("`, `user[0].name "Bad Name"`, `user[0].kind "shell"`,
+	for _, want := range []string{`proc "proc"`, "interval 1ns: wanted 100ms to 24h", "max_series 3: wanted 16 to 4096", "max_cpus -1",
+		`disabled[0] "load": wanted one of self, time`, `ignore_disks "("`, `user[0].name "Bad Name"`, `user[0].kind "shell"`,
 		`user[1].argv ["relative"]`, "user[1].timeout 1h0m0s", `user[1].metric "no spaces please"`,
-		`user[1].name "cpu": wanted one that no other probe has`, `user[2].path "x"`, "user[2].url is set",
+		`user[1].name "cpu": wanted one that no other probe has`, `user[2].path "x"`, `user[2].url "http://localhost/": wanted it only with kind prometheus`,
 		`user[3].url "http://example.org/metrics": wanted host localhost`, "user[3].scale 2", `user[3].allow[0] "["`,
 		`user[3].name "f": wanted one`} {
 		if !strings.Contains(err.Error(), want) {

@@ -174,21 +174,21 @@ func readBucket(b *bbolt.Bucket) error {
 	})
 }
 
-// ReadFloor reads the clock floor from dir/state.db and changes nothing. It fails while an agent runs, and on a state
-// that is missing or damaged.
-func ReadFloor(dir string) (floor time.Time, err error) {
+// Peek reads the clock floor and the remotely set configuration from dir/state.db and changes nothing. It fails while an agent runs, and
+// on a state that is missing or damaged.
+func Peek(dir string) (floor time.Time, overlay []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil { // bbolt's way of saying that a page is not what it claims
-			err = fmt.Errorf("read clock floor: %v: %w", r, errDamaged)
+			err = fmt.Errorf("read state: %v: %w", r, errDamaged)
 		}
 	}()
 	path := filepath.Join(dir, "state.db")
 	if _, err := os.Stat(path); err != nil {
-		return time.Time{}, fmt.Errorf("read clock floor: %w", err)
+		return floor, nil, fmt.Errorf("read state: %w", err)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: 100 * time.Millisecond})
 	if err != nil {
-		return time.Time{}, fmt.Errorf("read clock floor: %w", err)
+		return floor, nil, fmt.Errorf("read state: %w", err)
 	}
 	err = db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketMeta)
@@ -198,9 +198,10 @@ func ReadFloor(dir string) (floor time.Time, err error) {
 		if raw := b.Get(keyFloor); len(raw) == 8 {
 			floor = time.Unix(int64(binary.BigEndian.Uint64(raw)), 0)
 		}
+		overlay = append(overlay, b.Get(keyOverlay)...)
 		return nil
 	})
-	return floor, errors.Join(err, db.Close())
+	return floor, overlay, errors.Join(err, db.Close())
 }
 
 // DB is the file, for the packages that keep buckets of their own in it.

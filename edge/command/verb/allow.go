@@ -37,37 +37,50 @@ type rule struct {
 // compileRules checks allow and reports all faults at once.
 func compileRules(allow []Allow) ([]rule, error) {
 	var faults []error
+	AllowFaults(allow, func(field string, value any, wanted string) {
+		faults = append(faults, fmt.Errorf("exec%s %q: wanted %s", field, fmt.Sprint(value), wanted))
+	})
 	rules := make([]rule, len(allow))
 	for i, a := range allow {
 		rules[i].Allow = a
-		if a.Name == "" || strings.ContainsAny(a.Name, "/\x00") {
-			faults = append(faults, fmt.Errorf("exec[%d].name %q: wanted a name without slashes", i, a.Name))
-		}
-		if len(a.Argv) == 0 || !filepath.IsAbs(a.Argv[0]) {
-			faults = append(faults, fmt.Errorf("exec[%d].argv %q: wanted a program by its absolute path", i, a.Argv))
-		}
-		if a.Dir != "" && !filepath.IsAbs(a.Dir) {
-			faults = append(faults, fmt.Errorf("exec[%d].dir %q: wanted an absolute path", i, a.Dir))
-		}
-		if a.Timeout < 0 || len(a.Argv)+len(a.Args) > maxArgs {
-			faults = append(faults, fmt.Errorf("exec[%d]: timeout %s, %d arguments: wanted none below zero, at most %d",
-				i, a.Timeout, len(a.Argv)+len(a.Args), maxArgs))
-		}
-		for k := range a.Env {
-			if k == "" || strings.ContainsAny(k, "=\x00") {
-				faults = append(faults, fmt.Errorf("exec[%d].env has the name %q; wanted one without =", i, k))
-			}
-		}
-		for k, pattern := range a.Args {
-			re, err := regexp.Compile(`\A(?:` + pattern + `)\z`)
-			if err != nil {
-				faults = append(faults, fmt.Errorf("exec[%d].args[%d]: %w", i, k, err))
+		for _, pattern := range a.Args {
+			re, err := whole(pattern)
+			if err != nil { // told above
+				break
 			}
 			rules[i].args = append(rules[i].args, re)
 		}
 	}
 	return rules, errors.Join(faults...)
 }
+
+// AllowFaults tells every fault of an allow-list: the field, which begins with the entry's number, its value and what was wanted.
+func AllowFaults(allow []Allow, tell func(field string, value any, wanted string)) {
+	for i, a := range allow {
+		need := func(ok bool, field string, value any, wanted string) {
+			if !ok {
+				tell(fmt.Sprintf("[%d]%s", i, field), value, wanted)
+			}
+		}
+		need(a.Name != "" && !strings.ContainsAny(a.Name, "/\x00"), ".name", a.Name, "a name without slashes")
+		need(a.Name == "" || !slices.ContainsFunc(allow[:i], func(o Allow) bool { return o.Name == a.Name }), ".name", a.Name, "one that no other entry has")
+		need(len(a.Argv) > 0 && filepath.IsAbs(a.Argv[0]), ".argv", a.Argv, "a program by absolute path, then its arguments")
+		need(a.Dir == "" || filepath.IsAbs(a.Dir), ".dir", a.Dir, "an absolute path")
+		need(a.Timeout >= 0, ".timeout", a.Timeout, "0s or more")
+		need(len(a.Argv)+len(a.Args) <= maxArgs, "", fmt.Sprint(len(a.Argv)+len(a.Args), " arguments"), fmt.Sprint("at most ", maxArgs))
+		for k := range a.Env {
+			need(k != "" && !strings.ContainsAny(k, "=\x00"), ".env", k, "a name without =")
+		}
+		for k, pattern := range a.Args {
+			if _, err := whole(pattern); err != nil {
+				need(false, fmt.Sprintf(".args[%d]", k), pattern, "a regular expression: "+err.Error())
+			}
+		}
+	}
+}
+
+// whole compiles a pattern that matches a whole argument.
+func whole(pattern string) (*regexp.Regexp, error) { return regexp.Compile(`\A(?:` + pattern + `)\z`) }
 
 // match returns what argv runs, or why nothing of rules allows it.
 func match(rules []rule, argv []string) (rule, []string, error) {

@@ -34,6 +34,7 @@ func (*ConfigSet) Spec() command.Spec {
 			Args: object(map[string]api.Schema{
 				"patch": {Type: "object", Description: "settings in the form of edge.yaml; null removes one"},
 			}, "patch")},
+		Restart: command.Retry, // what a restart interrupted is found out
 	}
 }
 

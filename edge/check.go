@@ -1,0 +1,27 @@
+package edge
+
+import (
+	"strings"
+
+	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/edge/command/verb"
+)
+
+// load reads a configuration and finds all that is wrong with it. What it takes, builds: run, config, the doctor, config.set and desired
+// configurations share it, so that what one of them accepts no other refuses.
+func load(src configs.Source) (configs.Edge, error) { return configs.LoadEdge(src, check) }
+
+// check has those judge a configuration who work by it. configs has its say of the rest of telemetry.
+func check(cfg *configs.Edge, tell func(field string, value any, wanted string)) {
+	probeConfig(cfg.Telemetry).Faults(func(field string, value any, wanted string) {
+		if field != "interval" && field != "max_series" {
+			tell("telemetry."+field, value, wanted)
+		}
+	})
+	verb.AllowFaults(allowed(cfg.Command.Exec), func(field string, value any, wanted string) { tell("command.exec"+field, value, wanted) })
+	for _, path := range cfg.Command.Logs {
+		if strings.TrimSpace(path) == "" || path == verb.AgentLog {
+			tell("command.logs", path, "the path of a file")
+		}
+	}
+}

@@ -30,6 +30,9 @@ type Client struct {
 	patience time.Duration // how long an answer may take to begin
 }
 
+// When a connection has been quiet for pingAfter it is asked whether it lives, and given up when no answer has come for pingWait.
+var pingAfter, pingWait = 15 * time.Second, 15 * time.Second
+
 // NewClient returns a client for x. It trusts nobody but the CA of x.
 func NewClient(x Context) (*Client, error) {
 	base, err := url.Parse(x.Server)
@@ -41,11 +44,13 @@ func NewClient(x Context) (*Client, error) {
 		return nil, fail(ExitUsage, "context %s: ca holds no certificate; import the context again", x.Name)
 	}
 	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool},
-		ResponseHeaderTimeout: 60 * time.Second,
-		ForceAttemptHTTP2:     true,
+		Proxy:             http.ProxyFromEnvironment,
+		DialContext:       (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool},
+		ForceAttemptHTTP2: true,
+		// An answer may take as long as it takes: a quiet log that is followed, a large release that is checked. What is to be noticed
+		// is a connection on which nothing comes any more.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait},
 	}
 	return &Client{base: base, context: x, http: &http.Client{Transport: transport}, patience: defaultRequestTimeout}, nil
 }

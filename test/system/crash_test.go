@@ -30,6 +30,7 @@ func (f *fleetOfOne) told(kind, version string) string {
 // TestAProgramThatCrashesAfterItsTrialIsTakenBack states a version that shows its health, runs for a while, is killed, and from then on ends as soon as
 // it is started.
 func TestAProgramThatCrashesAfterItsTrialIsTakenBack(t *testing.T) {
+	t.Parallel()
 	f := newFleetOfOne(t)
 	program, err := BuildEdge(t.Context(), f.dir, "2.0.0", "lite")
 	if err != nil {
@@ -65,6 +66,7 @@ func TestAProgramThatCrashesAfterItsTrialIsTakenBack(t *testing.T) {
 // TestAnOutageDuringATrialCondemnsNoVersion has the cluster agent away until the trial of a good version, and then the program before it, could
 // not connect. The version is tried again, and comes to its end.
 func TestAnOutageDuringATrialCondemnsNoVersion(t *testing.T) {
+	t.Parallel()
 	f := newFleetOfOne(t)
 	keeps := func(text string) error { // the state of its slots; an event would come when the trial has connected, and may be about to end well
 		for _, name := range []string{"state.0", "state.1"} {

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -188,6 +189,9 @@ func (f *fleetOfOne) upload(path string, in io.Reader) {
 	_ = resp.Body.Close()
 }
 
+// marks counts the workloads of this run.
+var marks atomic.Uint32
+
 // runWorkload has the node run a container, where the machine lets it.
 func (f *fleetOfOne) runWorkload() {
 	f.t.Helper()
@@ -208,7 +212,7 @@ func (f *fleetOfOne) runWorkload() {
 		f.t.Fatal(err)
 	}
 	f.upload("/v1/images?name=docker.io/test/app:1", imageOf(f.t, layer.Bytes()))
-	mark := "8" + strconv.Itoa(os.Getpid()) // tells the process from others
+	mark := fmt.Sprintf("8%d%03d", os.Getpid(), marks.Add(1)) // tells the process from others, also of tests beside this one
 	kill(f.t, f.cluster)
 	wl := api.Workload{Name: "app", Restart: api.RestartAlways, Containers: []api.Container{{Name: "app", Image: "docker.io/test/app:1",
 		Command: []string{"/busybox", "sleep", mark}}}}
@@ -373,6 +377,7 @@ func updates(t *testing.T, quick, all int) int {
 // TestUpdatesSurviveKillsAtRandomPoints updates forwards and back, and kills supervisor, launcher, agent, or the check of the new program
 // meanwhile, once or twice: each update succeeds all the same. SKERRY_UPDATES=all does it a hundred times.
 func TestUpdatesSurviveKillsAtRandomPoints(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 1))
@@ -423,6 +428,7 @@ func wait(t *testing.T, d time.Duration) bool {
 // TestABrokenProgramIsTakenBack publishes programs that are broken in every way, and wants the one before back each time, by itself.
 // SKERRY_UPDATES=all does it twenty times.
 func TestABrokenProgramIsTakenBack(t *testing.T) {
+	t.Parallel()
 	f := newFleetOfOne(t)
 	foreign, err := os.ReadFile(f.versions[newVersion])
 	if err != nil {
@@ -522,6 +528,7 @@ func (f *fleetOfOne) trials(version string) (n int) {
 // TestANodeComesToTheVersionThatIsStated states versions in the desired document: one that is good, also while the node is away, and one that
 // breaks, which is tried once, whatever is restarted, until it is stated anew.
 func TestANodeComesToTheVersionThatIsStated(t *testing.T) {
+	t.Parallel()
 	f := newFleetOfOne(t)
 	broken := filepath.Join(f.dir, "broken")
 	text := "#!/bin/sh\ncase \"$1\" in version) echo \"skerry-edge 2.0.0 (test)\"; exit 0;; config) exit 0;; esac\nexit 2\n"
@@ -576,6 +583,7 @@ func TestANodeComesToTheVersionThatIsStated(t *testing.T) {
 // TestAProgramThatIsInstalledAnewCounts writes the very program anew that the node has replaced by an update, as install.sh does for who asks for
 // its version by name.
 func TestAProgramThatIsInstalledAnewCounts(t *testing.T) {
+	t.Parallel()
 	f := newFleetOfOne(t)
 	if rec := f.end(f.order(newVersion)); rec.Phase != api.PhaseSucceeded {
 		t.Fatalf("%+v", rec)
@@ -602,6 +610,7 @@ func TestAProgramThatIsInstalledAnewCounts(t *testing.T) {
 
 // TestARolloutGoesOnAfterItsClusterAgentWasKilled rolls a release out to the device, which was offline first, and kills the cluster agent meanwhile.
 func TestARolloutGoesOnAfterItsClusterAgentWasKilled(t *testing.T) {
+	t.Parallel()
 	f := newFleetOfOne(t)
 	var r api.Rollout
 	if err := f.post("/v1/rollouts", api.RolloutSpec{Name: "v2", Version: "3.0.0", Nodes: []string{"n1"}}, &r); err == nil {

@@ -12,8 +12,8 @@ import (
 // named is how many nodes a refusal names.
 const named = 10
 
-// fits checks that a release which nodes are to get from here, nil when from elsewhere, has a node agent for each of them. Of a node that was never there nothing is known, nor of
-// any whether its agent is lite or full.
+// fits checks that a release which nodes are to get from here, nil when from elsewhere, has a node agent for each of them. Of a node that
+// was never there nothing is known, nor of any whether its agent is lite or full.
 func (a *Agent) fits(r *api.Release, nodes []string) error {
 	if r == nil {
 		return nil

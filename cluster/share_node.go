@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -176,10 +175,9 @@ func (s *share) elsewhere(node string) error {
 	if s.holds(node) || !ok {
 		return nil
 	}
-	reason, _, _ := strings.Cut(n.Reason, "; ask ") // the cure says whom
-	cure := "try again in a moment"
+	reason, cure := n.Reason, "try again in a moment"
 	if n.Owner != nil && n.Owner.URL != "" {
-		cure = "ask " + n.Owner.URL
+		reason, cure = fmt.Sprintf("replica %s acts for it", n.Owner.Replica), "ask "+n.Owner.URL
 	}
 	return &api.Problem{Status: http.StatusMisdirectedRequest, Title: "another replica acts for the node", Code: "node_elsewhere",
 		Detail: fmt.Sprintf("this is replica %s; of node %s: %s", s.name, node, reason), Cure: cure}

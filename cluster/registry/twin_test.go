@@ -7,15 +7,21 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-func TestTwoDevicesWithOneIdentityAreTold(t *testing.T) {
+// twinWatch has a registry with n1, and counts the alarms about devices that share its identity.
+func twinWatch(t *testing.T) (*clock, *Registry, func() int) {
+	t.Helper()
 	c := &clock{now: zero}
 	r := newRegistry(t, Config{Now: c.Now})
 	must(t, r.Enrolled(Enrolment{Node: "n1", KeySHA256: "k"}))
-	twins := func() int {
+	return c, r, func() int {
 		list, err := r.Events().List(EventFilter{Node: "n1", Class: api.ClassAlarm, Kind: kindDuplicate})
 		must(t, err)
 		return len(list)
 	}
+}
+
+func TestTwoDevicesWithOneIdentityAreTold(t *testing.T) {
+	c, r, twins := twinWatch(t)
 	epoch := uint64(0)
 	life := func(boot string, started api.Millis) {
 		epoch++
@@ -46,14 +52,7 @@ func TestTwoDevicesWithOneIdentityAreTold(t *testing.T) {
 // Two cards copied from one image count their sessions from the same number: each reconnects after the other, so that their epochs
 // go in step.
 func TestTwoDevicesOfOneCopiedCardAreTold(t *testing.T) {
-	c := &clock{now: zero}
-	r := newRegistry(t, Config{Now: c.Now})
-	must(t, r.Enrolled(Enrolment{Node: "n1", KeySHA256: "k"}))
-	twins := func() int {
-		list, err := r.Events().List(EventFilter{Node: "n1", Class: api.ClassAlarm, Kind: kindDuplicate})
-		must(t, err)
-		return len(list)
-	}
+	c, r, twins := twinWatch(t)
 	say := func(epoch uint64, boot string, started api.Millis) {
 		c.add(time.Second)
 		must(t, r.OnBirth("n1", birth("n1", epoch, boot, started), false))

@@ -33,6 +33,7 @@ func containerd(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		clearTasks(t, socket)
 		if err := cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Error(err)
 		}
@@ -43,6 +44,21 @@ func containerd(t *testing.T) string {
 	})
 	eventually(t, time.Minute, "containerd listens", func() error { _, err := os.Stat(socket); return err })
 	return socket
+}
+
+// clearTasks ends what a node agent that was killed meanwhile has left to a containerd, which keeps its shims and mounts.
+func clearTasks(t *testing.T, socket string) {
+	t.Helper()
+	ctr := func(args ...string) string {
+		out, err := exec.Command("ctr", append([]string{"--address", socket, "--namespace", "skerry"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("ctr %v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	for _, id := range strings.Fields(ctr("task", "ls", "--quiet")) {
+		ctr("task", "rm", "--force", id)
+	}
 }
 
 // sensor is a /sys with one, which the kernel's drivers would show.

@@ -15,7 +15,7 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
-// lastWords is how long the rest of what a command printed may take after its end was told.
+// lastWords is how long a command that has ended may be silent until the rest of what it printed is given up.
 const lastWords = 2 * time.Second
 
 // Live orders a command and hands its record and what it prints to take until it has ended. When ctx ends the stream is
@@ -108,7 +108,8 @@ func (s *streams) listen(ctx context.Context, sid string, pieces chan<- api.RunE
 // relay hands pieces and changes of one command to take until the command has ended and all of its words are out.
 func relay(ctx context.Context, watch *feed.Watch[api.CommandRecord], id string, pieces <-chan api.RunEvent, take func(api.RunEvent) error) error {
 	var last *api.CommandRecord
-	var limit <-chan time.Time
+	silence := time.NewTimer(lastWords)
+	defer silence.Stop()
 	for last == nil || pieces != nil {
 		select {
 		case e, ok := <-pieces:
@@ -117,6 +118,7 @@ func relay(ctx context.Context, watch *feed.Watch[api.CommandRecord], id string,
 			} else if err := take(e); err != nil {
 				return err
 			}
+			silence.Reset(lastWords)
 		case change, ok := <-watch.Changes():
 			if !ok {
 				return errors.Join(ctx.Err(), watch.Err())
@@ -134,11 +136,11 @@ func relay(ctx context.Context, watch *feed.Watch[api.CommandRecord], id string,
 			if p := last.Phase; p == api.PhaseRejected || p == api.PhaseExpired { // never said a word
 				pieces = nil
 			}
-			timer := time.NewTimer(lastWords)
-			defer timer.Stop()
-			limit = timer.C
-		case <-limit:
-			pieces = nil
+			silence.Reset(lastWords)
+		case <-silence.C:
+			if last != nil {
+				pieces = nil
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

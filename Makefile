@@ -102,7 +102,7 @@ test-fault: build bin/kube/kubectl ## every kind of fault bites and heals, and e
 soak: build ## one site through schedules of faults for HOURS (1), and the slopes of memory, goroutines and disk (root; SEED=1)
 	bin/skerry-fault --seed $(SEED) --hours $(HOURS) $(ARGS)
 
-bench: deps build ## the budgets against measurements, each beside its reference in the same run
+bench: deps build full ## the budgets against measurements, each beside its reference in the same run
 	$(GO) run ./test/bench $(ARGS)
 
 # Run all three, whatever the first says: a missed budget is a result.

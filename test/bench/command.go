@@ -139,7 +139,7 @@ func (o options) commands(times func(*bed, context.Context, int) ([]float64, err
 			return nil, err
 		}
 		defer s.stop()
-		p, _, err := s.node(ctx, bedNode, "10s")
+		p, _, err := s.node(ctx, lite, bedNode, "10s")
 		if err != nil {
 			return nil, err
 		}

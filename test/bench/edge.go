@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,18 +32,47 @@ type usage struct {
 	flashBytes float64
 }
 
-// edge watches one node agent with default probes at 10 s, connected over mutual TLS.
+// The programs of a node agent: without, and with the runtimes that need a library of their own.
+const lite, full = "skerry-edge", "skerry-edge-full"
+
+// size compares the programs with what a device may have to hold.
+func size(_ context.Context, o options) ([]row, error) {
+	var rows []row
+	for _, p := range []struct {
+		name   string
+		budget float64
+	}{{lite, 8}, {full, 18}} {
+		info, err := os.Stat(filepath.Join(o.bin, p.name))
+		if err != nil {
+			return rows, fmt.Errorf("%w; build it first: make build full", err)
+		}
+		bytes := float64(info.Size()) / mib
+		r := fact(p.name+", "+runtime.GOARCH, bytes, "MiB")
+		if runtime.GOARCH == "amd64" { // the budget's
+			r = explained(atMost(r.What, bytes, p.budget, r.Unit), "ADR 7")
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
+// edge watches one node agent with default probes at 10 s, connected over mutual TLS, and the full one beside it.
 func edge(ctx context.Context, o options) ([]row, error) {
 	s, err := newSite(ctx, o, "edge")
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	p, config, err := s.node(ctx, "edge-1", "10s")
+	p, config, err := s.node(ctx, lite, "edge-1", "10s")
 	if err != nil {
 		return nil, err
 	}
 	defer p.stop()
+	whole, _, err := s.node(ctx, full, "edge-2", "10s")
+	if err != nil {
+		return nil, err
+	}
+	defer whole.stop()
 	sctx, unscraped := context.WithCancel(ctx)
 	defer unscraped()
 	reference, err := startExporter(sctx, s.dir)
@@ -73,6 +103,10 @@ func edge(ctx context.Context, o options) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	wholeRSS, _, err := resident(ctx, whole.pid(), 10*time.Second)
+	if err != nil {
+		return nil, err
+	}
 	seconds := after.at.Sub(before.at).Seconds()
 	const day, hour = 86400, 3600
 	rows := []row{
@@ -84,6 +118,7 @@ func edge(ctx context.Context, o options) ([]row, error) {
 		fact("edge wire (MQTT, both ways)", (after.linkBytes-before.linkBytes)/seconds*hour/kib, "KiB/h"),
 		fact("edge flash, by the outbox", (after.flashBytes-before.flashBytes)/seconds*day/kib, "KiB/day"),
 		fact("edge flash, by the kernel", (after.diskBytes-before.diskBytes)/seconds*day/kib, "KiB/day"),
+		atMost("edge full, RSS, median of the last seconds", median(wholeRSS)/mib, 16, "MiB"),
 	}
 	return rows, reference.beside(&rows[0], &rows[4])
 }

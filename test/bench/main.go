@@ -1,9 +1,9 @@
 // Command bench measures what the budgets promise, each beside a reference measured in the same run:
 //
-//	go run ./test/bench [-short] [-minutes 5] [-only edge,ingest,command,memory] [-connections 250] [-o json]
+//	go run ./test/bench [-short] [-minutes 5] [-only size,ingest,command,memory,scale,edge,kube] [-connections 250] [-nodes 1000] [-o json]
 //
-// It wants the binaries of `make build` in bin/ and, for ingest, Debian's mosquitto. The exit code is 1 when a budget
-// is missed and 2 when something could not be measured.
+// It wants the binaries of `make build full` in bin/, Debian's mosquitto and, for kube, which is left out without, the control
+// plane of `make bin/kube/kubectl` and root. The exit code is 1 when a budget is missed and 2 when something could not be measured.
 package main
 
 import (
@@ -31,6 +31,7 @@ type options struct {
 	bin     string
 
 	connections int
+	nodes       int
 	dir         string    // temporary; each measurement makes its own directory in it
 	say         io.Writer // progress
 }
@@ -44,6 +45,7 @@ type row struct {
 	Reference *float64 `json:"reference,omitempty"`
 	Ratio     *float64 `json:"ratio,omitempty"`
 	Verdict   string   `json:"verdict"`
+	Only      string   `json:"only"`    // the measurement's name
 	Command   string   `json:"command"` // measures it again
 	Note      string   `json:"note,omitempty"`
 }
@@ -93,7 +95,17 @@ type measurement struct {
 }
 
 func measurements() []measurement {
-	return []measurement{{"ingest", ingest}, {"command", command}, {"memory", memory}, {"edge", edge}}
+	return []measurement{{"size", size}, {"ingest", ingest}, {"command", command}, {"memory", memory}, {"scale", crowd}, {"edge", edge},
+		{"kube", kube}}
+}
+
+// names are those of all measurements, for people.
+func names() string {
+	var all []string
+	for _, m := range measurements() {
+		all = append(all, m.name)
+	}
+	return strings.Join(all, ", ")
 }
 
 func main() {
@@ -140,7 +152,8 @@ func parse(args []string) (options, error) {
 	fs.Float64Var(&o.minutes, "minutes", 5, "how long the node agent is watched")
 	fs.StringVar(&o.bin, "bin", "bin", "directory of the binaries")
 	fs.IntVar(&o.connections, "connections", 250, "idle connections for memory; enrolment takes 250 at once, then 20 a second")
-	only := fs.String("only", "", "measurements, separated by commas: edge, ingest, command, memory (empty: all)")
+	fs.IntVar(&o.nodes, "nodes", 1000, "simulated nodes of scale")
+	only := fs.String("only", "", "measurements, separated by commas: "+names()+" (empty: all)")
 	format := fs.String("o", "table", "table or json")
 	if err := fs.Parse(args); err != nil {
 		return o, err
@@ -158,13 +171,16 @@ func parse(args []string) (options, error) {
 	if o.connections <= 0 {
 		return o, fmt.Errorf("-connections %d: wanted more than 0", o.connections)
 	}
+	if o.nodes <= 0 {
+		return o, fmt.Errorf("-nodes %d: wanted more than 0", o.nodes)
+	}
 	if *only == "" {
 		return o, nil
 	}
 	o.only = strings.Split(*only, ",")
 	for _, name := range o.only {
 		if !slices.ContainsFunc(measurements(), func(m measurement) bool { return m.name == name }) {
-			return o, fmt.Errorf("-only %q: wanted edge, ingest, command or memory", name)
+			return o, fmt.Errorf("-only %q: wanted some of %s", name, names())
 		}
 	}
 	return o, nil
@@ -182,7 +198,7 @@ func measure(ctx context.Context, o options) ([]row, error) {
 		fmt.Fprintf(o.say, "%s %s …\n", time.Now().Format(time.TimeOnly), m.name)
 		got, err := m.run(ctx, o)
 		for i := range got {
-			got[i].Command = "go run ./test/bench -only " + m.name
+			got[i].Only, got[i].Command = m.name, "go run ./test/bench -only "+m.name
 		}
 		rows = append(rows, got...)
 		if err != nil {
@@ -199,16 +215,25 @@ func show(out io.Writer, rows []row, asJSON bool) error {
 		return e.Encode(rows)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WHAT\tMEASURED\tBUDGET\tREFERENCE\tRATIO\tVERDICT\tCOMMAND\tNOTE")
+	fmt.Fprintln(w, "ONLY\tWHAT\tMEASURED\tBUDGET\tREFERENCE\tRATIO\tVERDICT")
 	for _, r := range rows {
 		budget := number(r.Budget)
 		if r.Ratio != nil && r.Budget != nil {
 			budget = "ratio " + budget
 		}
-		fmt.Fprintf(w, "%s\t%s %s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.What, number(&r.Measured), r.Unit, budget, number(r.Reference),
-			number(r.Ratio), r.Verdict, r.Command, r.Note)
+		fmt.Fprintf(w, "%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", r.Only, r.What, number(&r.Measured), r.Unit, budget, number(r.Reference),
+			number(r.Ratio), r.Verdict)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if r.Note != "" {
+			fmt.Fprintf(out, "%s: %s\n", r.What, r.Note)
+		}
+	}
+	fmt.Fprintln(out, "one group again: go run ./test/bench -only NAME")
+	return nil
 }
 
 func number(v *float64) string {

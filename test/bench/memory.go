@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -39,6 +40,9 @@ func memory(ctx context.Context, o options) ([]row, error) {
 		return nil, err
 	}
 	rows := []row{each("cluster RSS per idle connection", len(all), none, connected)}
+	if err := besideMosquitto(ctx, o, all, &rows[0]); err != nil {
+		return rows, err
+	}
 	var rss [2]float64 // after each storm: the first one's nodes leave first
 	for i := range rss {
 		storm := func(ctx context.Context, sessions []*session) error { return s.storm(ctx, all, sessions, i) }
@@ -62,6 +66,35 @@ func each(what string, n int, before, after float64) row {
 	return r
 }
 
+// besideMosquitto puts what a connection takes of mosquitto beside r: as many, under the same names.
+func besideMosquitto(ctx context.Context, o options, all []client, r *row) error {
+	m, addr, p, err := mosquitto(ctx, filepath.Join(o.dir, "memory-mosquitto"))
+	if err != nil {
+		return err
+	}
+	defer m.stop()
+	theirs := make([]client, len(all))
+	for i, c := range all {
+		theirs[i] = client{id: c.id, tls: p.client}
+	}
+	none, err := m.resident(ctx, settle)
+	if err != nil {
+		return err
+	}
+	sessions, err := connectAll(ctx, theirs, addr)
+	if err != nil {
+		return fmt.Errorf("connect to mosquitto: %w", err)
+	}
+	defer closeAll(sessions)
+	connected, err := m.resident(ctx, settle)
+	if err != nil {
+		return err
+	}
+	reference := (connected - none) / float64(len(all)) / kib
+	r.Reference, r.Note = &reference, r.Note+"; reference: mosquitto"
+	return nil
+}
+
 // during connects all, does something with them, waits, and returns the RSS before they leave.
 func (s *site) during(ctx context.Context, all []client, wait time.Duration, do func(context.Context, []*session) error) (float64, error) {
 	addr, err := s.broker()
@@ -80,11 +113,11 @@ func (s *site) during(ctx context.Context, all []client, wait time.Duration, do 
 }
 
 // resident waits, and returns the RSS in bytes.
-func (s *site) resident(ctx context.Context, wait time.Duration) (float64, error) {
+func (p *process) resident(ctx context.Context, wait time.Duration) (float64, error) {
 	if !agent.Wait(ctx, wait) {
 		return 0, ctx.Err()
 	}
-	return procBytes(s.pid(), "status", "VmRSS:")
+	return procBytes(p.pid(), "status", "VmRSS:")
 }
 
 // storm has all nodes subscribe to what a node agent does, and publish, at the same time.

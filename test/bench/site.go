@@ -231,8 +231,8 @@ func (s *site) operator(ctx context.Context, name string) (client, error) {
 		Certificates: []tls.Certificate{cert}}}, nil
 }
 
-// node starts skerry-edge with the default probes at interval and waits until it is online.
-func (s *site) node(ctx context.Context, name, interval string) (*process, string, error) {
+// node starts a node agent with the default probes at interval and waits until it is online.
+func (s *site) node(ctx context.Context, program, name, interval string) (*process, string, error) {
 	text, err := s.join(ctx, 1)
 	if err != nil {
 		return nil, "", err
@@ -252,7 +252,7 @@ func (s *site) node(ctx context.Context, name, interval string) (*process, strin
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, "", fmt.Errorf("write configuration of %s: %w", name, err)
 	}
-	p, err := spawn(filepath.Join(dir, "edge.log"), filepath.Join(s.bin, "skerry-edge"), "run", "--config", path)
+	p, err := spawn(filepath.Join(dir, "edge.log"), filepath.Join(s.bin, program), "run", "--config", path)
 	if err != nil {
 		return nil, "", err
 	}

@@ -87,10 +87,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 	serving := certs.New(certs.Want{Name: at.address.Address, Signer: certificatesv1.KubeletServingSignerName, Hosts: []string{at.address.Address}, Usage: certificatesv1.UsageServerAuth},
 		clients.CertificatesV1().CertificateSigningRequests(), l.cfg.Now)
 	at.serving = serving
-	roots, err := clientRoots(ctx, clients)
-	if err != nil {
-		return err
-	}
+	roots := func(ctx context.Context) (*x509.CertPool, error) { return clientRoots(ctx, clients) }
 	server := &kubelet.Server{Pods: pods{l.manager.GetClient(), ports}, Inside: v.Inside, Gauges: v.Gauges, Log: l.cfg.Log,
 		Access: &kubelet.Access{Tokens: clients.AuthenticationV1().TokenReviews(), Reviews: clients.AuthorizationV1().SubjectAccessReviews(), Roots: roots, Now: l.cfg.Now}}
 	serve := func(ctx context.Context) error {
@@ -119,7 +116,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 func clientRoots(ctx context.Context, clients kubernetes.Interface) (*x509.CertPool, error) {
 	m, err := clients.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "extension-apiserver-authentication", metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("read the CAs of client certificates: %w", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(m.Data["client-ca-file"])) {

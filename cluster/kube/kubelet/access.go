@@ -20,6 +20,7 @@ import (
 
 // How long an answer of the API server counts: a kubelet's own times.
 const (
+	rootsFor   = time.Minute
 	tokenFor   = 2 * time.Minute
 	allowedFor = 5 * time.Minute
 	deniedFor  = 30 * time.Second
@@ -31,10 +32,12 @@ const (
 type Access struct {
 	Tokens  authenticationclient.TokenReviewInterface
 	Reviews authorizationclient.SubjectAccessReviewInterface
-	Roots   *x509.CertPool // of client certificates; nil: none is taken
-	Now     func() time.Time
+	// Roots reads the CAs of client certificates, which change when a cluster's are renewed; nil: none is taken.
+	Roots func(ctx context.Context) (*x509.CertPool, error)
+	Now   func() time.Time
 
 	mu      sync.Mutex
+	roots   answer[*x509.CertPool]
 	who     map[[32]byte]answer[*authenticationv1.UserInfo]
 	allowed map[string]answer[string]
 }
@@ -50,21 +53,59 @@ var errWho = errors.New("neither a client certificate that is trusted nor a toke
 
 // identify tells who sent a request.
 func (a *Access) identify(req *http.Request) (*authenticationv1.UserInfo, error) {
-	if req.TLS != nil && len(req.TLS.PeerCertificates) > 0 && a.Roots != nil {
-		leaf, between := req.TLS.PeerCertificates[0], x509.NewCertPool()
-		for _, c := range req.TLS.PeerCertificates[1:] {
-			between.AddCert(c)
-		}
-		_, err := leaf.Verify(x509.VerifyOptions{Roots: a.Roots, Intermediates: between, CurrentTime: a.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-		if err == nil && leaf.Subject.CommonName != "" {
-			return &authenticationv1.UserInfo{Username: leaf.Subject.CommonName, Groups: append(leaf.Subject.Organization, "system:authenticated")}, nil
+	unread := errWho
+	if req.TLS != nil && len(req.TLS.PeerCertificates) > 0 {
+		roots, err := a.trusted(req.Context())
+		if err != nil {
+			unread = err
+		} else if who := byCertificate(req.TLS.PeerCertificates, roots, a.Now()); who != nil {
+			return who, nil
 		}
 	}
 	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" {
-		return nil, errWho
+		return nil, unread
 	}
 	return a.review(req.Context(), token)
+}
+
+// byCertificate is the name in a chain of certificates that leads to roots; nil without one.
+func byCertificate(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) *authenticationv1.UserInfo {
+	if roots == nil { // to Verify that would be the machine's
+		return nil
+	}
+	leaf, between := chain[0], x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil || leaf.Subject.CommonName == "" {
+		return nil
+	}
+	return &authenticationv1.UserInfo{Username: leaf.Subject.CommonName, Groups: append(leaf.Subject.Organization, "system:authenticated")}
+}
+
+// trusted are the roots of client certificates, at most rootsFor old; those before when they cannot be read now.
+func (a *Access) trusted(ctx context.Context) (*x509.CertPool, error) {
+	a.mu.Lock()
+	known := a.roots
+	a.mu.Unlock()
+	if a.Now().Before(known.until) {
+		return known.value, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	roots, err := a.Roots(ctx)
+	if err != nil && known.value == nil {
+		return nil, fmt.Errorf("read the CAs of client certificates: %w", err)
+	}
+	if err != nil {
+		roots = known.value
+	}
+	a.mu.Lock()
+	a.roots = answer[*x509.CertPool]{roots, a.Now().Add(rootsFor)}
+	a.mu.Unlock()
+	return roots, nil
 }
 
 func (a *Access) review(ctx context.Context, token string) (*authenticationv1.UserInfo, error) {

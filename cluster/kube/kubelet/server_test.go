@@ -111,9 +111,12 @@ func (d *aDevice) Usage(context.Context, string) (*Usage, error) {
 }
 
 // rig is the API behind TLS, and a caller whose token is good.
-func rig(t *testing.T, roots *x509.CertPool) (*aDevice, *httptest.Server, *rest.Config, *fake.Clientset) {
+func rig(t *testing.T, roots func(context.Context) (*x509.CertPool, error)) (*aDevice, *httptest.Server, *rest.Config, *fake.Clientset) {
 	t.Helper()
 	d := &aDevice{asked: make(chan string, 9)}
+	if roots == nil {
+		roots = func(context.Context) (*x509.CertPool, error) { return nil, nil }
+	}
 	api := fake.NewClientset()
 	api.PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		r := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenReview)
@@ -199,14 +202,46 @@ func TestAClientCertificateOfTheAPIServersCAIsAName(t *testing.T) {
 	roots.AddCert(leaf)
 	for _, c := range []struct {
 		roots *x509.CertPool
+		err   error
 		want  int
-	}{{roots, 200}, {x509.NewCertPool(), 401}} {
-		_, srv, _, _ := rig(t, c.roots)
+	}{{roots, nil, 200}, {x509.NewCertPool(), nil, 401}, {nil, nil, 401}, {roots, errors.New("no answer"), 500}} {
+		_, srv, _, _ := rig(t, func(context.Context) (*x509.CertPool, error) { return c.roots, c.err })
 		client := srv.Client()
 		client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
 		if got, body := get(t, srv, "/pods", ""); got != c.want {
 			t.Errorf("%d %s; wanted %d", got, body, c.want)
 		}
+	}
+}
+
+func TestRootsAreReadAnewAndKeptWhileTheyCannotBe(t *testing.T) {
+	now, pool, failed := time.Now(), x509.NewCertPool(), error(nil)
+	reads := 0
+	a := &Access{Now: func() time.Time { return now }, Roots: func(context.Context) (*x509.CertPool, error) {
+		reads++
+		return pool, failed
+	}}
+	first := pool
+	for _, step := range []struct {
+		name  string
+		pass  time.Duration
+		next  *x509.CertPool
+		fail  error
+		want  *x509.CertPool
+		reads int
+	}{
+		{"at first", 0, first, nil, first, 1},
+		{"soon again", rootsFor - 1, x509.NewCertPool(), nil, first, 1},
+		{"unreadable", 1, nil, errors.New("no answer"), first, 2},
+	} {
+		now, pool, failed = now.Add(step.pass), step.next, step.fail
+		if got, err := a.trusted(t.Context()); got != step.want || err != nil || reads != step.reads {
+			t.Errorf("%s: %p, %v, %d reads; wanted %p, %d", step.name, got, err, reads, step.want, step.reads)
+		}
+	}
+	now, failed, pool = now.Add(rootsFor), nil, x509.NewCertPool()
+	if got, err := a.trusted(t.Context()); got != pool || err != nil {
+		t.Errorf("after a renewal: %p, %v; wanted %p", got, err, pool)
 	}
 }
 

@@ -193,11 +193,11 @@ type Secrets struct {
 	Files map[string][]File   `json:"files,omitempty"` // by volume, beside those that are not sealed
 }
 
-// Hash is the SHA-256, in lower-case hex, of w as JSON without Draining and the bytes of Sealed, whose ID stands for them: what a
-// WorkloadStatus speaks of.
+// Hash is the SHA-256, in lower-case hex, of w as JSON without Draining, LimitSeconds, which may change while it runs, and the bytes of
+// Sealed, whose ID stands for them: what a WorkloadStatus speaks of.
 func (w *Workload) Hash() string {
 	plain := *w
-	plain.Draining = false
+	plain.Draining, plain.LimitSeconds = false, 0
 	if w.Sealed != nil {
 		plain.Sealed = &Sealed{ID: w.Sealed.ID, Key: w.Sealed.Key}
 	}

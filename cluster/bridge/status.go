@@ -35,10 +35,13 @@ func PodStatus(pod *corev1.Pod, w Word) corev1.PodStatus {
 	}
 	final := out.Phase == corev1.PodSucceeded || out.Phase == corev1.PodFailed
 	switch {
-	case w.Failed != nil && !final:
-		waiting(pod, &out, failure(w.Failed))
-	case w.Status != nil && !final:
+	case w.Status != nil && w.Status.State == api.WorkloadRejected && !final: // the device would take it if its configuration said so
+		out.Phase = corev1.PodPending
+		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: configError, Message: w.Status.Reason + ": " + w.Status.Message})
+	case w.Status != nil && !final: // also when it could not be begun any more as it is now: what runs goes on
 		reported(pod, &out, w.Status)
+	case w.Failed != nil && !final:
+		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: configError, Message: w.Failed.Error()})
 	case len(out.ContainerStatuses) == 0 && !final:
 		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: "ContainerCreating"})
 	}
@@ -46,10 +49,8 @@ func PodStatus(pod *corev1.Pod, w Word) corev1.PodStatus {
 	return out
 }
 
-// failure tells a kubelet's reason for what FromPod found.
-func failure(err error) corev1.ContainerStateWaiting {
-	return corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: err.Error()}
-}
+// configError is a kubelet's reason for a container that cannot be begun as it is.
+const configError = "CreateContainerConfigError"
 
 // waiting has every container wait for the same reason. What has run before stays told.
 func waiting(pod *corev1.Pod, out *corev1.PodStatus, why corev1.ContainerStateWaiting) {
@@ -75,13 +76,13 @@ func reported(pod *corev1.Pod, out *corev1.PodStatus, s *api.WorkloadStatus) {
 		out.Phase = corev1.PodRunning
 	case api.WorkloadSucceeded:
 		out.Phase = corev1.PodSucceeded
-	case api.WorkloadFailed, api.WorkloadRejected:
+	case api.WorkloadFailed:
 		out.Phase = corev1.PodFailed
 	default:
 		out.Phase = corev1.PodPending
 	}
 	out.Reason, out.Message = "", s.Message
-	if s.State == api.WorkloadRejected || s.State == api.WorkloadFailed {
+	if s.State == api.WorkloadFailed {
 		out.Reason = s.Reason
 	}
 	if s.Started != 0 {

@@ -76,6 +76,31 @@ func TestWhatCannotRunWaitsAndSaysWhy(t *testing.T) {
 	}
 }
 
+// A pod that is Failed is replaced by its ReplicaSet at once, and again without end.
+func TestAPodThatItsDeviceRefusesWaits(t *testing.T) {
+	p, refused := aPod(nil), &api.WorkloadStatus{Name: "w", State: api.WorkloadRejected, Reason: "HostPathNotAllowed", Message: "volume v: this node does not give \"/srv\""}
+	s := PodStatus(p, Word{Status: refused, Node: device(api.PresenceOnline), Now: noon})
+	w := s.ContainerStatuses[0].State.Waiting
+	if s.Phase != corev1.PodPending || w == nil || w.Reason != "CreateContainerConfigError" || w.Message != "HostPathNotAllowed: "+refused.Message {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What a pod refers to may go, and kubectl debug may add what devices do not run: a container that runs is not less well for it.
+func TestAPodThatRunsIsToldAsItsDeviceDoesThoughItCouldNotBeBegunAnyMore(t *testing.T) {
+	running := &api.WorkloadStatus{Name: "w", State: api.WorkloadRunning, Runtime: "process", Containers: []api.ContainerStatus{{Name: "main", State: api.ContainerRunning, Ready: true}}}
+	for _, why := range []error{&Missing{[]string{"secret"}}, &Unsupported{[]string{"ephemeralContainers"}}} {
+		s := PodStatus(aPod(nil), Word{Status: running, Failed: why, Node: device(api.PresenceOnline), Now: noon})
+		if s.Phase != corev1.PodRunning || s.ContainerStatuses[0].State.Running == nil || condition(s.Conditions, corev1.PodReady).Status != corev1.ConditionTrue {
+			t.Errorf("%v: %+v", why, s)
+		}
+		_, unsupported := why.(*Unsupported)
+		if c := condition(s.Conditions, ConditionSupported); (c.Status == corev1.ConditionFalse) != unsupported || unsupported && c.Message == "" {
+			t.Errorf("%v: %+v", why, c)
+		}
+	}
+}
+
 func TestADeviceIsANodeAndItsSilenceIsNotItsDeath(t *testing.T) {
 	place := Place{Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "skerry-kubelet.skerry-system.svc.cluster.local"}}, Port: 10250}
 	n := FromDevice(device(api.PresenceOnline), Pressure{Memory: corev1.ConditionFalse}, nil, place, noon)

@@ -3,9 +3,11 @@ package vnode
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/bridge"
@@ -19,8 +21,12 @@ type bound struct {
 	failed error
 }
 
+// keepEnded is how many pods that have ended stay in a device's document, the latest ones: their logs are there for as long.
+const keepEnded = 20
+
 // plan decides the workloads of a device's next desired document: those that did not come from pods stay as they are, and each pod
-// that has not ended has its own. have is the document as it is.
+// has its own. One that has ended is drained, so that nothing of it runs again while its logs can be read, as a kubelet keeps them until
+// the pod is deleted. have is the document as it is.
 func plan(have []api.Workload, pods []bound) []api.Workload {
 	var out []api.Workload
 	for _, w := range have {
@@ -28,13 +34,15 @@ func plan(have []api.Workload, pods []bound) []api.Workload {
 			out = append(out, w)
 		}
 	}
+	late := latest(pods)
 	for i := range pods {
 		p := &pods[i]
 		at := slices.IndexFunc(have, func(w api.Workload) bool { return w.Name == string(p.pod.UID) })
-		if ended(p.pod) {
-			continue
-		}
 		switch {
+		case ended(p.pod):
+			if at >= 0 && late[p.pod.UID] {
+				out = append(out, remains(have[at]))
+			}
 		case p.pod.DeletionTimestamp != nil:
 			if at >= 0 { // one that never reached the document needs no end on the device
 				out = append(out, draining(have[at], p.pod))
@@ -44,13 +52,54 @@ func plan(have []api.Workload, pods []bound) []api.Workload {
 				out = append(out, have[at])
 			}
 		case at >= 0 && sameForm(&have[at], p.want):
-			out = append(out, have[at])
+			same := have[at]
+			same.LimitSeconds = p.want.LimitSeconds
+			out = append(out, same)
 		default:
 			out = append(out, *p.want)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b api.Workload) int { return cmp.Compare(a.Name, b.Name) })
 	return out
+}
+
+// latest are the pods that have ended last, by when the last of their containers did.
+func latest(pods []bound) map[types.UID]bool {
+	var over []*corev1.Pod
+	for i := range pods {
+		if p := pods[i].pod; ended(p) && p.DeletionTimestamp == nil {
+			over = append(over, p)
+		}
+	}
+	slices.SortStableFunc(over, func(a, b *corev1.Pod) int { return finished(b).Compare(finished(a)) })
+	out := map[types.UID]bool{}
+	for _, p := range over[:min(keepEnded, len(over))] {
+		out[p.UID] = true
+	}
+	return out
+}
+
+func finished(p *corev1.Pod) time.Time {
+	at := p.CreationTimestamp.Time
+	for _, c := range p.Status.ContainerStatuses {
+		if t := c.State.Terminated; t != nil && t.FinishedAt.After(at) {
+			at = t.FinishedAt.Time
+		}
+	}
+	return at
+}
+
+// remains is what the document has of a pod that has ended: what names its logs, and how what may still run is to be stopped.
+func remains(w api.Workload) api.Workload {
+	strip := func(list []api.Container) []api.Container {
+		var out []api.Container
+		for i := range list {
+			out = append(out, api.Container{Name: list[i].Name, Image: list[i].Image, PreStop: list[i].PreStop})
+		}
+		return out
+	}
+	return api.Workload{Name: w.Name, Runtime: w.Runtime, Pod: w.Pod, Restart: w.Restart, GraceSeconds: w.GraceSeconds, Init: strip(w.Init),
+		Containers: strip(w.Containers), Draining: true}
 }
 
 func ended(p *corev1.Pod) bool {
@@ -65,15 +114,17 @@ func draining(w api.Workload, p *corev1.Pod) api.Workload {
 	return w
 }
 
-// sameForm reports whether a workload need not be replaced. A changed ConfigMap or Secret does not restart a pod, so what is sealed does
-// not count; only a device with a new key needs it anew.
+// sameForm reports whether a workload need not be replaced: whether nothing differs that may change while its pod is the same and that a
+// kubelet would act upon. What comes of a ConfigMap, a label or an amount of the node is settled at the first start; only a device with a new key
+// needs what is sealed anew.
 func sameForm(have, want *api.Workload) bool {
-	a, b := *have, *want
-	if (a.Sealed == nil) != (b.Sealed == nil) || a.Sealed != nil && a.Sealed.Key != b.Sealed.Key {
+	if have.Sealed != nil && want.Sealed != nil && have.Sealed.Key != want.Sealed.Key {
 		return false
 	}
-	a.Sealed, b.Sealed = nil, nil
-	return a.Hash() == b.Hash()
+	same := func(a, b api.Container) bool {
+		return a.Name == b.Name && a.Image == b.Image && a.Limits == b.Limits
+	}
+	return !have.Draining && slices.EqualFunc(have.Init, want.Init, same) && slices.EqualFunc(have.Containers, want.Containers, same)
 }
 
 // gone reports whether the device holds nothing of a pod that is being deleted any more, so that the pod may go. have is the
@@ -81,7 +132,7 @@ func sameForm(have, want *api.Workload) bool {
 func gone(p *corev1.Pod, have []api.Workload, n *api.Node) bool {
 	at := slices.IndexFunc(have, func(w api.Workload) bool { return w.Name == string(p.UID) })
 	if at < 0 {
-		return true // never told, or ended
+		return true // never told, or long ended
 	}
 	if n == nil {
 		return true // the device was removed: nobody is left to ask

@@ -60,6 +60,73 @@ func TestARunningPodIsNotReplacedForASecretThatChanged(t *testing.T) {
 	}
 }
 
+// A kubelet resolves labels and amounts when a container starts, and lets a shorter deadline count at once.
+func TestARunningPodIsNotReplacedForALabelOrADeadline(t *testing.T) {
+	have, want := aWorkload("u1", "i"), aWorkload("u1", "i")
+	want.Containers[0].Env, want.Containers[0].Args, want.LimitSeconds = []api.EnvVar{{Name: "TIER", Value: "new"}}, []string{"new"}, 60
+	want.Sealed = &api.Sealed{ID: "b", Key: "k", Data: []byte("optional, and there now")}
+	got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}})
+	if len(got) != 1 || got[0].Hash() != have.Hash() {
+		t.Errorf("another form: %+v", got)
+	}
+	if got[0].LimitSeconds != 60 {
+		t.Error("a deadline that was set while the pod runs does not count")
+	}
+	want.Containers[0].Limits.MemoryBytes = 1 << 20
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Containers[0].Limits.MemoryBytes != 1<<20 {
+		t.Error("another limit does not reach the device")
+	}
+}
+
+func over(uid string, at int64) *corev1.Pod {
+	p := aPod(uid)
+	p.Status.Phase = corev1.PodSucceeded
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.Unix(at, 0)}}}}
+	return p
+}
+
+// Draining begins nothing on any node agent, also one that has lost its memory.
+func TestAPodThatHasEndedIsDrainedUntilItIsDeleted(t *testing.T) {
+	w := aWorkload("u1", "i")
+	w.Init = []api.Container{{Name: "first", Image: "i", Env: []api.EnvVar{{Name: "A", Value: "b"}}}}
+	w.Sealed, w.Volumes = &api.Sealed{ID: "a", Key: "k", Data: []byte("x")}, []api.Volume{{Name: "v"}}
+	got := plan([]api.Workload{w}, []bound{{pod: over("u1", 1)}})
+	if len(got) != 1 || !got[0].Draining || got[0].Pod == nil || got[0].Containers[0].Name != "main" || got[0].Init[0].Name != "first" {
+		t.Fatalf("%+v", got)
+	}
+	if got[0].Sealed != nil || got[0].Volumes != nil || got[0].Init[0].Env != nil {
+		t.Errorf("what it held stays on the device: %+v", got[0])
+	}
+	if err := got[0].Validate(); err != nil {
+		t.Error(err)
+	}
+	if left := plan(got, nil); len(left) != 0 {
+		t.Errorf("the pod was deleted, and the device keeps %v", names(left))
+	}
+	if left := plan(nil, []bound{{pod: over("u1", 1)}}); len(left) != 0 {
+		t.Errorf("a pod that ended elsewhere, or long ago, comes to the device: %v", names(left))
+	}
+}
+
+func TestOfManyPodsThatHaveEndedTheLatestStay(t *testing.T) {
+	var have []api.Workload
+	var pods []bound
+	for i := range keepEnded + 3 {
+		uid := string(rune('a' + i))
+		have, pods = append(have, aWorkload(uid, "i")), append(pods, bound{pod: over(uid, int64(1764000000+i*7%(keepEnded+3)))})
+	}
+	got := names(plan(have, pods))
+	if len(got) != keepEnded {
+		t.Fatalf("%d stay; wanted %d", len(got), keepEnded)
+	}
+	for i, b := range pods {
+		early := b.pod.Status.ContainerStatuses[0].State.Terminated.FinishedAt.Unix() < 1764000000+3
+		if slices.Contains(got, have[i].Name) == early {
+			t.Errorf("pod %s ended at %v: stays %t", have[i].Name, finished(b.pod), !early)
+		}
+	}
+}
+
 func TestAPodThatIsDeletedGoesOnlyWhenItsDeviceHasStoppedIt(t *testing.T) {
 	p, grace, at := aPod("u1"), int64(3), metav1.NewTime(time.Unix(1764000000, 0))
 	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &at, &grace

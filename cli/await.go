@@ -24,6 +24,7 @@ type waiting struct {
 	open    map[string]int // index in records, by id
 	got     int64          // bytes of output that were printed as they came
 	tell    *progress
+	waits   waits
 }
 
 // errDone ends a watch that has seen all that it was for.
@@ -34,7 +35,7 @@ var errDone = errors.New("done")
 const maxWatchedIDs = 1000
 
 func (a *App) waiting(c *Client, f *runFlags) *waiting {
-	w := &waiting{app: a, client: c, flags: f, timeout: f.timeout, open: map[string]int{}}
+	w := &waiting{app: a, client: c, flags: f, timeout: f.timeout, open: map[string]int{}, waits: waits{w: a.Err}}
 	if w.timeout == 0 {
 		w.timeout = f.deadline + 30*time.Second
 	}
@@ -101,6 +102,10 @@ func (w *waiting) take(r *api.CommandRecord) error {
 		w.records[i] = *r
 		if r.Final {
 			delete(w.open, r.ID)
+			w.tell.tell(len(w.records) - len(w.open))
+		} else if waitsFor(r) != "" {
+			w.tell.end()
+			w.waits.tell(r)
 			w.tell.tell(len(w.records) - len(w.open))
 		}
 	}

@@ -67,7 +67,9 @@ func (a *App) download(ctx context.Context, node, path, local string) (err error
 	if err != nil {
 		return err
 	}
+	stop := a.meanwhile(ctx, c, errand{node, "file.get", "path", path})
 	resp, err := c.Do(ctx, http.MethodGet, "/v1/nodes/"+url.PathEscape(node)+"/files?"+url.Values{"path": {path}}.Encode(), nil)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -122,7 +124,9 @@ func (a *App) upload(ctx context.Context, source string, to target) error {
 	if to.mode != "" {
 		q.Set("mode", to.mode)
 	}
+	stop := a.meanwhile(ctx, c, errand{to.node, "file.put", "path", to.path})
 	resp, err := c.Do(ctx, http.MethodPut, "/v1/nodes/"+url.PathEscape(to.node)+"/files?"+q.Encode(), in)
+	stop()
 	if err != nil {
 		return err
 	}

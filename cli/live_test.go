@@ -49,13 +49,14 @@ func (b *buffer) String() string {
 type agents struct {
 	t     *testing.T
 	dir   string
+	files string // which nodes may read and write
 	flags map[string]string
 	stop  func()
 }
 
 func startAgents(t *testing.T, nodes ...string) *agents {
 	t.Helper()
-	s := &agents{t: t, dir: t.TempDir()}
+	s := &agents{t: t, dir: t.TempDir(), files: t.TempDir()}
 	s.flags = map[string]string{"cluster": "c1", "dir": filepath.Join(s.dir, "cluster"), "advertise": "127.0.0.1",
 		"mqtt.listen": freeport.Addr(t), "http.listen": freeport.Addr(t), "telemetry.remote_write": ""}
 	delete(s.flags, "telemetry.remote_write")
@@ -122,7 +123,8 @@ func (s *agents) startNode(name, join string) {
 	s.t.Helper()
 	file := filepath.Join(s.dir, name+".yaml")
 	config := "node: " + name + "\njoin: " + join + "\ndir: " + filepath.Join(s.dir, name) + "\nruntime_dir: " + filepath.Join(s.dir, name+"-run") +
-		"\ntelemetry: {interval: 1s}\ncommand:\n  exec:\n    - {name: sh, argv: [/bin/sh], args: ['-c', '(?s).*']}\n"
+		"\ntelemetry: {interval: 1s}\ncommand:\n  read: [" + s.files + "]\n  write: [" + s.files + "]\n" +
+		"  exec:\n    - {name: sh, argv: [/bin/sh], args: ['-c', '(?s).*']}\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		s.t.Fatal(err)
 	}

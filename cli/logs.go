@@ -64,7 +64,9 @@ func (a *App) logs(cmd *cobra.Command, node string, f *logsFlags) error {
 		return err
 	}
 	q := url.Values{"source": {f.source}, "lines": {fmt.Sprint(f.lines)}, "follow": {fmt.Sprint(f.follow)}}
+	stop := a.meanwhile(cmd.Context(), c, errand{node, "log.tail", "source", f.source})
 	resp, err := c.Do(cmd.Context(), http.MethodGet, "/v1/nodes/"+url.PathEscape(node)+"/logs?"+q.Encode(), nil)
+	stop()
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,8 @@ A value of --arg is read as JSON where it is JSON (numbers, true, [1,2]); prefix
 
 With --wait one node's output comes as it is printed, standard output and error apart; --follow=false prints the last
 32 KiB at the end. Several nodes' outputs come at the end, as NODE | LINE, failures last. The exit code is 0 when all
-succeeded, 7 when one did not, 8 when one has no final state after --timeout. Interrupting run cancels nothing.`,
+succeeded, 7 when one did not, 8 when one has no final state after --timeout. Interrupting run cancels nothing. What a
+command waits for before it begins, such as a place on its node, is told on standard error.`,
 		Example: `  skerry run ping --on pump-3 --wait
   skerry run exec --on pump-3 -f -- /bin/df -h
   skerry run config.set --on pump-3 --wait --arg 'patch={"telemetry":{"interval":"30s"}}'

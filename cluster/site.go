@@ -163,8 +163,8 @@ func (a fleet) Events(p rest.Page) ([]api.EventRecord, string, error) {
 }
 
 func nodeProblem(node string, err error) error {
-	if errors.Is(err, registry.ErrInvalid) {
-		return badRequest("node "+node, errors.New(strings.TrimPrefix(err.Error(), registry.ErrInvalid.Error()+": ")))
+	if refused, ok := errors.AsType[*registry.Refusal](err); ok {
+		return badRequest("node "+node, refused.Why)
 	}
 	if errors.Is(err, registry.ErrUnknown) {
 		return &api.Problem{Status: http.StatusNotFound, Title: "no such node", Code: "node_unknown", Detail: fmt.Sprintf("no node %q", node),

@@ -166,6 +166,7 @@ command:
     - {name: a/b, argv: [/bin/true]}
     - {name: x, argv: [/bin/true], args: ["["]}
     - {name: x, argv: [/bin/true]}
+    - {name: y, argv: [/bin/true], user: no-such-user}
 mqtt:
   servers: ["mqtts://u:p@h:1/x"]
 `
@@ -179,13 +180,14 @@ mqtt:
 	for _, want := range []string{`telemetry.disabled[0] "nosuchprobe" (` + file + `:2)`, `telemetry.user[0].metric "bad name" (` + file + `:4)`,
 		`telemetry.user[1].name "cpu" (` + file + `:5)`, `telemetry.user[3].name "twin" (` + file + `:7)`, `telemetry.user[4].url "http://example.org/metrics" (` + file + `:8)`,
 		`telemetry.user[5].allow[0] "[" (` + file + `:9)`, `command.exec[0].name "a/b" (` + file + `:12)`, `command.exec[1].args[0] "[" (` + file + `:13)`,
-		`command.exec[2].name "x" (` + file + `:14)`, `mqtt.servers "mqtts://u:xxxxx@h:1/x" (` + file + `:16)`} {
+		`command.exec[2].name "x" (` + file + `:14)`, `command.exec[3].user "no-such-user" (` + file + `:15)`,
+		`mqtt.servers "mqtts://u:xxxxx@h:1/x" (` + file + `:17)`} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("no fault says %s in:\n%s", want, errs)
 		}
 	}
-	if n := strings.Count(errs, ": wanted "); n != 10 {
-		t.Errorf("%d faults; wanted ten:\n%s", n, errs)
+	if n := strings.Count(errs, ": wanted "); n != 11 {
+		t.Errorf("%d faults; wanted eleven:\n%s", n, errs)
 	}
 }
 

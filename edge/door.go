@@ -17,11 +17,13 @@ import (
 	"github.com/skerry-edge/skerry/edge/update"
 )
 
-// The exit codes besides the doctor's. ExitConfig is one that a restart cannot mend (RestartPreventExitStatus=2).
+// The exit codes besides the doctor's. ExitConfig is one that a restart cannot mend (RestartPreventExitStatus=2). ExitMissing is that of
+// config alone: run takes the configuration.
 const (
-	ExitOK     = 0
-	ExitError  = 1
-	ExitConfig = 2
+	ExitOK      = 0
+	ExitError   = 1
+	ExitConfig  = 2
+	ExitMissing = 3
 )
 
 // DefaultConfigFile is read when --config and SKERRY_EDGE_CONFIG say nothing; it may be absent.
@@ -39,7 +41,8 @@ usage: skerry-edge COMMAND [flags]
             21 state (its directories), 22 agent (none runs, or it drops telemetry)
   leave     have the cluster remove this node: its certificate is revoked, its telemetry is deleted there
   config    print the configuration in force; --defaults prints the commented defaults; with --join, exit code 2
-            is also a join string that is not whole, or of another cluster than this device is in
+            is also a join string that is not whole, or of another cluster than this device is in; exit code 3 when
+            run takes it, but something that it names is missing, such as a user of command.exec
   version   print the version
 
 flags of run, supervise, status, doctor, leave and config:
@@ -112,6 +115,9 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 func (d *Door) configured(ctx context.Context, f *flags, src configs.Source, args []string) int {
 	command := f.set.Arg(0)
 	cfg, err := load(src)
+	if command == "config" && err != nil {
+		_, err = loadWhole(src)
+	}
 	var at launched
 	if command == "run" {
 		var lerr error
@@ -171,7 +177,9 @@ func (d *Door) command(ctx context.Context, command string, f *flags, there foun
 	case "leave":
 		err = d.leave(ctx, cfg)
 	case "config":
-		err = d.printConfig(cfg)
+		if err = d.printConfig(cfg); err == nil {
+			return d.lacks(there.src)
+		}
 	}
 	if err != nil {
 		d.printf(d.Err, "skerry-edge: %v\n", err)
@@ -181,6 +189,16 @@ func (d *Door) command(ctx context.Context, command string, f *flags, there foun
 		return code
 	}
 	return ExitOK
+}
+
+// lacks tells of what a configuration names and this machine does not have.
+func (d *Door) lacks(src configs.Source) int {
+	err := missing(src)
+	if err == nil {
+		return ExitOK
+	}
+	d.printf(d.Err, "skerry-edge: configuration, which run takes all the same:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	return ExitMissing
 }
 
 // wrong tells what is wrong with the command itself; empty: nothing.

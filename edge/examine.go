@@ -30,6 +30,11 @@ func (d *Door) doctor(ctx context.Context, there found, f *flags) (int, error) {
 	}
 	cfg := there.Edge
 	p.ConfigNote = f.file + p.ConfigNote
+	if there.fault == nil {
+		if err := missing(there.src); err != nil {
+			p.ConfigNote += "; run takes it, but something is missing: " + oneLine(err)
+		}
+	}
 	p.Client, p.Node, p.Brokers = &identity.Client{Clock: clock, Host: probe.HostInfo(cfg.Telemetry.Proc, cfg.Telemetry.Sys)}, cfg.Node, cfg.MQTT.Servers
 	p.Agent = func(ctx context.Context) doctor.Finding { return examineAgent(ctx, cfg, running, askErr) }
 	path, ok := strings.CutPrefix(cfg.Join, "@")

@@ -115,6 +115,9 @@ func (s *settings) load(overlay map[string]any) (configs.Edge, error) {
 	return s.read(src)
 }
 
+// missing is the same of every overlay: what may be missing cannot be set remotely.
+func (s *settings) missing() error { return missing(s.agent.src) }
+
 func (s *settings) effective() configs.Edge {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,6 +166,10 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 func (s *settings) Run(ctx context.Context) error {
 	if s.left != "" {
 		s.agent.event(api.ClassAlarm, "config.left-out", "", clip(s.left))
+	}
+	if err := s.missing(); err != nil {
+		s.agent.log.Warn("what the configuration names is missing", agent.KeyErr, oneLine(err))
+		s.agent.event(api.ClassAlarm, "config.missing", "", clip("what needs it does not work until it is there: "+oneLine(err)))
 	}
 	s.mu.Lock()
 	s.life = ctx

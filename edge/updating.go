@@ -168,7 +168,7 @@ func (u *updates) switchOver(ctx context.Context) error {
 // install brings a release into a slot, and tells of each step.
 func (u *updates) install(ctx context.Context, w update.Want, progress func(string)) error {
 	a := u.agent
-	i := &update.Installer{Self: u.self, Keys: u.keys, Window: a.cfg.Update.Window, Running: agent.Version(), Try: [][]string{{"config"}},
+	i := &update.Installer{Self: u.self, Keys: u.keys, Window: a.cfg.Update.Window, Running: agent.Version(), Try: [][]string{{"config"}}, Passes: ExitMissing,
 		Offline: func() bool { return !a.line.up() },
 		Site: &update.Site{Endpoints: func() []string { return a.keeper.Current().Endpoints },
 			TLS:    func(host string) *tls.Config { return a.keeper.Current().SiteTLS(host, a.clock) },

@@ -856,13 +856,21 @@ set_given() {
 		fi ;;
 	esac
 }
+# takes asks a new program something. Exit code 3 is of a configuration that it takes, though something that it names is missing as yet.
+takes() {
+	taken=0
+	"$fresh_program" "$@" >"$work/run.log" 2>&1 || taken=$?
+	[ "$taken" -eq 0 ] || [ "$taken" -eq 3 ]
+}
 # judge_configuration asks a new program whether it takes the configuration: one that does not would be started in vain, in place of one that does.
 judge_configuration() {
 	runs_here || return 0
 	[ "$in_force" != "$there" ] || [ -n "$renewed" ] || return 0
-	"$fresh_program" config --config "$in_force" >"$work/run.log" 2>&1 ||
-		fail "$service $version does not take $etc/$config, so that nothing is replaced: $(sed "s|$work/config[.a-z]*|$etc/$config|" "$work/run.log" | tail -n 3 | tr '\n' ' ')"
+	takes config --config "$in_force" ||
+		fail "$service $version does not take $etc/$config, so that nothing is replaced: $(judgement)"
+	[ "$taken" -ne 3 ] || warn "$service takes $etc/$config, but: $(judgement)"
 }
+judgement() { sed "s|$work/config[.a-z]*|$etc/$config|" "$work/run.log" | tail -n 3 | tr '\n' ' '; }
 prepare_join() {
 	[ -n "$join" ] || return 0
 	(umask 077 && printf '%s\n' "$join" >"$work/join")
@@ -876,7 +884,7 @@ judge_join() {
 	[ ! -e "$root$etc/edge.join" ] || ! cmp_files "$work/join" "$root$etc/edge.join" || return 0
 	set -- config --config "$in_force" --join "@$work/join"
 	[ -z "$root" ] || set -- "$@" --set "dir=$work/none" # who this machine is does not matter
-	"$fresh_program" "$@" >"$work/run.log" 2>&1 || fail "the join string is not taken: $(tail -n 2 "$work/run.log" | tr '\n' ' ')"
+	takes "$@" || fail "the join string is not taken: $(tail -n 2 "$work/run.log" | tr '\n' ' ')"
 }
 quoted() { echo "$1" | sed 's/[^,][^,]*/"&"/g'; }
 # set_line replaces a line of the configuration, or adds it.

@@ -40,6 +40,14 @@ var (
 	ErrInvalid   = errors.New("not valid")
 )
 
+// Refusal is an ErrInvalid of what somebody asked for. Why says what is wrong with it, for whoever has other words for the rest.
+type Refusal struct{ Why error }
+
+func (e *Refusal) Error() string { return fmt.Sprintf("%v: %v", ErrInvalid, e.Why) }
+
+// Unwrap gives both.
+func (e *Refusal) Unwrap() []error { return []error{ErrInvalid, e.Why} }
+
 // Registry is safe for concurrent use.
 type Registry struct {
 	cfg     Config

@@ -99,7 +99,7 @@ func writeDesired(tx *bbolt.Tx, id string, d *api.Desired, told uint64) (api.Rev
 		return api.Revision{Generation: was.Generation, Hash: hash}, nil
 	}
 	if err := checkDesired(d, size); err != nil {
-		return api.Revision{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return api.Revision{}, &Refusal{err}
 	}
 	d.Node, d.Generation, d.Hash = id, next, hash
 	d.Epoch, d.Issued, d.Expires = 0, 0, 0 // given at each issue

@@ -90,10 +90,10 @@ func (r *Registry) SetLabels(id string, changes map[string]string) error {
 			}
 		}
 		if len(labels) > api.MaxLabels {
-			return fmt.Errorf("%w: labels: there would be %d; wanted at most %d", ErrInvalid, len(labels), api.MaxLabels)
+			return &Refusal{fmt.Errorf("labels: there would be %d; wanted at most %d", len(labels), api.MaxLabels)}
 		}
 		if _, err := api.GoodLabels("labels", set); err != nil { // only what is new: what is there already can be taken back one by one
-			return fmt.Errorf("%w: %w", ErrInvalid, err)
+			return &Refusal{err}
 		}
 		if !maps.Equal(labels, n.row.UserLabels) {
 			n.row.UserLabels = labels

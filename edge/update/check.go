@@ -22,11 +22,16 @@ func (i *Installer) try(ctx context.Context, path, version string) error {
 		return fmt.Errorf("%w says that it is %.80q; wanted %s %s", ErrUnfit, strings.TrimSpace(out), programName, version)
 	}
 	for _, args := range i.Try {
-		if _, told, err := check(ctx, path, args...); err != nil {
+		if _, told, err := check(ctx, path, args...); err != nil && !i.passes(err) {
 			return verdict("cannot "+args[0]+" on this device", fmt.Errorf("%w: %s", err, strings.TrimSpace(told)))
 		}
 	}
 	return nil
+}
+
+func (i *Installer) passes(err error) bool {
+	exit, ended := errors.AsType[*exec.ExitError](err)
+	return ended && i.Passes != 0 && exit.ExitCode() == i.Passes && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // verdict says of a program that it is unfit when it is by its own doing: it ended badly, or is of another kind of machine. A device that is too

@@ -37,6 +37,8 @@ type Installer struct {
 	Running string
 	// Try are argument lists with which the new program has to end well before it is trusted with a trial.
 	Try [][]string
+	// Passes is an exit code of theirs that is as good as 0.
+	Passes int
 	// Offline reports that the node has no link; nil: it has. A trial that begins so says little.
 	Offline func() bool
 	// Reserve is what stays free on the disk; 0: 2 MiB.

@@ -135,6 +135,19 @@ func TestAnUpdateIsPutOnTrial(t *testing.T) {
 	}
 }
 
+// TestAProgramThatTakesTheConfigurationWithAReserveIsPutOnTrial has the code count that Passes names, and no other.
+func TestAProgramThatTakesTheConfigurationWithAReserveIsPutOnTrial(t *testing.T) {
+	content := bytes.Replace(program("2.0.0"), []byte("\nexit 0\n"), []byte("\n[ \"$1\" = config ] && exit 3\nexit 0\n"), 1)
+	m := newMirror(t, "2.0.0", content)
+	for passes, unfit := range map[int]bool{0: true, 2: true, 3: false} {
+		i := m.installer(t, opened(t))
+		i.Passes = passes
+		if err := i.Install(t.Context(), Want{Version: "2.0.0"}, func(string) {}); errors.Is(err, ErrUnfit) != unfit || err != nil && !unfit {
+			t.Errorf("with %d: %v; wanted it unfit: %t", passes, err, unfit)
+		}
+	}
+}
+
 func TestADownloadGoesOnWhereItWasCut(t *testing.T) {
 	m := newMirror(t, "2.0.0", program("2.0.0"))
 	m.cut = 20_000

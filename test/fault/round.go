@@ -229,26 +229,11 @@ func (r *Round) account(ctx context.Context) error {
 	maps.Copy(truth.Commands, pings)
 	truth.Orders = append(truth.Orders, orders...)
 	for _, edge := range []string{tierEdge1, tierEdge2} {
-		began, err := r.journalLost(ctx, edge)
+		commands, err := r.stoppedTruth(ctx, edge, orders)
 		if err != nil {
 			return err
-		}
-		if err := r.rig.process(edge).Stop(ctx); err != nil {
-			return err
-		}
-		commands, err := r.rig.edgeCommands(edge, orders)
-		if err != nil {
-			return err
-		}
-		if began {
-			if err := r.rig.believe(ctx, edge, orders, commands); err != nil {
-				return err
-			}
 		}
 		maps.Copy(truth.Commands, commands)
-		if err := r.rig.process(edge).Start(ctx); err != nil {
-			return err
-		}
 	}
 	if err := r.logTold(ctx); err != nil {
 		return err

@@ -20,6 +20,27 @@ import (
 	"github.com/skerry-edge/skerry/test/swarm/account"
 )
 
+// stoppedTruth stops a node agent, takes the truth about its commands, and starts it again.
+func (r *Round) stoppedTruth(ctx context.Context, edge string, orders []account.Order) (map[string]account.Command, error) {
+	began, err := r.journalLost(ctx, edge)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.rig.process(edge).Stop(ctx); err != nil {
+		return nil, err
+	}
+	commands, err := r.rig.edgeCommands(edge, orders)
+	if err != nil {
+		return nil, err
+	}
+	if began {
+		if err := r.rig.believe(ctx, edge, orders, commands); err != nil {
+			return nil, err
+		}
+	}
+	return commands, r.rig.process(edge).Start(ctx)
+}
+
 // edgeCommands is the truth about the commands of a node agent: the ends are those of its journal, or refusals that a full disk
 // kept out of it, the side effects those of its script. It has to be stopped.
 func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]account.Command, error) {

@@ -239,8 +239,10 @@ func TestAnUpgradeThatGoesWrongChangesNothing(t *testing.T) {
 		})
 	}
 	m.t = t
+	m.Write("/run/missing", "", 0o644) // a user that comes with what is installed next
 	out, code := m.install(d, shells[0], nil)
-	wantRun(t, out, code, 0, "skerry-edge 1.3.0 is online") // so that the above is not for another reason
+	wantRun(t, out, code, 0, "skerry-edge 1.3.0 is online", // so that the above is not for another reason
+		`warning: skerry-edge takes /etc/skerry/edge.yaml, but:   command.exec[0].user "app" (/etc/skerry/edge.yaml:9): wanted a user of this machine`)
 	m.wantUpgraded("skerry-edge", "1.3.0")
 }
 

@@ -39,12 +39,13 @@ case $1 in
 version) echo "@NAME@ @VERSION@ (commit c, go1.26.8 linux/amd64)" ;;
 config)
 	[ "${2:-}" = --defaults ] || [ ! -e /run/faulty ] || exit 2
+	[ "${2:-}" = --defaults ] || [ ! -e /run/missing ] || { echo "  command.exec[0].user \"app\" ($3:9): wanted a user of this machine" >&2; exit 3; }
 	case $* in *--defaults*) printf '# defaults of @VERSION@\nnode: ""\nlabels: []\njoin: ""\nadvertise: []\ndir: /var/lib/@NAME@\nmode: standalone\nkube:\n  kubeconfig: ""\n'; exit ;; esac
 	for argument in "$@"; do
 		case $argument in
 		/*) ! grep -qs "^refused_by_@VERSION@:" "$argument" || { echo "  refused_by_@VERSION@ ($argument:9): wanted a key that config --defaults lists" >&2; exit 2; } ;;
 		@*) ! grep -qs cut "${argument#@}" || { echo "join string is damaged; copy it again" >&2; exit 2; }
-			! grep -qs elsewhere "${argument#@}" || { echo "the join string is for another cluster; to move it: skerry-edge leave" >&2; exit 3; } ;;
+			! grep -qs elsewhere "${argument#@}" || { echo "the join string is for another cluster; to move it: skerry-edge leave" >&2; exit 2; } ;;
 		esac
 	done ;;
 rbac) echo "# rights of @VERSION@" ;;

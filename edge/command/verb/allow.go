@@ -3,6 +3,7 @@ package verb
 import (
 	"errors"
 	"fmt"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -76,6 +77,21 @@ func AllowFaults(allow []Allow, tell func(field string, value any, wanted string
 				need(false, fmt.Sprintf(".args[%d]", k), pattern, "a regular expression: "+err.Error())
 			}
 		}
+	}
+}
+
+// AllowMissing tells, as AllowFaults does, what an allow-list names that this machine does not have now: users, who may come and go.
+func AllowMissing(allow []Allow, tell func(field string, value any, wanted string)) {
+	for i, a := range allow {
+		_, err := credentialOf(a.User)
+		if err == nil {
+			continue
+		}
+		wanted := "a user of this machine"
+		if _, unknown := errors.AsType[user.UnknownUserError](err); !unknown {
+			wanted += ": " + err.Error()
+		}
+		tell(fmt.Sprintf("[%d].user", i), a.User, wanted)
 	}
 }
 

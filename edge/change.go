@@ -60,9 +60,6 @@ func (s *settings) apply(ctx context.Context, c change) (map[string]any, error) 
 		}
 	}
 	cfg, err := s.load(next)
-	if err == nil && c.generation == 0 { // whoever commands hears the answer
-		err = s.missing()
-	}
 	if flat["labels"] != nil {
 		refused = errors.Join(refused, goodLabels(cfg.Labels))
 	}

@@ -2,7 +2,6 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/skerry-edge/skerry/api"
-	"github.com/skerry-edge/skerry/edge/command"
 	"github.com/skerry-edge/skerry/edge/doctor"
 	"github.com/skerry-edge/skerry/test/enrolment"
 )
@@ -47,7 +45,7 @@ func TestConfigTellsOfAUserThatIsMissingAndThatRunGoesOn(t *testing.T) {
 
 // TestAMissingUserIsAlarmedAboutAtAStartAndKeepsNothingElseFromWorking has the node go on with what it has, and what was set from afar stay.
 func TestAMissingUserIsAlarmedAboutAtAStartAndKeepsNothingElseFromWorking(t *testing.T) {
-	file, fault := missingUser(t)
+	file, _ := missingUser(t)
 	a := builtWith(t, (&enrolment.Service{}).Start(t), func(a *Agent) {
 		a.src.File = file
 		var err error
@@ -60,8 +58,8 @@ func TestAMissingUserIsAlarmedAboutAtAStartAndKeepsNothingElseFromWorking(t *tes
 	if got := a.settings.effective().Autonomy; got != 96*time.Hour {
 		t.Errorf("autonomy %s; wanted what was set from afar", got)
 	}
-	if _, err := a.settings.set(t.Context(), order(time.Minute), map[string]any{"autonomy": "5d"}); !errors.Is(err, command.ErrRejected) || !strings.Contains(err.Error(), fault) {
-		t.Errorf("config.set: %v; wanted a rejection that says %s", err, fault)
+	if _, err := a.settings.set(t.Context(), order(time.Minute), map[string]any{"autonomy": "5d"}); err != nil { // nobody can mend it from afar
+		t.Errorf("config.set of something else: %v", err)
 	}
 	before := a.outbox.Backlog().Events
 	ctx, cancel := context.WithCancel(t.Context())

@@ -107,20 +107,27 @@ func edge(ctx context.Context, o options) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	seconds := after.at.Sub(before.at).Seconds()
-	const day, hour = 86400, 3600
 	rows := []row{
 		atMost("edge RSS, median of the last minutes", median(rss)/mib, 12, "MiB"),
 		fact("edge RSS, most", slices.Max(rss)/mib, "MiB"),
 		atMost("edge PSS, median of the last minutes", median(pss)/mib, 10, "MiB"),
 		fact("edge PSS, most", slices.Max(pss)/mib, "MiB"),
+		atMost("edge full, RSS, median of the last seconds", median(wholeRSS)/mib, 16, "MiB"),
+	}
+	rows = append(rows, rates(&before, &after)...)
+	return rows, reference.beside(&rows[0], &rows[5])
+}
+
+// rates are what a node agent used from before to after; its share of a core comes first.
+func rates(before, after *usage) []row {
+	seconds := after.at.Sub(before.at).Seconds()
+	const day, hour = 86400, 3600
+	return []row{
 		atMost("edge CPU", 100*(after.cpuSeconds-before.cpuSeconds)/seconds, 0.1, "% of a core"),
 		fact("edge wire (MQTT, both ways)", (after.linkBytes-before.linkBytes)/seconds*hour/kib, "KiB/h"),
 		fact("edge flash, by the outbox", (after.flashBytes-before.flashBytes)/seconds*day/kib, "KiB/day"),
 		fact("edge flash, by the kernel", (after.diskBytes-before.diskBytes)/seconds*day/kib, "KiB/day"),
-		atMost("edge full, RSS, median of the last seconds", median(wholeRSS)/mib, 16, "MiB"),
 	}
-	return rows, reference.beside(&rows[0], &rows[4])
 }
 
 // resident samples the memory of a process every second for d. Nothing else maps its program, so PSS flatters nobody.

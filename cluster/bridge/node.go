@@ -25,6 +25,10 @@ const (
 	LayerNode          = "node"
 	ManagedBy          = "app.kubernetes.io/managed-by"
 	Manager            = "skerry"
+	// Region is that of a device that has none by its labels. kube-controller-manager stops evicting where more than half of a region and zone
+	// are away (node lifecycle controller, partial disruption): which devices often are, and machines must not suffer from. No zone is given:
+	// pods that are to be spread over zones would wait for one of theirs to land on a device.
+	Region = "far-edge"
 )
 
 // maxPods is how many pods a device may have, a kubelet's number: fewer than workloads on the wire.
@@ -112,6 +116,9 @@ func nodeLabels(n *api.Node, cluster string) map[string]string {
 	}
 	for _, r := range n.Birth.Runtimes {
 		out[LabelRuntimePrefix+r] = "true"
+	}
+	if out[corev1.LabelTopologyRegion] == "" {
+		out[corev1.LabelTopologyRegion] = Region
 	}
 	maps.Copy(out, map[string]string{corev1.LabelArchStable: arch(n.Birth.Host.Arch), corev1.LabelOSStable: "linux", corev1.LabelHostname: n.ID,
 		LabelLayer: LayerNode, LabelCluster: cluster, ManagedBy: Manager, corev1.LabelNodeExcludeBalancers: ""})

@@ -108,6 +108,14 @@ func TestADeviceIsANodeAndItsSilenceIsNotItsDeath(t *testing.T) {
 		n.Labels["runtime.mlsysops.eu/wasm"] != "true" || !n.Here || n.Autonomy != time.Hour || len(n.Taints) != 1 {
 		t.Errorf("%+v", n)
 	}
+	if n.Labels[corev1.LabelTopologyRegion] != Region || n.Labels[corev1.LabelTopologyZone] != "" {
+		t.Errorf("region and zone of %v", n.Labels)
+	}
+	placed := device(api.PresenceOnline)
+	placed.Labels[corev1.LabelTopologyRegion] = "north"
+	if got := FromDevice(placed, Pressure{}, nil, place, noon).Labels[corev1.LabelTopologyRegion]; got != "north" {
+		t.Errorf("region %q; wanted the one that it was given", got)
+	}
 	cameras := n.Status.Capacity["sensor.mlsysops.eu/camera"]
 	if cameras.Value() != 2 || n.Status.Capacity.Memory().Value() != 512<<20-512<<20/10 {
 		t.Errorf("capacity %v", n.Status.Capacity)

@@ -1,0 +1,108 @@
+package kube
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// onDevice is a pod on a device: name, node, restart policy, the rest of its container, the rest of it.
+const onDevice = `{apiVersion: v1, kind: Pod, metadata: {name: %[1]s, labels: {tier: one}}, spec: {nodeSelector: {kubernetes.io/hostname: %[2]s},
+ tolerations: [{key: mlsysops.eu/far-edge, operator: Exists}], hostNetwork: true, restartPolicy: %[3]s, terminationGracePeriodSeconds: 1,
+ containers: [{name: main, image: registry.test/app:1, %[4]s}]%[5]s}}`
+
+// TestPodsOnADeviceLiveAsUnderAKubelet has what users of Kubernetes rely on without a thought.
+func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
+	p := Start(t, Options{})
+	s := newSite(t, p, "life")
+	s.stand("leading")
+	s.importApp()
+	edge := s.node("dev-l")
+	s.conditionBecomes("node/dev-l", "Ready", "True", time.Minute)
+	again := func(settings ...string) { // the node agent is killed, and starts with more
+		if err := edge.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for _, set := range settings {
+			edge.Args = append(edge.Args, "--set", set)
+		}
+		if err := edge.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("logs stay after the end until the pod is deleted", func(t *testing.T) {
+		apply(t, p, fmt.Sprintf(onDevice, "failed", "dev-l", "Never", `args: [exit, "3"]`, ""), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/failed", "--for=jsonpath={.status.phase}=Failed", "--timeout=90s")
+		for range 2 {
+			eventually(t, time.Minute, "the log can be read", func() error {
+				out, err := p.Admin.Kubectl(t.Context(), "logs", "failed")
+				if err != nil || out != "I end with 3\n" {
+					return fmt.Errorf("%q, %w", out, err)
+				}
+				return nil
+			})
+			again()
+		}
+		kubectl(t, p, "delete", "pod", "failed", "--timeout=60s")
+		eventually(t, time.Minute, "nothing is left on the device", func() error {
+			left, err := filepath.Glob(filepath.Join(s.dir, "dev-l", "state", "workloads", "*", "*_main_*"))
+			if len(left) > 0 {
+				return fmt.Errorf("%v", left)
+			}
+			return err
+		})
+	})
+	t.Run("a refused pod waits and is not replaced without end", func(t *testing.T) {
+		dir := filepath.Join(s.dir, "given")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		apply(t, p, fmt.Sprintf(strings.Replace(deployment, "hostNetwork: true", `hostNetwork: true, volumes: [{name: v, hostPath: {path: "`+dir+`"}}]`, 1),
+			"refused", 1, "dev-l", `args: [count], volumeMounts: [{name: v, mountPath: /v}]`), "apply", "-f", "-")
+		const why = "jsonpath={range .items[*]}{.metadata.name} {.status.phase} {.status.containerStatuses[0].state.waiting.reason} {.status.containerStatuses[0].state.waiting.message}{\"\\n\"}{end}"
+		first := ""
+		eventually(t, time.Minute, "the refusal is told", func() error {
+			first = kubectl(t, p, "get", "pods", "-l", "app=refused", "-o", why)
+			if !strings.Contains(first, " Pending CreateContainerConfigError HostPathNotAllowed: ") {
+				return fmt.Errorf("%q", first)
+			}
+			return nil
+		})
+		// Another pod's whole life goes by meanwhile.
+		apply(t, p, fmt.Sprintf(onDevice, "meanwhile", "dev-l", "Never", `args: [exit, "0"]`, ""), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/meanwhile", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s")
+		if now := kubectl(t, p, "get", "pods", "-l", "app=refused", "-o", why); now != first {
+			t.Errorf("%q became %q", first, now)
+		}
+		again("workloads.host_paths=" + dir)
+		if pod := of(t, p, "refused"); !strings.HasPrefix(first, pod+" ") {
+			t.Errorf("pod %s runs; wanted the one that waited: %s", pod, first)
+		}
+		kubectl(t, p, "delete", "deployment", "refused", "--timeout=60s")
+	})
+	t.Run("a running pod is not disturbed by a label or a deadline or kubectl debug", func(t *testing.T) {
+		apply(t, p, fmt.Sprintf(onDevice, "steady", "dev-l", "Always", `args: [count], env: [{name: TIER, valueFrom: {fieldRef: {fieldPath: "metadata.labels['tier']"}}}]`, ""), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/steady", "--for=condition=Ready", "--timeout=90s")
+		const is = "jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].state.running.startedAt} " +
+			`{.status.conditions[?(@.type=="Ready")].status}`
+		before := kubectl(t, p, "get", "pod", "steady", "-o", is)
+		kubectl(t, p, "label", "pod", "steady", "tier=two", "--overwrite")
+		kubectl(t, p, "patch", "pod", "steady", "-p", `{"spec":{"activeDeadlineSeconds":3600}}`)
+		kubectl(t, p, "debug", "steady", "--image=registry.test/app:1", "--profile=general", "--quiet", "--attach=false", "--", "/app", "count")
+		kubectl(t, p, "wait", "pod/steady", `--for=jsonpath={.status.conditions[?(@.type=="mlsysops.eu/Supported")].status}=False`, "--timeout=60s")
+		// A pod that begins after all of that has reached the device.
+		apply(t, p, fmt.Sprintf(onDevice, "after", "dev-l", "Never", `args: [exit, "0"]`, ""), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/after", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s")
+		if after := kubectl(t, p, "get", "pod", "steady", "-o", is); after != before || !strings.Contains(after, " 0 ") || !strings.HasSuffix(after, " True") {
+			t.Errorf("%q became %q", before, after)
+		}
+		if out := kubectl(t, p, "exec", "steady", "--", "/app", "env", "TIER"); out != "one\n" {
+			t.Errorf("TIER is %q; wanted what it was at the start", out)
+		}
+		kubectl(t, p, "patch", "pod", "steady", "-p", `{"spec":{"activeDeadlineSeconds":1}}`)
+		kubectl(t, p, "wait", "pod/steady", "--for=jsonpath={.status.reason}=DeadlineExceeded", "--timeout=60s")
+	})
+}

@@ -156,7 +156,7 @@ func (t *translation) refuse() {
 	}{
 		{s.HostPID, "hostPID"}, {s.HostIPC, "hostIPC"}, {s.HostUsers != nil && !*s.HostUsers, "hostUsers: false"},
 		{s.ShareProcessNamespace != nil && *s.ShareProcessNamespace, "shareProcessNamespace"},
-		{len(s.EphemeralContainers) > 0, "ephemeralContainers"}, {len(s.ResourceClaims) > 0, "resourceClaims"},
+		{len(s.ResourceClaims) > 0, "resourceClaims"},
 		{len(s.HostAliases) > 0, "hostAliases"},
 		{s.DNSConfig != nil && (len(s.DNSConfig.Nameservers) > 0 || len(s.DNSConfig.Searches) > 0 || len(s.DNSConfig.Options) > 0), "dnsConfig"},
 		{s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN, "setHostnameAsFQDN"},
@@ -206,6 +206,9 @@ func (t *translation) notices() {
 	}
 	if s.DNSPolicy == corev1.DNSClusterFirst && !s.HostNetwork || s.DNSPolicy == corev1.DNSClusterFirstWithHostNet {
 		t.otherwise("names are resolved as the device does (dnsPolicy Default): it does not reach the cluster's DNS")
+	}
+	if len(s.EphemeralContainers) > 0 { // they come with time, and the pod's own run on
+		t.otherwise("ephemeralContainers are not run")
 	}
 	if len(t.native) > 0 {
 		slices.Sort(t.native)

@@ -86,10 +86,10 @@ func TestAPodThatItsDeviceRefusesWaits(t *testing.T) {
 	}
 }
 
-// What a pod refers to may go, and kubectl debug may add what devices do not run: a container that runs is not less well for it.
+// What a pod refers to may go, and what is supported may change with the agent: a container that runs is not less well for it.
 func TestAPodThatRunsIsToldAsItsDeviceDoesThoughItCouldNotBeBegunAnyMore(t *testing.T) {
 	running := &api.WorkloadStatus{Name: "w", State: api.WorkloadRunning, Runtime: "process", Containers: []api.ContainerStatus{{Name: "main", State: api.ContainerRunning, Ready: true}}}
-	for _, why := range []error{&Missing{[]string{"secret"}}, &Unsupported{[]string{"ephemeralContainers"}}} {
+	for _, why := range []error{&Missing{[]string{"secret"}}, &Unsupported{[]string{"hostPID"}}} {
 		s := PodStatus(aPod(nil), Word{Status: running, Failed: why, Node: device(api.PresenceOnline), Now: noon})
 		if s.Phase != corev1.PodRunning || s.ContainerStatuses[0].State.Running == nil || condition(s.Conditions, corev1.PodReady).Status != corev1.ConditionTrue {
 			t.Errorf("%v: %+v", why, s)

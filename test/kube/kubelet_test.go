@@ -92,7 +92,7 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		kubectl(t, p, "label", "pod", "steady", "tier=two", "--overwrite")
 		kubectl(t, p, "patch", "pod", "steady", "-p", `{"spec":{"activeDeadlineSeconds":3600}}`)
 		kubectl(t, p, "debug", "steady", "--image=registry.test/app:1", "--profile=general", "--quiet", "--attach=false", "--", "/app", "count")
-		kubectl(t, p, "wait", "pod/steady", `--for=jsonpath={.status.conditions[?(@.type=="mlsysops.eu/Supported")].status}=False`, "--timeout=60s")
+		kubectl(t, p, "wait", "pod/steady", `--for=jsonpath={.status.conditions[?(@.type=="mlsysops.eu/AsKubelet")].status}=False`, "--timeout=60s")
 		// A pod that begins after all of that has reached the device.
 		apply(t, p, fmt.Sprintf(onDevice, "after", "dev-l", "Never", `args: [exit, "0"]`, ""), "apply", "-f", "-")
 		kubectl(t, p, "wait", "pod/after", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s")

@@ -47,15 +47,9 @@ func plan(have []api.Workload, pods []bound) []api.Workload {
 			if at >= 0 { // one that never reached the document needs no end on the device
 				out = append(out, draining(have[at], p.pod))
 			}
-		case p.want == nil:
-			if at >= 0 { // what it refers to has gone since: what runs goes on
-				out = append(out, have[at])
-			}
-		case at >= 0 && sameForm(&have[at], p.want):
-			same := have[at]
-			same.LimitSeconds = p.want.LimitSeconds
-			out = append(out, same)
-		default:
+		case at >= 0 && (p.want == nil || sameForm(&have[at], p.want)): // nil: what it refers to has gone since, and what runs goes on
+			out = append(out, limited(have[at], p.pod))
+		case p.want != nil:
 			out = append(out, *p.want)
 		}
 	}
@@ -100,6 +94,14 @@ func remains(w api.Workload) api.Workload {
 	}
 	return api.Workload{Name: w.Name, Runtime: w.Runtime, Pod: w.Pod, Restart: w.Restart, GraceSeconds: w.GraceSeconds, Init: strip(w.Init),
 		Containers: strip(w.Containers), Draining: true}
+}
+
+// limited has a deadline count that was set while the pod runs.
+func limited(w api.Workload, p *corev1.Pod) api.Workload {
+	if s := p.Spec.ActiveDeadlineSeconds; s != nil {
+		w.LimitSeconds = *s
+	}
+	return w
 }
 
 func ended(p *corev1.Pod) bool {

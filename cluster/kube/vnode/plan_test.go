@@ -63,14 +63,18 @@ func TestARunningPodIsNotReplacedForASecretThatChanged(t *testing.T) {
 // A kubelet resolves labels and amounts when a container starts, and lets a shorter deadline count at once.
 func TestARunningPodIsNotReplacedForALabelOrADeadline(t *testing.T) {
 	have, want := aWorkload("u1", "i"), aWorkload("u1", "i")
-	want.Containers[0].Env, want.Containers[0].Args, want.LimitSeconds = []api.EnvVar{{Name: "TIER", Value: "new"}}, []string{"new"}, 60
+	want.Containers[0].Env, want.Containers[0].Args = []api.EnvVar{{Name: "TIER", Value: "new"}}, []string{"new"}
 	want.Sealed = &api.Sealed{ID: "b", Key: "k", Data: []byte("optional, and there now")}
-	got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}})
-	if len(got) != 1 || got[0].Hash() != have.Hash() {
-		t.Errorf("another form: %+v", got)
-	}
-	if got[0].LimitSeconds != 60 {
-		t.Error("a deadline that was set while the pod runs does not count")
+	p := aPod("u1")
+	p.Spec.ActiveDeadlineSeconds = new(int64(60))
+	for _, b := range []bound{{pod: p, want: &want}, {pod: p, failed: &bridge.Missing{What: []string{"secret"}}}} {
+		got := plan([]api.Workload{have}, []bound{b})
+		if len(got) != 1 || got[0].Hash() != have.Hash() {
+			t.Errorf("another form: %+v", got)
+		}
+		if got[0].LimitSeconds != 60 {
+			t.Error("a deadline that was set while the pod runs does not count")
+		}
 	}
 	want.Containers[0].Limits.MemoryBytes = 1 << 20
 	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Containers[0].Limits.MemoryBytes != 1<<20 {

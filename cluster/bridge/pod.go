@@ -41,9 +41,20 @@ type Missing struct{ What []string }
 
 func (m *Missing) Error() string { return strings.Join(m.What, "; ") }
 
+// NoRoom is the error for a pod that does not fit into its device's document beside those that are there. Sizes are in bytes.
+type NoRoom struct{ Takes, Free, Whole int }
+
+func (n *NoRoom) Error() string {
+	text := fmt.Sprintf("no room for it in what the device is told: it takes %d bytes, with the content of the ConfigMaps and Secrets that it refers to", n.Takes)
+	if n.Takes > n.Whole {
+		return fmt.Sprintf("%s; all pods of a device may take %d", text, n.Whole)
+	}
+	return fmt.Sprintf("%s; %d of %d are free, and it waits for more", text, n.Free, n.Whole)
+}
+
 // The conditions that a pod on a device has beside Kubernetes' own.
 const (
-	ConditionSupported = "mlsysops.eu/Supported"  // False: Unsupported says why
+	ConditionSupported = "mlsysops.eu/Supported"  // False: Unsupported or NoRoom says why
 	ConditionConnected = "mlsysops.eu/Connected"  // of the device
 	ConditionNetwork   = "mlsysops.eu/PodNetwork" // False: containers share the network of the device
 	ConditionToken     = "mlsysops.eu/ServiceAccountToken"

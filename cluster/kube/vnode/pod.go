@@ -40,7 +40,7 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 	if err := refs.failed; err != nil { // nothing is decided upon half of the truth
 		return 0, err
 	}
-	have, err := r.document(device.ID, bounds)
+	have, bounds, err := r.document(device.ID, bounds)
 	if err != nil {
 		return 0, err
 	}
@@ -75,24 +75,26 @@ func (r *reconciler) translate(pod *corev1.Pod, device *api.Node, refs bridge.Re
 	return b
 }
 
-// document writes the desired document where it differs, and returns its workloads.
-func (r *reconciler) document(id string, bounds []bound) ([]api.Workload, error) {
-	have, err := r.Documents.Workloads(id)
+// document writes the desired document where it differs, and returns its workloads, and the pods without what it has no room for.
+func (r *reconciler) document(id string, bounds []bound) (have []api.Workload, fitting []bound, err error) {
+	have, room, err := r.Documents.Workloads(id)
 	if err != nil {
-		return nil, fmt.Errorf("read desired of %s: %w", id, err)
+		return nil, nil, fmt.Errorf("read desired of %s: %w", id, err)
 	}
-	want := plan(have, bounds)
+	fitting = fit(have, bounds, room)
+	want := plan(have, fitting)
 	if equality.Semantic.DeepEqual(have, want) {
-		return have, nil
+		return have, fitting, nil
 	}
-	err = r.Documents.SetWorkloads(id, func(now []api.Workload) []api.Workload {
-		want = plan(now, bounds)
+	err = r.Documents.SetWorkloads(id, func(now []api.Workload, room int) []api.Workload {
+		fitting = fit(now, bounds, room)
+		want = plan(now, fitting)
 		return want
 	})
 	if err != nil {
-		return nil, fmt.Errorf("set desired of %s: %w", id, err)
+		return nil, nil, fmt.Errorf("set desired of %s: %w", id, err)
 	}
-	return want, nil
+	return want, fitting, nil
 }
 
 // pod writes what became of one pod: its end, its tolerations, its status.

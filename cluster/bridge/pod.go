@@ -41,6 +41,11 @@ type Missing struct{ What []string }
 
 func (m *Missing) Error() string { return strings.Join(m.What, "; ") }
 
+// Denied is the error of References for something that may not be read. To the pod it is Missing.
+type Denied struct{ Why string }
+
+func (d *Denied) Error() string { return d.Why }
+
 // NoRoom is the error for a pod that does not fit into its device's document beside those that are there. Sizes are in bytes.
 type NoRoom struct{ Takes, Free, Whole int }
 
@@ -107,10 +112,10 @@ func FromPod(pod *corev1.Pod, refs References, target Target) (*Workload, error)
 	}
 	t.notices()
 	switch {
-	case t.err != nil:
-		return nil, t.err
 	case len(t.refused) > 0:
 		return nil, &Unsupported{t.refused}
+	case t.err != nil:
+		return nil, t.err
 	case len(t.missing) > 0:
 		return nil, &Missing{t.missing}
 	}

@@ -52,7 +52,7 @@ func TestAnAssignedVersionIsInTheDesiredDocumentUntilItIsTakenBack(t *testing.T)
 	if put(`{"version":"1.4.0",` + mirror + `,"window":"22:00-04:00","retry":true}`); wanted().Try <= first.Try {
 		t.Errorf("%+v; wanted a retry to be another try", wanted())
 	}
-	if err := r.Agent.SetWorkloads("n1", func([]api.Workload) []api.Workload { return []api.Workload{} }); err != nil {
+	if err := r.Agent.SetWorkloads("n1", func([]api.Workload, int) []api.Workload { return []api.Workload{} }); err != nil {
 		t.Fatal(err)
 	}
 	again := wanted()

@@ -12,22 +12,31 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/kube/vnode"
+	"github.com/skerry-edge/skerry/cluster/registry"
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
-// Workloads returns those of a node's desired document.
-func (a *Agent) Workloads(node string) ([]api.Workload, error) {
+// Workloads returns those of a node's desired document, and the room for them.
+func (a *Agent) Workloads(node string) (list []api.Workload, room int, err error) {
 	d, err := a.registry.DesiredFor(node, 1)
-	if err != nil || d == nil {
-		return nil, err
+	if err != nil {
+		return nil, 0, err
 	}
-	return d.Workloads, nil
+	if d == nil {
+		d = &api.Desired{}
+	}
+	room, err = registry.Room(d)
+	return d.Workloads, room, err
 }
 
 // SetWorkloads changes what a node should run, and tells it when it is there. One that is not is told when it is back.
-func (a *Agent) SetWorkloads(node string, change func([]api.Workload) []api.Workload) error {
+func (a *Agent) SetWorkloads(node string, change func(now []api.Workload, room int) []api.Workload) error {
 	return a.setDesired(node, func(d *api.Desired) error {
-		d.Workloads = change(d.Workloads)
+		room, err := registry.Room(d)
+		if err != nil {
+			return err
+		}
+		d.Workloads = change(d.Workloads, room)
 		return nil
 	})
 }

@@ -31,8 +31,8 @@ const (
 	Region = "far-edge"
 )
 
-// maxPods is how many pods a device may have, a kubelet's number: fewer than workloads on the wire.
-const maxPods = 110
+// maxPods is how many pods a device may have: so many have 1 KiB each in the document that it is told.
+const maxPods = 64
 
 // Virtual reports whether a device becomes a node: one that offers a runtime.
 func Virtual(n *api.Node) bool { return n.Birth != nil && len(n.Birth.Runtimes) > 0 }

@@ -41,9 +41,25 @@ type Missing struct{ What []string }
 
 func (m *Missing) Error() string { return strings.Join(m.What, "; ") }
 
+// Denied is the error of References for something that may not be read. To the pod it is Missing.
+type Denied struct{ Why string }
+
+func (d *Denied) Error() string { return d.Why }
+
+// NoRoom is the error for a pod that does not fit into its device's document beside those that are there. Sizes are in bytes.
+type NoRoom struct{ Takes, Free, Whole int }
+
+func (n *NoRoom) Error() string {
+	text := fmt.Sprintf("no room for it in what the device is told: it takes %d bytes, with the content of the ConfigMaps and Secrets that it refers to", n.Takes)
+	if n.Takes > n.Whole {
+		return fmt.Sprintf("%s; all pods of a device may take %d", text, n.Whole)
+	}
+	return fmt.Sprintf("%s; %d of %d are free, and it waits for more", text, n.Free, n.Whole)
+}
+
 // The conditions that a pod on a device has beside Kubernetes' own.
 const (
-	ConditionSupported = "mlsysops.eu/Supported"  // False: Unsupported says why
+	ConditionSupported = "mlsysops.eu/Supported"  // False: Unsupported or NoRoom says why
 	ConditionConnected = "mlsysops.eu/Connected"  // of the device
 	ConditionNetwork   = "mlsysops.eu/PodNetwork" // False: containers share the network of the device
 	ConditionToken     = "mlsysops.eu/ServiceAccountToken"
@@ -96,10 +112,10 @@ func FromPod(pod *corev1.Pod, refs References, target Target) (*Workload, error)
 	}
 	t.notices()
 	switch {
-	case t.err != nil:
-		return nil, t.err
 	case len(t.refused) > 0:
 		return nil, &Unsupported{t.refused}
+	case t.err != nil:
+		return nil, t.err
 	case len(t.missing) > 0:
 		return nil, &Missing{t.missing}
 	}

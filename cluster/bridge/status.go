@@ -156,9 +156,12 @@ func conditions(pod *corev1.Pod, out *corev1.PodStatus, w Word, now metav1.Time)
 		setCondition(out, corev1.PodCondition{Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: pod.Generation}, now)
 	}
 	set(ConditionConnected, connected, reason, message)
-	if _, refused := w.Failed.(*Unsupported); refused {
+	switch w.Failed.(type) {
+	case *Unsupported:
 		set(ConditionSupported, false, "Unsupported", w.Failed.Error())
-	} else {
+	case *NoRoom:
+		set(ConditionSupported, false, "NoRoom", w.Failed.Error())
+	default:
 		set(ConditionSupported, true, "", "")
 	}
 	for _, n := range w.Notices {

@@ -70,6 +70,12 @@ func TestWhatCannotRunWaitsAndSaysWhy(t *testing.T) {
 	if s.Phase != corev1.PodPending || w == nil || w.Reason != "CreateContainerConfigError" || condition(s.Conditions, ConditionSupported).Status != corev1.ConditionFalse {
 		t.Errorf("%+v", s)
 	}
+	full := &NoRoom{Takes: 3000, Free: 100, Whole: 65536}
+	s = PodStatus(aPod(nil), Word{Failed: full, Node: device(api.PresenceOnline), Now: noon})
+	w, c := s.ContainerStatuses[0].State.Waiting, condition(s.Conditions, ConditionSupported)
+	if w.Reason != "CreateContainerConfigError" || w.Message != full.Error() || c.Status != corev1.ConditionFalse || c.Reason != "NoRoom" {
+		t.Errorf("%+v", s)
+	}
 	s = PodStatus(aPod(nil), Word{Node: device(api.PresenceOnline), Now: noon})
 	if s.ContainerStatuses[0].State.Waiting.Reason != "ContainerCreating" {
 		t.Errorf("%+v", s)

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -176,9 +177,7 @@ func (t *translation) downward(where string, items []corev1.DownwardAPIVolumeFil
 
 func (t *translation) configMap(name string, optional *bool) *corev1.ConfigMap {
 	m, err := t.refs.ConfigMap(t.pod.Namespace, name)
-	if err != nil && t.err == nil {
-		t.err = fmt.Errorf("look up ConfigMap %s/%s: %w", t.pod.Namespace, name, err)
-	}
+	t.failed(fmt.Sprintf("configmap %q", name), err)
 	if m == nil && err == nil {
 		t.lacks(fmt.Sprintf("configmap %q not found", name), optional)
 	}
@@ -187,13 +186,20 @@ func (t *translation) configMap(name string, optional *bool) *corev1.ConfigMap {
 
 func (t *translation) secret(name string, optional *bool) *corev1.Secret {
 	s, err := t.refs.Secret(t.pod.Namespace, name)
-	if err != nil && t.err == nil {
-		t.err = fmt.Errorf("look up Secret %s/%s: %w", t.pod.Namespace, name, err)
-	}
+	t.failed(fmt.Sprintf("secret %q", name), err)
 	if s == nil && err == nil {
 		t.lacks(fmt.Sprintf("secret %q not found", name), optional)
 	}
 	return s
+}
+
+// failed notes the error of a look-up. What may not be read is missing, be it optional or not, as to a kubelet.
+func (t *translation) failed(what string, err error) {
+	if denied, ok := errors.AsType[*Denied](err); ok {
+		t.lacks(fmt.Sprintf("%s may not be read: %s", what, denied.Why), nil)
+	} else if t.err == nil {
+		t.err = err
+	}
 }
 
 // lacks notes what has to be there and is not.

@@ -15,6 +15,24 @@ import (
 // maxDesiredBytes bounds the document as JSON: signed and in base64 it still fits one message.
 const maxDesiredBytes = api.MaxMessageBytes / 4 * 3 * 3 / 4
 
+// What workloads leave of the document to all else, so that whoever may make pods does not keep a device from being configured or
+// updated: roomKept at least, and roomMore beyond what is there.
+const (
+	roomKept = 8 << 10
+	roomMore = 1 << 10
+)
+
+// Room is how many bytes the workloads of d may take as JSON, each with a comma.
+func Room(d *api.Desired) (int, error) {
+	rest := *d
+	rest.Workloads = nil
+	_, size, err := HashDesired(&rest)
+	if err != nil {
+		return 0, err
+	}
+	return maxDesiredBytes - max(size+roomMore, roomKept), nil
+}
+
 // SetDesired changes the desired document of a node and returns its revision: one generation more when workloads,
 // policies, config or agent differ, the same otherwise. mutate may run more than once, each time on a fresh copy; its error is
 // returned and nothing is changed. The new document is on disk before SetDesired returns: only then may it be published.

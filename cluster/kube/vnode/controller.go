@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -42,6 +43,11 @@ type Config struct {
 
 const (
 	workers = 8
+	// reconcileWithin bounds the work on one device, and retryWithin how long it waits for the next try after failures: as those of
+	// the other controllers. A cure shows soon.
+	reconcileWithin = 30 * time.Second
+	retryFirst      = 100 * time.Millisecond
+	retryWithin     = 30 * time.Second
 	// heartbeat is longer than a kubelet's 5 minutes: the Lease is what says that a device lives (ADR 25).
 	heartbeat = 30 * time.Minute
 	// missingAgain is when something that a pod refers to is looked for again: no watch tells, because to watch Secrets is to read
@@ -113,11 +119,16 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) (*Faults, error) 
 	err = builder.ControllerManagedBy(mgr).Named("virtual-node").WatchesRawSource(devices).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfPod)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.deviceOfNode)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers, SkipNameValidation: &anew, NeedLeaderElection: &cfg.Elected}).Complete(r)
+		WithOptions(controller.Options{MaxConcurrentReconciles: cfg.Workers, SkipNameValidation: &anew, NeedLeaderElection: &cfg.Elected,
+			ReconciliationTimeout: reconcileWithin, RateLimiter: limiter()}).Complete(r)
 	if err != nil {
 		return nil, fmt.Errorf("add controller of virtual nodes: %w", err)
 	}
 	return r.faults, nil
+}
+
+func limiter() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryWithin)
 }
 
 // runnable is one of a manager's.
@@ -189,10 +200,21 @@ func (r *reconciler) agree(ctx context.Context, req reconcile.Request) (reconcil
 
 // again tells whether err is worth a word: an object that changed meanwhile comes again by itself.
 func again(err error) (reconcile.Result, error) {
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
-		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	if changed(err) {
+		return reconcile.Result{RequeueAfter: retryFirst}, nil
 	}
 	return reconcile.Result{}, err
+}
+
+// changed reports whether an object that changed meanwhile is all that err tells of, joined errors each by itself.
+func changed(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(joined.Unwrap(), func(one error) bool { return !changed(one) })
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return changed(inner)
+	}
+	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err)
 }
 
 // remove deletes the Node of a device that is no more, if it is one of ours, with its Lease.

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/skerry-edge/skerry/api"
@@ -19,6 +18,9 @@ import (
 // far is longer than any heartbeat.
 const far = 24 * time.Hour
 
+// lookUpWithin bounds the look-ups of what the pods of a device refer to: a part of reconcileWithin.
+const lookUpWithin = 10 * time.Second
+
 // pods makes the device's desired document what its pods want, and the pods' statuses what the device says. It returns when to look
 // again at the latest.
 func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.Node) (after time.Duration, err error) {
@@ -27,72 +29,79 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 		return 0, fmt.Errorf("list pods of node %s: %w", device.ID, err)
 	}
 	after = far
-	refs := &references{ctx: ctx, reader: r.reader}
+	looking, enough := context.WithTimeout(ctx, lookUpWithin) // what is told afterwards needs time as well
+	defer enough()
+	refs := newReferences(looking, r.reader)
 	target := bridge.Target{Node: device.ID, Capacity: node.Status.Allocatable}
 	bounds := make([]bound, 0, len(list.Items))
+	var faults []error
 	for i := range list.Items {
-		b := r.translate(&list.Items[i], device, refs, target)
+		b, err := r.translate(&list.Items[i], device, refs, target)
 		if _, missing := errors.AsType[*bridge.Missing](b.failed); missing {
 			after = missingAgain
 		}
-		bounds = append(bounds, b)
+		bounds, faults = append(bounds, b), append(faults, err)
 	}
-	if err := refs.failed; err != nil { // nothing is decided upon half of the truth
-		return 0, err
-	}
-	have, err := r.document(device.ID, bounds)
-	if err != nil {
-		return 0, err
+	have, bounds, err := r.document(device.ID, bounds)
+	if faults = append(faults, err); bounds == nil {
+		return 0, errors.Join(faults...)
 	}
 	device, standing := r.Devices.Device(device.ID) // its word may be newer than the document now
 	if standing != Here {
 		return far, nil
 	}
-	var faults []error
 	for i := range bounds {
 		faults = append(faults, r.pod(ctx, device, &bounds[i], have))
 	}
 	return after, errors.Join(faults...)
 }
 
-func (r *reconciler) translate(pod *corev1.Pod, device *api.Node, refs bridge.References, target bridge.Target) bound {
+// translate makes a pod a workload. An error is none of the pod's and passes: until then the pod stays as it is.
+func (r *reconciler) translate(pod *corev1.Pod, device *api.Node, refs bridge.References, target bridge.Target) (bound, error) {
 	b := bound{pod: pod}
 	if ended(pod) || pod.DeletionTimestamp != nil {
-		return b
+		return b, nil
 	}
 	w, err := bridge.FromPod(pod, refs, target)
-	if err != nil {
+	switch err.(type) {
+	case nil:
+	case *bridge.Unsupported, *bridge.Missing:
 		b.failed = err
-		return b
+		return b, nil
+	default:
+		return b, fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	b.notes, b.want = w.Notices, &w.Workload
 	if len(w.Secrets.Env)+len(w.Secrets.Files) == 0 {
-		return b
+		return b, nil
 	}
 	if b.want.Sealed, err = r.Documents.Seal(device.ID, w.Name, &w.Secrets); err != nil {
 		b.want, b.failed = nil, fmt.Errorf("seal the secrets: %w", err)
 	}
-	return b
+	return b, nil
 }
 
-// document writes the desired document where it differs, and returns its workloads.
-func (r *reconciler) document(id string, bounds []bound) ([]api.Workload, error) {
-	have, err := r.Documents.Workloads(id)
+// document writes the desired document where it differs, and returns its workloads, and the pods without what it has no room for. With
+// an error these are the ones of before, so that what runs is still told of; none, when they could not be read.
+func (r *reconciler) document(id string, bounds []bound) (have []api.Workload, fitting []bound, err error) {
+	have, room, err := r.Documents.Workloads(id)
 	if err != nil {
-		return nil, fmt.Errorf("read desired of %s: %w", id, err)
+		return nil, nil, fmt.Errorf("read desired of %s: %w", id, err)
 	}
-	want := plan(have, bounds)
+	fitting = fit(have, bounds, room)
+	want := plan(have, fitting)
 	if equality.Semantic.DeepEqual(have, want) {
-		return have, nil
+		return have, fitting, nil
 	}
-	err = r.Documents.SetWorkloads(id, func(now []api.Workload) []api.Workload {
-		want = plan(now, bounds)
+	err = r.Documents.SetWorkloads(id, func(now []api.Workload, room int) []api.Workload {
+		fitting = fit(now, bounds, room)
+		want = plan(now, fitting)
 		return want
 	})
 	if err != nil {
-		return nil, fmt.Errorf("set desired of %s: %w", id, err)
+		return have, fitting, fmt.Errorf("set desired of %s: %w", id, err)
 	}
-	return want, nil
+	return want, fitting, nil
 }
 
 // pod writes what became of one pod: its end, its tolerations, its status.
@@ -139,64 +148,4 @@ func (r *reconciler) let(ctx context.Context, pod *corev1.Pod) error {
 	}
 	r.Log.Debug("pod has ended on its device and is deleted", "pod", pod.Namespace+"/"+pod.Name)
 	return nil
-}
-
-// references reads ConfigMaps and Secrets past any cache, each once per reconciliation: no right to list or watch them is needed.
-type references struct {
-	ctx    context.Context
-	reader client.Reader
-	maps   map[types.NamespacedName]*corev1.ConfigMap
-	secret map[types.NamespacedName]*corev1.Secret
-	failed error // the first look-up that failed
-}
-
-func (r *references) ConfigMap(namespace, name string) (*corev1.ConfigMap, error) {
-	key := types.NamespacedName{Namespace: namespace, Name: name}
-	if m, known := r.maps[key]; known {
-		return m, nil
-	}
-	m := &corev1.ConfigMap{}
-	found, err := r.get(key, m)
-	if err != nil {
-		return nil, err
-	}
-	if !found {
-		m = nil
-	}
-	if r.maps == nil {
-		r.maps = map[types.NamespacedName]*corev1.ConfigMap{}
-	}
-	r.maps[key] = m
-	return m, nil
-}
-
-func (r *references) Secret(namespace, name string) (*corev1.Secret, error) {
-	key := types.NamespacedName{Namespace: namespace, Name: name}
-	if s, known := r.secret[key]; known {
-		return s, nil
-	}
-	s := &corev1.Secret{}
-	found, err := r.get(key, s)
-	if err != nil {
-		return nil, err
-	}
-	if !found {
-		s = nil
-	}
-	if r.secret == nil {
-		r.secret = map[types.NamespacedName]*corev1.Secret{}
-	}
-	r.secret[key] = s
-	return s, nil
-}
-
-func (r *references) get(key types.NamespacedName, into client.Object) (found bool, err error) {
-	err = r.reader.Get(r.ctx, key, into)
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil && r.failed == nil {
-		r.failed = fmt.Errorf("look up %T %s: %w", into, key, err)
-	}
-	return err == nil, err
 }

@@ -30,10 +30,11 @@ type Devices interface {
 
 // Documents are what the devices should be.
 type Documents interface {
-	// Workloads of the desired document of a device.
-	Workloads(id string) ([]api.Workload, error)
-	// SetWorkloads puts others in their place, by what change makes of those that are there; it may be called more than once.
-	SetWorkloads(id string, change func([]api.Workload) []api.Workload) error
+	// Workloads of the desired document of a device, and how many bytes they may take in it as JSON, each with a comma.
+	Workloads(id string) (list []api.Workload, room int, err error)
+	// SetWorkloads puts others in their place, by what change makes of those that are there and of the room; it may be called more than
+	// once.
+	SetWorkloads(id string, change func(now []api.Workload, room int) []api.Workload) error
 	// Seal encrypts s for a device. Its ID is the same for the same content and key, although the ciphertext is not.
 	Seal(id, workload string, s *api.Secrets) (*api.Sealed, error)
 }

@@ -21,5 +21,5 @@ func (a *Agent) virtual() *kube.Virtual {
 	}
 	reach := inside{a.streams}
 	return &kube.Virtual{Devices: devices{a, &pressures{agent: a}}, Documents: a, Inside: reach, Gauges: reach, Via: k.KubeletVia, Address: k.Address,
-		Advertised: advertised, Host: host, FirstPort: first, Ports: k.KubeletPorts}
+		Advertised: advertised, Host: host, FirstPort: first, Ports: k.KubeletPorts, MaxNodes: k.MaxNodes}
 }

@@ -27,6 +27,7 @@ type Kube struct {
 	Refresh     time.Duration `mapstructure:"refresh"`
 
 	VirtualNodes  bool   `mapstructure:"virtual_nodes"`
+	MaxNodes      int    `mapstructure:"max_nodes"`
 	KubeletListen string `mapstructure:"kubelet_listen"`
 	KubeletPorts  int    `mapstructure:"kubelet_ports"`
 	KubeletVia    string `mapstructure:"kubelet_via"`
@@ -53,6 +54,7 @@ func (k Kube) validate(bad *faults, mode, cluster string) {
 	bad.need(slices.Contains([]string{string(api.RoleViewer), string(api.RoleOperator), string(api.RoleAdmin)}, k.CommandRole), "kube.command_role", k.CommandRole,
 		"viewer (NodeCommands are refused), operator or admin")
 	bad.need(k.Refresh >= time.Minute, "kube.refresh", k.Refresh, "at least 1m")
+	bad.need(k.MaxNodes >= 0 && k.MaxNodes <= 50000, "kube.max_nodes", k.MaxNodes, "1 to 50000, or 0: as many as the pod network has room for")
 	host, port, err := net.SplitHostPort(k.KubeletListen)
 	n, _ := strconv.Atoi(port)
 	bad.need(err == nil && n > 0 && n+k.KubeletPorts <= 65536 && (host == "" || net.ParseIP(host) != nil), "kube.kubelet_listen", k.KubeletListen,

@@ -114,7 +114,7 @@ func TestADeviceIsANodeAndItsSilenceIsNotItsDeath(t *testing.T) {
 		n.Labels["runtime.mlsysops.eu/wasm"] != "true" || !n.Here || n.Autonomy != time.Hour || len(n.Taints) != 1 {
 		t.Errorf("%+v", n)
 	}
-	if n.Labels[corev1.LabelTopologyRegion] != Region || n.Labels[corev1.LabelTopologyZone] != "" {
+	if n.Labels[corev1.LabelTopologyRegion] != "far-edge-edge-1" || n.Labels[corev1.LabelTopologyZone] != "" {
 		t.Errorf("region and zone of %v", n.Labels)
 	}
 	placed := device(api.PresenceOnline)

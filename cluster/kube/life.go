@@ -149,7 +149,7 @@ func (l *life) add(leaderOnly bool, run func(context.Context) error) error {
 // addNodes has the inventory kept. leaderOnly: by who holds the lease; else each replica keeps that of its own nodes.
 func (l *life) addNodes(live client.Reader, leaderOnly bool) error {
 	c := inventory.New(inventory.Config{Cluster: l.cfg.Cluster, Namespace: l.cfg.Namespace, Layer: v1.Layer(l.cfg.Layer), Refresh: l.cfg.Refresh,
-		Registry: l.cfg.Registry, Fleet: l.cfg.Fleet, Client: l.inventory, Live: live, Leads: l.leads, Log: l.cfg.Log, Now: l.cfg.Now})
+		Registry: l.cfg.Registry, Fleet: l.cfg.Fleet, Client: l.inventory, Live: live, NoRoom: l.noRoom, Leads: l.leads, Log: l.cfg.Log, Now: l.cfg.Now})
 	l.mu.Lock()
 	l.nodes = c
 	l.mu.Unlock()

@@ -40,6 +40,18 @@ type Virtual struct {
 	Host       string // to listen on; empty: all addresses
 	FirstPort  int
 	Ports      int
+	MaxNodes   int // devices that become nodes; 0: as many as leave room for machines
+}
+
+// noRoom says why a device has no Node although it runs workloads.
+func (b *Bridge) noRoom(node string) string {
+	b.mu.Lock()
+	faults := b.faults
+	b.mu.Unlock()
+	if faults == nil {
+		return ""
+	}
+	return faults.NoRoom(node)
 }
 
 // cached are the objects that are kept in memory, and what of them.
@@ -100,7 +112,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 		}
 	}
 	faults, err := vnode.Add(ctx, l.manager, vnode.Config{Cluster: l.cfg.Cluster, Elected: leaderOnly, Devices: v.Devices, Documents: v.Documents, Place: place,
-		Released: ports.Give, Log: l.cfg.Log, Now: l.cfg.Now})
+		Released: ports.Give, MaxNodes: v.MaxNodes, NoRoom: l.nodes.Wake, Log: l.cfg.Log, Now: l.cfg.Now})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,25 @@ func TestTheStatusTellsPresenceAndWhy(t *testing.T) {
 	n.Presence, n.Birth = api.PresenceOnline, nil
 	if s := Status(n, &v1.NodeStatus{}, 1, time.Now()); s.Conditions[1].Status != metav1.ConditionFalse || s.Conditions[1].Reason != "NotDescribed" {
 		t.Errorf("%+v; wanted not ready without a birth", s.Conditions[1])
+	}
+}
+
+func TestADeviceThatThereIsNoRoomForSaysSoUntilThereIs(t *testing.T) {
+	was := Status(device(), &v1.NodeStatus{}, 1, time.Now())
+	if _, told := virtual("", &was, 1, time.Now()); told {
+		t.Error("a device that there is room for has one more condition")
+	}
+	c, told := virtual("full", &was, 1, time.Now())
+	if !told || c.Status != metav1.ConditionFalse || c.Message != "full" {
+		t.Errorf("%+v, %v", c, told)
+	}
+	is := was
+	is.Conditions = append(slices.Clone(was.Conditions), c)
+	if !Differs(&is, &was) {
+		t.Error("it is not written")
+	}
+	if c, told = virtual("", &is, 1, time.Now()); !told || c.Status != metav1.ConditionTrue {
+		t.Errorf("there is room again: %+v, %v", c, told)
 	}
 }
 

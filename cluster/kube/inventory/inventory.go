@@ -51,9 +51,10 @@ type Config struct {
 	Refresh   time.Duration // between writes of nothing but when a node was last seen
 	Registry  Registry
 	Fleet     Fleet
-	Client    client.Client // reads come from a cache
-	Live      client.Reader // and these do not
-	Leads     func() bool   // whether this is the one cluster agent that answers for what has no owner
+	Client    client.Client            // reads come from a cache
+	Live      client.Reader            // and these do not
+	NoRoom    func(node string) string // why a node that runs workloads is no Node; empty: it is, or it runs none
+	Leads     func() bool              // whether this is the one cluster agent that answers for what has no owner
 	Log       *slog.Logger
 	Now       func() time.Time
 }
@@ -63,8 +64,9 @@ type Controller struct {
 	cfg Config
 
 	mu      sync.Mutex
-	wrote   map[string]time.Time // when the status of a node was last written
-	refused map[string]Verdict   // nodes that have no object of ours
+	queue   workqueue.TypedRateLimitingInterface[reconcile.Request] // once Feed has begun
+	wrote   map[string]time.Time                                    // when the status of a node was last written
+	refused map[string]Verdict                                      // nodes that have no object of ours
 }
 
 // settle is how long two writes of one node's status are apart at least: a link that comes and goes does not fill the API
@@ -78,6 +80,9 @@ func New(cfg Config) *Controller {
 
 // Feed queues every node that there is, and then each one that changes, until ctx ends.
 func (c *Controller) Feed(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	c.mu.Lock()
+	c.queue = queue
+	c.mu.Unlock()
 	for ctx.Err() == nil {
 		nodes, watch := c.cfg.Registry.Watch(ctx)
 		for i := range nodes {
@@ -91,6 +96,15 @@ func (c *Controller) Feed(ctx context.Context, queue workqueue.TypedRateLimiting
 		}
 	}
 	return nil
+}
+
+// Wake has a node looked at, for something that the registry does not know.
+func (c *Controller) Wake(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.queue != nil {
+		c.queue.Add(c.request(node))
+	}
 }
 
 func (c *Controller) request(node string) reconcile.Request {
@@ -166,6 +180,9 @@ func (c *Controller) report(ctx context.Context, n *api.Node, o *v1.MLSysOpsNode
 		return reconcile.Result{}, nil // nobody knows yet; the registry decides anew when it does
 	}
 	is := Status(n, &o.Status, o.Generation, now)
+	if c, told := virtual(c.cfg.NoRoom(n.ID), &o.Status, o.Generation, now); told {
+		is.Conditions = append(is.Conditions, c)
+	}
 	due := Due(n, &o.Status, c.cfg.Refresh)
 	if !Differs(&is, &o.Status) && (due.IsZero() || now.Before(due)) {
 		if due.IsZero() {

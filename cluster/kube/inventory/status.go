@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,6 +51,19 @@ func Status(n *api.Node, was *v1.NodeStatus, generation int64, now time.Time) v1
 		s.Conditions = append(s.Conditions, dated(c, was.Conditions, generation, since))
 	}
 	return s
+}
+
+// ConditionNode says whether a device that runs workloads is a Node. Only one that there was no room for has it.
+const ConditionNode = "Node"
+
+// virtual is the condition of a device that there is no room for, or was none for.
+func virtual(why string, was *v1.NodeStatus, generation int64, now time.Time) (c metav1.Condition, told bool) {
+	c = metav1.Condition{Type: ConditionNode, Status: metav1.ConditionFalse, Reason: "NoRoom", Message: why}
+	if why == "" {
+		c.Status, c.Reason = metav1.ConditionTrue, "Room"
+		told = slices.ContainsFunc(was.Conditions, func(w metav1.Condition) bool { return w.Type == ConditionNode })
+	}
+	return dated(c, was.Conditions, generation, now), told || why != ""
 }
 
 // Unknown is the status of an object whose node nobody knows here.

@@ -37,8 +37,10 @@ type Config struct {
 	Released  func(node string)                         // its Node was deleted
 	Log       *slog.Logger
 	Now       func() time.Time
-	Workers   int           // 0: 8
-	Heartbeat time.Duration // a status that has not changed is told again after this time; 0: 30 minutes
+	Workers   int             // 0: 8
+	MaxNodes  int             // devices that become nodes; 0: as many as leave room for machines in the pod network
+	NoRoom    func(id string) // there is no room for a device, or there is again; nil: nobody wants to know
+	Heartbeat time.Duration   // a status that has not changed is told again after this time; 0: 30 minutes
 }
 
 const (
@@ -95,9 +97,11 @@ func Add(ctx context.Context, mgr manager.Manager, cfg Config) (*Faults, error) 
 	if err != nil {
 		return nil, fmt.Errorf("connect for leases: %w", err)
 	}
-	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(unpaced, &cfg), faults: &Faults{log: cfg.Log}, events: mgr.GetEventRecorder("skerry")}
-	if err := mgr.Add(r.leases); err != nil {
-		return nil, fmt.Errorf("add keeper of leases: %w", err)
+	r := &reconciler{Config: cfg, client: mgr.GetClient(), reader: mgr.GetAPIReader(), leases: newLeases(unpaced, &cfg), events: mgr.GetEventRecorder("skerry")}
+	r.faults = &Faults{log: cfg.Log, room: &room{reader: r.reader, limit: cfg.MaxNodes, changed: cfg.NoRoom, now: cfg.Now,
+		ours: func(n *corev1.Node) bool { return r.ours(n) }}}
+	if err := errors.Join(mgr.Add(r.leases), mgr.Add(runnable{cfg.Elected, r.faults.room.watch})); err != nil {
+		return nil, fmt.Errorf("add keepers of leases and of room: %w", err)
 	}
 	queues := make(chan workqueue.TypedRateLimitingInterface[reconcile.Request], 1) // the controller hands over its own as it starts
 	devices := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
@@ -176,14 +180,19 @@ func (r *reconciler) agree(ctx context.Context, req reconcile.Request) (reconcil
 	switch {
 	case standing == Removed, standing == Here && bridge.Ceased(device):
 		r.leases.keep(req.Name, nil)
+		r.faults.room.note(req.Name, "")
 		return reconcile.Result{}, r.remove(ctx, req.Name)
 	case standing != Here, !bridge.Virtual(device):
 		r.leases.keep(req.Name, nil)
+		r.faults.room.note(req.Name, "")
 		return reconcile.Result{}, nil
 	}
 	node, want, err := r.node(ctx, device)
 	if err != nil {
 		return again(err)
+	}
+	if node == nil {
+		return reconcile.Result{RequeueAfter: roomAgain + rand.N(roomAgain/10)}, nil
 	}
 	if want.Here {
 		r.leases.keep(device.ID, node)

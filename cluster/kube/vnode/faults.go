@@ -13,7 +13,8 @@ import (
 
 // Faults are the devices that do not agree with their Nodes, and why. Safe for concurrent use.
 type Faults struct {
-	log *slog.Logger
+	log  *slog.Logger
+	room *room
 
 	mu   sync.Mutex
 	byID map[string]string
@@ -40,14 +41,18 @@ func (f *Faults) note(id string, err error) {
 // troubleNames is how many devices Trouble names.
 const troubleNames = 3
 
-// Trouble is one line, or none.
+// NoRoom says why a device has no Node although it runs workloads: there is no room for one. Empty: that is not so.
+func (f *Faults) NoRoom(id string) string { return f.room.why(id) }
+
+// Trouble is a line for each kind of trouble.
 func (f *Faults) Trouble() []string {
+	out := f.room.trouble()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.byID) == 0 {
-		return nil
+		return out
 	}
 	ids := slices.Sorted(maps.Keys(f.byID))
 	shown := ids[:min(len(ids), troubleNames)]
-	return []string{fmt.Sprintf("%d devices do not agree with their nodes, such as %s: %.300s; it is tried again", len(ids), strings.Join(shown, ", "), f.byID[ids[0]])}
+	return append(out, fmt.Sprintf("%d devices do not agree with their nodes, such as %s: %.300s; it is tried again", len(ids), strings.Join(shown, ", "), f.byID[ids[0]]))
 }

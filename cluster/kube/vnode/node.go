@@ -27,12 +27,15 @@ const ownLabels = "mlsysops.eu/own-labels"
 // errForeign is for a Node that has a device's name and is not ours, such as that of a machine that runs k3s too.
 var errForeign = errors.New("a node of that name is there, and it is not a device's")
 
-// node makes the Node what the device says. It returns the Node as it is now.
+// node makes the Node what the device says. It returns the Node as it is now, or none when there is no room for one.
 func (r *reconciler) node(ctx context.Context, device *api.Node) (*corev1.Node, bridge.Node, error) {
 	node := &corev1.Node{}
 	err := r.client.Get(ctx, types.NamespacedName{Name: device.ID}, node)
 	switch {
 	case apierrors.IsNotFound(err):
+		if why, err := r.faults.room.admit(ctx, device.ID); err != nil || why != "" {
+			return nil, bridge.Node{}, err
+		}
 		node, err = r.create(ctx, device)
 	case err == nil && !r.ours(node):
 		err = errForeign

@@ -80,11 +80,12 @@ func (a *Agent) Seal(node, workload string, secrets *api.Secrets) (*api.Sealed, 
 	return mqtt.SealSecrets(pub, mqtt.Place{Node: node, Workload: workload}, secrets, seed[:])
 }
 
-// Device tells how a node stands. One that no replica acts for at the moment is elsewhere.
+// Device tells how a node stands. One that no replica acts for at the moment is elsewhere, and so is one that was taken over and whose
+// document the broker has not said yet: what is stored here may be of long ago.
 func (a *Agent) Device(id string) (*api.Node, vnode.Standing) {
 	n, ok := a.registry.Get(id)
 	switch {
-	case ok && (n.Owner == nil || n.Owner.Here):
+	case ok && a.registry.MayTell(id) && (a.share == nil || n.Owner != nil):
 		return &n, vnode.Here
 	case ok:
 		return nil, vnode.Elsewhere

@@ -118,6 +118,9 @@ func sameSession(a, b *api.Birth) bool {
 // greet tells a node at the begin of its session what it should be, and delivers what is open.
 func (a *Agent) greet(ctx context.Context, node string, b *api.Birth) error {
 	a.acks.reset(node)
+	if err := a.registry.Renumber(node, b.Desired); err != nil {
+		return err
+	}
 	if err := a.sendDesired(ctx, node, b.Epoch); err != nil {
 		return err
 	}

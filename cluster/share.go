@@ -37,6 +37,7 @@ type share struct {
 	members []string            // among whom
 	dirty   bool                // a node came or went: deal anew
 	untold  map[string]bool     // nodes whose admission the others have to hear
+	replay  time.Time           // when the broker last repeated a desired document that it keeps
 	heard   map[string]uint64   // revisions of the admissions that the broker keeps, by node, in this session
 	since   time.Time           // when the session began
 	checked bool                // what the broker has forgotten was looked for in this session
@@ -46,10 +47,10 @@ type share struct {
 type holding struct {
 	claim api.Claim
 	floor api.Claim // the greatest claim of others that was seen
-	since time.Time
+	since time.Time // when it was subscribed to
 	after time.Time // another replica acts for it as well: not before
 	met   uint64    // the node's session that was greeted with claim; 0: none
-	told  bool      // the broker's copy of the desired document was seen
+	told  bool      // the broker's copy of the desired document was seen, or does not come
 }
 
 // now is the time that leases and waits are counted by; it tells no date.
@@ -239,6 +240,7 @@ func (s *share) round(ctx context.Context) {
 	if anew || over {
 		err = s.deal(ctx, session, view.Members)
 	}
+	s.giveUp()
 	if err == nil {
 		err = s.meetAll(ctx)
 	}

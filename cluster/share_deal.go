@@ -38,19 +38,7 @@ func (s *share) deal(ctx context.Context, session *mqtt.Session, members []strin
 		mine[n.ID] = name == s.name
 		owners[n.ID] = &api.Owner{Replica: name, URL: urls[name], Here: mine[n.ID]}
 	}
-	s.mu.Lock()
-	var gone, come []string
-	for node := range s.held {
-		if !mine[node] {
-			gone = append(gone, node)
-		}
-	}
-	for node := range mine {
-		if mine[node] && s.held[node] == nil {
-			come = append(come, node)
-		}
-	}
-	s.mu.Unlock()
+	gone, come, heard := s.hands(mine)
 	s.letGo(gone, fmt.Errorf("another replica acts for this node now"))
 	if err := session.Unsubscribe(ctx, s.filters(gone)...); err != nil {
 		return err
@@ -58,20 +46,57 @@ func (s *share) deal(ctx context.Context, session *mqtt.Session, members []strin
 	if err := s.agent.registry.SetOwners(owners); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	for _, node := range come {
-		s.held[node] = &holding{since: s.now()}
-		delete(s.watched, node)
-	}
-	s.mu.Unlock()
-	slices.Sort(come)
-	if err := session.Subscribe(ctx, s.filters(come)...); err != nil {
+	s.agent.registry.Heard(heard...)
+	if err := s.take(ctx, session, come); err != nil {
 		return err
 	}
 	if len(gone)+len(come) > 0 {
 		s.agent.log.Info("nodes dealt out", agent.KeyCount, len(owners), "taken", len(come), "released", len(gone))
 	}
 	return s.watch(ctx, session)
+}
+
+// hands is what changes hands: which nodes go, which come, and of which of the others it is known what they were told.
+func (s *share) hands(mine map[string]bool) (gone, come, heard []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for node := range s.held {
+		if !mine[node] {
+			gone = append(gone, node)
+		}
+	}
+	for node := range mine {
+		switch h := s.held[node]; {
+		case !mine[node]:
+		case h == nil:
+			come = append(come, node)
+		case h.told: // it may have been removed and enrolled again meanwhile
+			heard = append(heard, node)
+		}
+	}
+	slices.Sort(come)
+	return gone, come, heard
+}
+
+// take subscribes to nodes. What the broker keeps of them comes after that.
+func (s *share) take(ctx context.Context, session *mqtt.Session, come []string) error {
+	s.mu.Lock()
+	for _, node := range come {
+		s.held[node] = &holding{}
+		delete(s.watched, node)
+	}
+	s.mu.Unlock()
+	if err := session.Subscribe(ctx, s.filters(come)...); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, node := range come {
+		if h := s.held[node]; h != nil {
+			h.since = s.now()
+		}
+	}
+	return nil
 }
 
 // filters is what has to be listened to for nodes: the desired document first, for what the node should be has to be known

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -62,11 +63,13 @@ func (s *share) onDesired(node string, m mqtt.Inbound) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
 	}
-	if _, err := s.agent.registry.Adopt(&d); errors.Is(err, registry.ErrInvalid) || errors.Is(err, registry.ErrUnknown) {
+	taken, err := s.agent.registry.Adopt(&d)
+	if errors.Is(err, registry.ErrInvalid) || errors.Is(err, registry.ErrUnknown) {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
 	} else if err != nil {
 		return err
 	}
+	n, _ := s.agent.registry.Get(node)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.held[node]
@@ -74,6 +77,12 @@ func (s *share) onDesired(node string, m mqtt.Inbound) error {
 		return nil
 	}
 	h.told = true
+	if m.Retained {
+		s.replay = s.now()
+	}
+	if taken && n.Desired.Generation > d.Generation { // it has a number of its own now, which nobody was told
+		h.met = 0
+	}
 	if d.Claim != nil && h.floor.Before(*d.Claim) && *d.Claim != h.claim {
 		h.floor = *d.Claim
 		if h.met > 0 && !m.Retained && h.claim.Before(h.floor) { // somebody claims it now: one of the two does not know of the other yet
@@ -83,6 +92,28 @@ func (s *share) onDesired(node string, m mqtt.Inbound) error {
 	}
 	s.poke()
 	return nil
+}
+
+// giveUp waits no longer for desired documents that the broker does not keep. The documents of thousands of nodes come one after the
+// other: for as long as any comes, others may.
+func (s *share) giveUp() {
+	var nodes []string
+	s.mu.Lock()
+	for node, h := range s.held {
+		if last := latest(h.since, s.replay); !h.told && !h.since.IsZero() && s.now().Sub(last) >= s.board.Settle() {
+			h.told = true
+			nodes = append(nodes, node)
+		}
+	}
+	s.mu.Unlock()
+	s.agent.registry.Heard(nodes...)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // meetAll greets the nodes that wait for it.
@@ -123,7 +154,7 @@ func (s *share) meet(ctx context.Context, node string) error {
 		s.mu.Unlock()
 		return nil
 	}
-	if !h.told && n.Birth.Desired.Generation > n.Desired.Generation && now.Sub(h.since) < s.board.Settle() {
+	if !h.told {
 		s.mu.Unlock()
 		return nil
 	}

@@ -166,6 +166,10 @@ func nodeProblem(node string, err error) error {
 	if refused, ok := errors.AsType[*registry.Refusal](err); ok {
 		return badRequest("node "+node, refused.Why)
 	}
+	if errors.Is(err, registry.ErrUnheard) {
+		return &api.Problem{Status: http.StatusServiceUnavailable, Title: "this cluster agent has just taken the node over", Code: "node_unheard",
+			Detail: fmt.Sprintf("of node %s it is not known yet what another one told it", node), Cure: "try again in a moment"}
+	}
 	if errors.Is(err, registry.ErrUnknown) {
 		return &api.Problem{Status: http.StatusNotFound, Title: "no such node", Code: "node_unknown", Detail: fmt.Sprintf("no node %q", node),
 			Cure: "skerry get nodes lists them"}

@@ -38,6 +38,7 @@ var (
 	ErrNotLoaded = errors.New("registry is not loaded yet")
 	ErrUnknown   = errors.New("no such node")
 	ErrInvalid   = errors.New("not valid")
+	ErrUnheard   = errors.New("this cluster agent does not act for the node, or has not heard yet what another one told it")
 )
 
 // Refusal is an ErrInvalid of what somebody asked for. Why says what is wrong with it, for whoever has other words for the rest.

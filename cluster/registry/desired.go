@@ -40,6 +40,9 @@ func (r *Registry) SetDesired(id string, mutate func(*api.Desired) error) (rev a
 	r.mu.RLock()
 	n, err := r.find(id)
 	told := n.told()
+	if err == nil && !n.mayTell() {
+		err = fmt.Errorf("set desired of node %s: %w", id, ErrUnheard)
+	}
 	r.mu.RUnlock()
 	if err != nil {
 		return api.Revision{}, err
@@ -80,6 +83,36 @@ func (n *node) told() (generation uint64) {
 		generation = max(generation, n.reported.Generation)
 	}
 	return generation
+}
+
+// Renumber gives the desired document of a node the next generation if the node has another one under the same, as after two cluster
+// agents took one for themselves: the node would not take what is stored here, and say that it has it.
+func (r *Registry) Renumber(id string, has api.Revision) error {
+	r.mu.RLock()
+	told := r.nodes[id].told()
+	r.mu.RUnlock()
+	var rev api.Revision
+	err := r.group.Do(func(tx *bbolt.Tx) error {
+		rev = api.Revision{}
+		d, err := readDesired(tx, id)
+		if err != nil || has.Hash == "" || d.Generation != has.Generation || d.Hash == has.Hash || tx.Bucket([]byte(bucketNode)).Get([]byte(id)) == nil {
+			return err
+		}
+		d.Generation = max(d.Generation, told) + 1
+		rev = api.Revision{Generation: d.Generation, Hash: d.Hash}
+		return writeJSON(tx, bucketDesired, id, d)
+	}, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if n := r.nodes[id]; n != nil && rev.Generation > 0 {
+			n.desired = rev
+			r.publish(n)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("number desired of node %s: %w", id, err)
+	}
+	return nil
 }
 
 // readDesired returns the stored document, or an empty one of generation 0.

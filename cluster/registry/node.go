@@ -37,6 +37,7 @@ type node struct {
 	born     bool              // a birth came in this run
 	lives    []life            // those before the current one, the newest last
 	owner    *api.Owner        // replaced, never changed; nil where there is one cluster agent
+	unheard  bool              // taken over, and what its former owner told it is not known yet
 	twinAt   time.Time         // when it was last told that two devices are at work
 	flap     damper
 	untold   []api.EventRecord // to be stored with the next write

@@ -13,7 +13,8 @@ import (
 
 // SetOwners takes which of several cluster agents acts for nodes. What was known of a node's connection in this run counts
 // no more when it changes hands: the broker says it again to whoever takes over. A node that another one acts for is elsewhere:
-// it is not missed here. Nodes that are not known are passed over.
+// it is not missed here. Of one that is taken over, the desired document is not changed until Adopt or Heard. Nodes that are not known
+// are passed over.
 func (r *Registry) SetOwners(owners map[string]*api.Owner) error {
 	now := r.cfg.Now()
 	var changed []string
@@ -27,6 +28,7 @@ func (r *Registry) SetOwners(owners map[string]*api.Owner) error {
 			n.facts = n.facts.restored()
 			n.facts.Taken = now
 			n.seen.Store(0)
+			n.unheard = o.Here
 		}
 		n.owner, n.facts.Elsewhere = o, elsewhere(o)
 		before := r.nodesIn.Version()
@@ -62,8 +64,32 @@ func elsewhere(o *api.Owner) string {
 	return fmt.Sprintf("replica %s acts for it; ask %s", o.Replica, o.URL)
 }
 
+// Heard says that there is no more to hear of what nodes were told by others.
+func (r *Registry) Heard(ids ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		if n := r.nodes[id]; n != nil && n.unheard {
+			n.unheard = false
+			r.publish(n) // whoever had to wait looks again
+		}
+	}
+}
+
+// MayTell reports whether what a node should be may be changed here.
+func (r *Registry) MayTell(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n := r.nodes[id]
+	return n != nil && n.mayTell()
+}
+
+// mayTell: caller holds mu.
+func (n *node) mayTell() bool { return n.owner == nil || n.owner.Here && !n.unheard }
+
 // Adopt takes a desired document that another cluster agent published for a node, if its generation is beyond what is known
-// here, and reports whether it was.
+// here, and reports whether it was. Another content under the same generation is taken under one that nobody has: who of the two was
+// heard by the node is not known, and it takes none twice.
 func (r *Registry) Adopt(d *api.Desired) (taken bool, err error) {
 	hash, _, err := HashDesired(d)
 	if err == nil && hash != d.Hash {
@@ -74,24 +100,40 @@ func (r *Registry) Adopt(d *api.Desired) (taken bool, err error) {
 	}
 	kept := *d
 	kept.Epoch, kept.Issued, kept.Expires, kept.Claim = 0, 0, 0, nil
+	r.mu.RLock()
+	told := r.nodes[d.Node].told()
+	r.mu.RUnlock()
 	err = r.group.Do(func(tx *bbolt.Tx) error {
-		taken = false
+		taken, kept.Generation = false, d.Generation
 		if tx.Bucket([]byte(bucketNode)).Get([]byte(d.Node)) == nil {
 			return ErrUnknown
 		}
-		floor, err := generation(tx, d.Node)
-		if err != nil || d.Generation <= floor {
+		was, err := readDesired(tx, d.Node)
+		if err != nil {
 			return err
+		}
+		floor, err := generation(tx, d.Node)
+		switch other := was.Generation == d.Generation && was.Hash != d.Hash; {
+		case err != nil:
+			return err
+		case d.Generation == floor && other:
+			kept.Generation = max(floor, told) + 1
+		case d.Generation <= floor:
+			return nil
 		}
 		taken = true
 		return writeJSON(tx, bucketDesired, d.Node, &kept)
 	}, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if n := r.nodes[d.Node]; n != nil && taken {
-			n.desired, n.want = api.Revision{Generation: d.Generation, Hash: d.Hash}, d.Agent
-			r.publish(n)
+		n := r.nodes[d.Node]
+		if n == nil || !taken && !n.unheard {
+			return
 		}
+		if n.unheard = false; taken {
+			n.desired, n.want = api.Revision{Generation: kept.Generation, Hash: d.Hash}, d.Agent
+		}
+		r.publish(n)
 	})
 	if errors.Is(err, ErrUnknown) {
 		return false, fmt.Errorf("adopt desired of node %s: %w", d.Node, err)

@@ -49,6 +49,7 @@ type Input struct {
 	Trials  map[string]Trial // by container
 	Busy    map[string]Deed  // by container's ID, "" for the workload: what is being done
 	Hold    bool             // nothing is to be begun now
+	Unsure  bool             // a run that Memory lacks may be of another form than Want
 	// Outgrown says which volume has become larger than it may; "": none.
 	Outgrown string
 }
@@ -96,7 +97,7 @@ func Decide(in Input) Verdict {
 	case in.Refuse != nil:
 		d.clear()
 		d.out.Status = &api.WorkloadStatus{Name: in.Want.Name, State: api.WorkloadRejected, Reason: in.Refuse.Reason, Message: in.Refuse.Message, Hash: in.Hash}
-	case in.Busy[""] != 0, d.mem.Hash != "" && d.mem.Hash != in.Hash && !in.Want.Draining: // files that are being removed are not to be used
+	case in.Busy[""] != 0, d.mem.Hash != "" && d.mem.Hash != in.Hash && !in.Want.Draining && d.mem.Frame != frameOf(in.Want): // files that are being removed are not to be used
 		d.clear()
 		d.out.Gone = false
 		d.out.Status = &api.WorkloadStatus{Name: in.Want.Name, State: api.WorkloadPending, Hash: in.Hash, Runtime: d.mem.Runtime,
@@ -162,7 +163,7 @@ func (d *decision) wake(after time.Duration) {
 func (d *decision) run() {
 	w := d.Want
 	if d.mem.Hash == "" {
-		d.mem = Memory{Hash: d.Hash, Runtime: d.Runtime, Taken: api.At(d.Now), Boot: d.Boot, Containers: map[string]*Past{}}
+		d.mem = Memory{Hash: d.Hash, Runtime: d.Runtime, Taken: api.At(d.Now), Boot: d.Boot, Frame: frameOf(w), Containers: map[string]*Past{}}
 	}
 	d.mem.Grace = w.GraceSeconds
 	for _, list := range [][]api.Container{w.Init, w.Containers} {
@@ -174,6 +175,9 @@ func (d *decision) run() {
 			}
 			p.PreStop = list[i].PreStop
 		}
+	}
+	if !w.Draining { // what it was stays remembered until its end
+		d.renew()
 	}
 	seen := d.observe()
 	d.limit()
@@ -248,14 +252,14 @@ func (d *decision) keep(c *api.Container, first bool, seen map[string]Seen) {
 	p, t := d.mem.Containers[c.Name], d.Trials[c.Name]
 	s, there := seen[c.Name]
 	if there && s.Running {
-		if t.Run == p.Run && t.Sick != "" {
+		if p.Stale || t.Run == p.Run && t.Sick != "" {
 			d.end(s)
 			return
 		}
 		d.out.Watch = append(d.out.Watch, Watch{ID: s.ID, Run: p.Run, Runtime: s.Runtime, Container: c, Started: s.Started, Up: p.Up})
 		return
 	}
-	if p.End != nil {
+	if p.End != nil && !p.Stale {
 		if !again(d.Want.Restart, first, p.End) {
 			return
 		}
@@ -277,6 +281,6 @@ func (d *decision) keep(c *api.Container, first bool, seen map[string]Seen) {
 	if p.End != nil {
 		p.again(d.Now)
 	}
-	p.Run = max(p.Run, 1)
+	p.Run, p.Form, p.Stale = max(p.Run, 1), formOf(c), false
 	d.act(Action{Deed: Begin, Runtime: d.mem.Runtime, ID: ContainerID(d.Want.Name, c.Name, p.Run), Container: c.Name, Run: p.Run})
 }

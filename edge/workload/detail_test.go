@@ -142,10 +142,10 @@ func TestAVolumeThatOutgrowsItsBoundEndsItsWorkloadForGood(t *testing.T) {
 		r.after(time.Minute)
 		equal(t, "state in the next life", r.status("web").State, api.WorkloadFailed)
 		equalLists(t, "running", r.fake.Running(), "other_c0_1")
-		w.LimitSeconds = 3600
+		w.Hostname = "anew"
 		r.want(w, pod("other", "serve"))
 		r.after(time.Minute)
-		equal(t, "state of another form", r.status("web").State, api.WorkloadRunning)
+		equal(t, "state in another frame", r.status("web").State, api.WorkloadRunning)
 	})
 }
 
@@ -167,13 +167,13 @@ func TestChecksDecideWhatIsReadyAndWhatIsRestarted(t *testing.T) {
 		r.want(w)
 		r.after(time.Minute)
 		equal(t, "ready", r.status("web").Ready, true)
-		equal(t, "restarts", r.first("web").Restarts, 0)
+		equal(t, "restarts for other checks", r.first("web").Restarts, 1)
 		c.Liveness = check("fail", "2")
 		r.want(w)
 		r.after(6 * time.Second)
 		equal(t, "ready", r.status("web").Ready, true)
 		r.after(22 * time.Second) // the third failure
-		equal(t, "restarts", r.first("web").Restarts, 1)
+		equal(t, "restarts", r.first("web").Restarts, 3)
 		if last := r.first("web").Last; !strings.HasPrefix(last.Message, "Liveness probe failed: command ended with exit code 2") || last.Exit != 143 {
 			t.Errorf("ended as %+v", last)
 		}

@@ -229,8 +229,7 @@ func (e *Engine) take() {
 	for name, en := range e.entries {
 		changed := en.hash != before[name]
 		if changed {
-			clear(en.trials)
-			en.outgrown = ""
+			en.anew()
 		}
 		if changed || en.want == nil || en.want.Draining {
 			for _, w := range en.busy {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,11 +92,103 @@ func TestAWorkloadThatIsNoLongerWantedIsStoppedWithItsGraceAndItsFilesGo(t *test
 func TestAnotherFormUnderTheSameNameReplacesWhatRuns(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.want(pod("web", "serve"))
-		r.want(pod("web", "serve other"))
+		other := pod("web", "serve other")
+		other.Hostname = "other"
+		r.want(other)
 		equal(t, "state", r.status("web").State, api.WorkloadRunning)
 		equal(t, "starts", r.fake.Starts()["web_c0_1"], 2)
 		equal(t, "args", strings.Join(r.fake.Spec("c0").Args, " "), "serve other")
 	})
+}
+
+// As a kubelet does it when an image is patched.
+func TestAContainerThatDiffersIsBegunAnewAndTheOthersRunOn(t *testing.T) {
+	for _, policy := range []api.RestartPolicy{api.RestartAlways, api.RestartNever} {
+		bubble(t, func(r *rig) {
+			w := pod("web", "serve", "serve")
+			w.Restart = policy
+			w.Init = []api.Container{{Name: "first", Image: image, Args: []string{"exit 0"}}}
+			w.Volumes = []api.Volume{{Name: "v", Empty: &api.EmptyVolume{}}}
+			w.Containers[0].Mounts = []api.Mount{{Volume: "v", Path: "/v"}}
+			w.Containers[1].Readiness = &api.HealthCheck{HealthAction: api.HealthAction{Exec: []string{"ok"}}, PeriodSeconds: 60, TimeoutSeconds: 1, Successes: 1, Failures: 3}
+			r.want(w)
+			r.after(time.Minute)
+			written := filepath.Join(r.dir, "disk/web/volumes/v/written")
+			if err := os.WriteFile(written, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			patched := w
+			patched.Containers = slices.Clone(w.Containers)
+			patched.Containers[0].Image, patched.LimitSeconds = "new:1", 3600
+			r.fake.Offer("new:1", "sha256:new")
+			r.want(patched)
+			s := r.status("web")
+			equal(t, "hash", s.Hash, patched.Hash())
+			equal(t, "ready", s.Ready, true)
+			equalLists(t, "running", r.fake.Running(), "web_c0_2", "web_c1_1")
+			c := s.Containers[1]
+			equal(t, "image", c.ImageDigest, "sha256:new")
+			equal(t, "restarts", c.Restarts, 1)
+			equal(t, "last exit", c.Last.Exit, 143)
+			equal(t, "restarts of the other", s.Containers[2].Restarts, 0)
+			if _, err := os.Stat(written); err != nil {
+				t.Errorf("the volume was emptied: %v", err)
+			}
+			if policy == api.RestartAlways { // no failure: the next one does not wait
+				r.fake.End("web_c0_2", 1)
+				synctest.Wait()
+				equalLists(t, "running after a failure", r.fake.Running(), "web_c0_3", "web_c1_1")
+			}
+			running := r.fake.Running()
+			r.stop()
+			r.start()
+			r.want(patched)
+			r.forget(nil)
+			r.want(patched)
+			equalLists(t, "running in the next lives", r.fake.Running(), running...)
+			equal(t, "starts of what came first", r.fake.Starts()["web_first_1"]+r.fake.Starts()["web_first_2"], 1)
+		})
+	}
+}
+
+func TestWhatIsSealedAnewIsTakenWithoutANewStart(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.stop()
+		r.change = func(cfg *workload.Config) {
+			cfg.Unseal = func(*api.Workload) (*api.Secrets, error) { return &api.Secrets{}, nil }
+		}
+		r.start()
+		w := pod("web", "serve")
+		w.Sealed = &api.Sealed{ID: "a", Key: "k"}
+		r.want(w)
+		w.Sealed = &api.Sealed{ID: "b", Key: "k"}
+		r.want(w)
+		equal(t, "hash", r.status("web").Hash, w.Hash())
+		r.forget(nil)
+		r.want(w)
+		equalLists(t, "running", r.fake.Running(), "web_c0_1")
+		equal(t, "starts", r.fake.Starts()["web_c0_1"], 1)
+	})
+}
+
+// An agent that did not know frames has written neither frame nor form.
+func TestAContainerThatAnEarlierAgentBeganRunsOn(t *testing.T) {
+	was := pod("web", "serve")
+	mem := workload.Memory{Hash: was.Hash(), Runtime: "process", Boot: "b1", Containers: map[string]*workload.Past{"c0": {Run: 1, Begun: true}}}
+	seen := []workload.Seen{{Runtime: "process", Observed: workload.Observed{ID: "web_c0_1", Running: true}}}
+	v := workload.Decide(workload.Input{Boot: "b1", Want: &was, Hash: was.Hash(), Memory: mem, Seen: seen})
+	if len(v.Actions) > 0 || v.Memory.Frame == "" || v.Memory.Containers["c0"].Form == "" {
+		t.Errorf("%+v", v)
+	}
+	now := pod("web", "serve other")
+	v = workload.Decide(workload.Input{Boot: "b1", Want: &now, Hash: now.Hash(), Memory: v.Memory, Seen: seen})
+	if len(v.Actions) != 1 || v.Actions[0].Deed != workload.Stop || v.Memory.Hash != now.Hash() {
+		t.Errorf("%+v", v)
+	}
+	v = workload.Decide(workload.Input{Boot: "b1", Want: &now, Hash: now.Hash(), Memory: mem, Seen: seen})
+	if len(v.Actions) != 1 || v.Status.Reason != "Replacing" {
+		t.Errorf("what was taken on is not known, and not replaced: %+v", v)
+	}
 }
 
 func TestDrainingStopsWithGraceAndIsToldUntilItIsGone(t *testing.T) {

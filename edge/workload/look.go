@@ -36,6 +36,9 @@ func (e *Engine) look(ctx context.Context) time.Duration {
 			continue
 		}
 		v := Decide(e.input(en, seen[name]))
+		if was := en.mem.Hash; was != "" && v.Memory.Hash != was && en.want != nil && v.Memory.Hash == en.hash && !v.Memory.stale() {
+			e.noteForm(en.want) // nothing begins that would do it
+		}
 		if !reflect.DeepEqual(v.Memory, en.mem) || !en.kept {
 			en.mem, en.kept = v.Memory, false
 			changed[name] = &en.mem
@@ -93,6 +96,7 @@ func (e *Engine) input(en *entry, seen []Seen) Input {
 		s := &in.Seen[i]
 		_, name, run, _ := ParseContainerID(s.ID)
 		p := en.mem.Containers[name]
+		in.Unsure = in.Unsure || p != nil && run > p.Run && e.maker.places.form(en.name) != en.hash
 		if s.Running || en.want == nil || p == nil || p.Run == run && p.End != nil {
 			continue
 		}

@@ -10,7 +10,8 @@ import (
 // Memory is what the node remembers of a workload beyond what its runtimes tell. It is kept on flash, and written when it
 // changes. The zero value is that of a workload that is not taken on.
 type Memory struct {
-	Hash       string           `json:"hash"` // of the form that was taken on
+	Hash       string           `json:"hash"`            // of the form that was taken on
+	Frame      string           `json:"frame,omitempty"` // of the same; empty: an agent that did not know frames took it on
 	Runtime    string           `json:"runtime"`
 	Taken      api.Millis       `json:"taken"`             // when
 	Boot       string           `json:"boot"`              // kernel's boot id when its containers were last looked at
@@ -25,6 +26,8 @@ type Past struct {
 	Run      int               `json:"run"`             // number of the latest run, from 1; 0: none was begun
 	Begun    bool              `json:"begun,omitempty"` // the runtime has begun it
 	Up       bool              `json:"up,omitempty"`    // its startup check has passed
+	Form     string            `json:"form,omitempty"`  // of the latest run
+	Stale    bool              `json:"stale,omitempty"` // the latest run is to end, because another form is wanted
 	Restarts int32             `json:"restarts,omitempty"`
 	Image    string            `json:"image,omitempty"` // digest
 	Started  api.Millis        `json:"started,omitempty"`
@@ -81,7 +84,10 @@ func (p *Past) again(now time.Time) {
 	p.Last, p.End = p.End, nil
 	p.Run++
 	p.Restarts++
-	p.Begun, p.Up = false, false
+	if p.Stale {
+		p.Backoff = 0 // it did not fail
+	}
+	p.Begun, p.Up, p.Stale = false, false, false
 }
 
 // Trial is what is known of a container for as long as the agent runs.

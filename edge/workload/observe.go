@@ -17,6 +17,10 @@ func (d *decision) observe() map[string]Seen {
 				p.Last = p.End
 			}
 			p.Run, p.End, p.Up = run, nil, false
+			p.Form, p.Stale = "?", d.Unsure
+			if c := spec(d.Want, name); c != nil && !d.Unsure {
+				p.Form = formOf(c)
+			}
 		}
 		latest[name] = s
 	}

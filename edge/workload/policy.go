@@ -22,11 +22,11 @@ func (d *decision) done() bool {
 	ended := func(first bool) func(c api.Container) bool {
 		return func(c api.Container) bool {
 			p := d.mem.Containers[c.Name]
-			return p.End != nil && !again(d.Want.Restart, first, p.End)
+			return p.End != nil && !p.Stale && !again(d.Want.Restart, first, p.End)
 		}
 	}
 	for i := range d.Want.Init {
-		if p := d.mem.Containers[d.Want.Init[i].Name]; p.End != nil && p.End.Exit != 0 && !again(d.Want.Restart, true, p.End) {
+		if p := d.mem.Containers[d.Want.Init[i].Name]; p.End != nil && !p.Stale && p.End.Exit != 0 && !again(d.Want.Restart, true, p.End) {
 			return true
 		}
 	}

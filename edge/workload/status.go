@@ -84,14 +84,14 @@ func (d *decision) container(c *api.Container, first bool, seen map[string]Seen,
 		mine := t.Run == p.Run
 		s.Up = c.Startup == nil || p.Up || mine && t.Up
 		s.Ready = s.Up && !d.Want.Draining && (c.Readiness == nil || mine && t.Ready)
-	case p.End != nil && (last || !again(d.Want.Restart, first, p.End)):
+	case p.End != nil && (last || !p.Stale && !again(d.Want.Restart, first, p.End)):
 		s.State, s.Reason, s.Message, s.End = api.ContainerTerminated, p.End.Reason, p.End.Message, p.End
 		s.Ready, s.Up = first && p.End.Exit == 0, first && p.End.Exit == 0
 	case p.End != nil:
 		s.Last = p.End
 		s.Reason = reasonCrash
 		s.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", span(p.Backoff), c.Name, podName(d.Want))
-		if p.wait(d.Now) == 0 {
+		if p.Stale || p.wait(d.Now) == 0 {
 			s.Reason, s.Message = reasonCreating, ""
 		}
 	case last && d.Busy[ContainerID(d.Want.Name, c.Name, p.Run)] == 0:

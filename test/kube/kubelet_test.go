@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -104,5 +105,23 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		}
 		kubectl(t, p, "patch", "pod", "steady", "-p", `{"spec":{"activeDeadlineSeconds":1}}`)
 		kubectl(t, p, "wait", "pod/steady", "--for=jsonpath={.status.reason}=DeadlineExceeded", "--timeout=60s")
+	})
+	t.Run("an image that is patched begins its container anew and no other", func(t *testing.T) {
+		s.bring(&archive{name: "registry.test/app:2", os: "linux", arch: runtime.GOARCH})
+		apply(t, p, fmt.Sprintf(strings.Replace(onDevice, "containers: [", "containers: [{name: side, image: registry.test/app:1, args: [count]}, ", 1), "patched", "dev-l", "Always",
+			"args: [count], volumeMounts: [{name: v, mountPath: /v}]", ", volumes: [{name: v, emptyDir: {}}]"), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/patched", "--for=condition=Ready", "--timeout=90s")
+		const side = `jsonpath={.status.containerStatuses[?(@.name=="side")]}`
+		before := kubectl(t, p, "get", "pod", "patched", "-o", side)
+		kubectl(t, p, "exec", "patched", "-c", "main", "--", "/app", "write", "/v/kept", "by the first")
+		kubectl(t, p, "set", "image", "pod/patched", "main=registry.test/app:2")
+		kubectl(t, p, "wait", "pod/patched", `--for=jsonpath={.status.containerStatuses[?(@.name=="main")].restartCount}=1`, "--timeout=60s")
+		kubectl(t, p, "wait", "pod/patched", "--for=condition=Ready", "--timeout=60s")
+		if after := kubectl(t, p, "get", "pod", "patched", "-o", side); after != before {
+			t.Errorf("the other container was %s and is %s", before, after)
+		}
+		if out := kubectl(t, p, "exec", "patched", "-c", "main", "--", "/app", "read", "/v/kept"); out != "by the first" {
+			t.Errorf("the volume holds %q", out)
+		}
 	})
 }

@@ -49,6 +49,8 @@ func plan(have []api.Workload, pods []bound) []api.Workload {
 			}
 		case at >= 0 && (p.want == nil || sameForm(&have[at], p.want)): // nil: what it refers to has gone since, and what runs goes on
 			out = append(out, limited(have[at], p.pod))
+		case at >= 0:
+			out = append(out, limited(patched(have[at], p.want), p.pod))
 		case p.want != nil:
 			out = append(out, *p.want)
 		}
@@ -123,10 +125,30 @@ func sameForm(have, want *api.Workload) bool {
 	if have.Sealed != nil && want.Sealed != nil && have.Sealed.Key != want.Sealed.Key {
 		return false
 	}
-	same := func(a, b api.Container) bool {
-		return a.Name == b.Name && a.Image == b.Image && a.Limits == b.Limits
+	return !have.Draining && slices.EqualFunc(have.Init, want.Init, sameContainer) && slices.EqualFunc(have.Containers, want.Containers, sameContainer)
+}
+
+func sameContainer(a, b api.Container) bool {
+	return a.Name == b.Name && a.Image == b.Image && a.Limits == b.Limits
+}
+
+// patched is a workload of which no more has changed than what has to: the device begins a container that differs anew, and the others run on.
+func patched(have api.Workload, want *api.Workload) api.Workload {
+	sameName := func(a, b api.Container) bool { return a.Name == b.Name }
+	if have.Draining || !slices.EqualFunc(have.Init, want.Init, sameName) || !slices.EqualFunc(have.Containers, want.Containers, sameName) {
+		return *want
 	}
-	return !have.Draining && slices.EqualFunc(have.Init, want.Init, same) && slices.EqualFunc(have.Containers, want.Containers, same)
+	merge := func(have, want []api.Container) []api.Container {
+		out := slices.Clone(have)
+		for i := range out {
+			if !sameContainer(out[i], want[i]) {
+				out[i] = want[i]
+			}
+		}
+		return out
+	}
+	have.Init, have.Containers, have.Sealed = merge(have.Init, want.Init), merge(have.Containers, want.Containers), want.Sealed
+	return have
 }
 
 // gone reports whether the device holds nothing of a pod that is being deleted any more, so that the pod may go. have is the

@@ -82,6 +82,32 @@ func TestARunningPodIsNotReplacedForALabelOrADeadline(t *testing.T) {
 	}
 }
 
+// As by a kubelet: the other containers run on in the form that they began in.
+func TestAnImageThatIsPatchedChangesItsContainerAlone(t *testing.T) {
+	env := func(value string) []api.EnvVar { return []api.EnvVar{{Name: "TIER", Value: value}} }
+	have, want := aWorkload("u1", "i"), aWorkload("u1", "i2")
+	have.Containers = append(have.Containers, api.Container{Name: "side", Image: "s", Env: env("old")})
+	have.Containers[0].Env, have.GraceSeconds = env("old"), 5
+	want.Containers = append(want.Containers, api.Container{Name: "side", Image: "s", Env: env("new")})
+	want.Containers[0].Env, want.Sealed = env("new"), &api.Sealed{ID: "b", Key: "k", Data: []byte("y")}
+	p := aPod("u1")
+	p.Spec.ActiveDeadlineSeconds = new(int64(60))
+	got := plan([]api.Workload{have}, []bound{{pod: p, want: &want}})[0]
+	if main, side := got.Containers[0], got.Containers[1]; main.Image != "i2" || main.Env[0].Value != "new" || side.Env[0].Value != "old" {
+		t.Errorf("%+v", got.Containers)
+	}
+	if got.Sealed.ID != "b" || got.GraceSeconds != 5 || got.LimitSeconds != 60 {
+		t.Errorf("%+v", got)
+	}
+	if have.Containers[0].Image != "i" {
+		t.Error("the document was changed under its owner")
+	}
+	want.Containers = want.Containers[:1]
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); len(got[0].Containers) != 1 {
+		t.Errorf("other containers than are wanted: %+v", got[0].Containers)
+	}
+}
+
 func over(uid string, at int64) *corev1.Pod {
 	p := aPod(uid)
 	p.Status.Phase = corev1.PodSucceeded

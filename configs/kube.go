@@ -27,11 +27,18 @@ type Kube struct {
 	Refresh     time.Duration `mapstructure:"refresh"`
 
 	VirtualNodes  bool   `mapstructure:"virtual_nodes"`
+	HostNetwork   string `mapstructure:"host_network"`
 	KubeletListen string `mapstructure:"kubelet_listen"`
 	KubeletPorts  int    `mapstructure:"kubelet_ports"`
 	KubeletVia    string `mapstructure:"kubelet_via"`
 	Address       string `mapstructure:"address"`
 }
+
+// Whether a pod says that it has the network of its device.
+const (
+	HostNetworkRequired = "required"
+	HostNetworkImplied  = "implied"
+)
 
 // How the API server reaches the kubelet API.
 const (
@@ -53,6 +60,7 @@ func (k Kube) validate(bad *faults, mode, cluster string) {
 	bad.need(slices.Contains([]string{string(api.RoleViewer), string(api.RoleOperator), string(api.RoleAdmin)}, k.CommandRole), "kube.command_role", k.CommandRole,
 		"viewer (NodeCommands are refused), operator or admin")
 	bad.need(k.Refresh >= time.Minute, "kube.refresh", k.Refresh, "at least 1m")
+	bad.need(slices.Contains([]string{HostNetworkRequired, HostNetworkImplied}, k.HostNetwork), "kube.host_network", k.HostNetwork, "required or implied")
 	host, port, err := net.SplitHostPort(k.KubeletListen)
 	n, _ := strconv.Atoi(port)
 	bad.need(err == nil && n > 0 && n+k.KubeletPorts <= 65536 && (host == "" || net.ParseIP(host) != nil), "kube.kubelet_listen", k.KubeletListen,

@@ -20,6 +20,8 @@ type References interface {
 type Target struct {
 	Node     string
 	Capacity corev1.ResourceList // for limits that are not set, as the downward API wants them
+	// HostNetworkImplied takes pods without hostNetwork too. Pod Security's rules do not see that they get the network of the device.
+	HostNetworkImplied bool
 }
 
 // Workload is what became of a pod. Secrets are to be sealed for the device before the rest leaves the cluster agent.

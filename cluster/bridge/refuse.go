@@ -7,6 +7,9 @@ import (
 // refuse looks for what a pod as a whole may not want.
 func (t *translation) refuse() {
 	s := &t.pod.Spec
+	if !s.HostNetwork && !t.target.HostNetworkImplied {
+		t.no("set hostNetwork: true: a device has no pod network")
+	}
 	for _, f := range []struct {
 		set  bool
 		name string

@@ -33,6 +33,8 @@ type Virtual struct {
 	Documents vnode.Documents
 	Inside    kubelet.Inside
 	Gauges    kubelet.Gauges
+	// HostNetworkImplied gives the device's network also to pods that do not say hostNetwork.
+	HostNetworkImplied bool
 	// Via is how the API server reaches the kubelet API: auto, k3s or direct.
 	Via        string
 	Address    string // of this machine, as the API server reaches it; empty: Advertised, or by the tunnel a name of the cluster's
@@ -99,7 +101,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 			return err
 		}
 	}
-	faults, err := vnode.Add(ctx, l.manager, vnode.Config{Cluster: l.cfg.Cluster, Elected: leaderOnly, Devices: v.Devices, Documents: v.Documents, Place: place,
+	faults, err := vnode.Add(ctx, l.manager, vnode.Config{Cluster: l.cfg.Cluster, Elected: leaderOnly, Devices: v.Devices, Documents: v.Documents, Place: place, HostNetworkImplied: v.HostNetworkImplied,
 		Released: ports.Give, Log: l.cfg.Log, Now: l.cfg.Now})
 	if err != nil {
 		return err

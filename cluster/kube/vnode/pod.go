@@ -28,7 +28,7 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 	}
 	after = far
 	refs := &references{ctx: ctx, reader: r.reader}
-	target := bridge.Target{Node: device.ID, Capacity: node.Status.Allocatable}
+	target := bridge.Target{Node: device.ID, Capacity: node.Status.Allocatable, HostNetworkImplied: r.HostNetworkImplied}
 	bounds := make([]bound, 0, len(list.Items))
 	for i := range list.Items {
 		b := r.translate(&list.Items[i], device, refs, target)

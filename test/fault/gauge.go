@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/edge"
 	"github.com/skerry-edge/skerry/test/swarm/account"
@@ -21,6 +22,21 @@ type Gauge struct {
 	RSSBytes   int64   `json:"rssBytes"`
 	Goroutines float64 `json:"goroutines"`
 	DiskBytes  int64   `json:"diskBytes"`
+}
+
+// tierHarness is this process, with its crowd, among the gauges.
+const tierHarness = "harness"
+
+// crowded is more goroutines than a process has that had before's, and leaks none.
+func crowded(before Gauge) float64 { return before.Goroutines*1.25 + 25 }
+
+// settle gives this process, of which nothing has to be scraped, the time in which it finds out about dead connections.
+func settle(ctx context.Context, before Gauge) {
+	for end := time.Now().Add(agreeWithin); float64(runtime.NumGoroutine()) > crowded(before) && time.Now().Before(end); {
+		if !agent.Wait(ctx, time.Second) {
+			return
+		}
+	}
 }
 
 // gauges measures every process, and this one. What cannot be had is 0.
@@ -35,7 +51,7 @@ func (r *Rig) gauges(ctx context.Context) map[string]Gauge {
 		}
 		out[name] = g
 	}
-	out["harness"] = Gauge{Goroutines: float64(runtime.NumGoroutine())}
+	out[tierHarness] = Gauge{Goroutines: float64(runtime.NumGoroutine())}
 	return out
 }
 

@@ -208,6 +208,7 @@ func (r *Round) settle(ctx context.Context) error {
 
 // account compares everything, through all views.
 func (r *Round) account(ctx context.Context) error {
+	settle(ctx, r.outcome.Before[tierHarness])
 	r.outcome.After = r.rig.gauges(ctx)
 	for _, edge := range []string{tierEdge1, tierEdge2} {
 		if err := r.accountEdge(ctx, edge); err != nil {
@@ -271,7 +272,7 @@ func (r *Round) end(context.Context) error {
 	}
 	for tier, before := range r.outcome.Before {
 		after := r.outcome.After[tier]
-		if after.Goroutines > before.Goroutines*1.25+25 {
+		if after.Goroutines > crowded(before) {
 			r.blame("%s has %.0f goroutines, before the faults %.0f", tier, after.Goroutines, before.Goroutines)
 		}
 		if after.RSSBytes > before.RSSBytes*3/2+48<<20 {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/skerry-edge/skerry/cluster/kube"
+	"github.com/skerry-edge/skerry/configs"
 )
 
 // virtual is what makes devices nodes, nil when the configuration wants none.
@@ -20,6 +21,7 @@ func (a *Agent) virtual() *kube.Virtual {
 		advertised = names[0]
 	}
 	reach := inside{a.streams}
-	return &kube.Virtual{Devices: devices{a, &pressures{agent: a}}, Documents: a, Inside: reach, Gauges: reach, Via: k.KubeletVia, Address: k.Address,
+	return &kube.Virtual{Devices: devices{a, &pressures{agent: a}}, Documents: a, Inside: reach, Gauges: reach,
+		HostNetworkImplied: k.HostNetwork == configs.HostNetworkImplied, Via: k.KubeletVia, Address: k.Address,
 		Advertised: advertised, Host: host, FirstPort: first, Ports: k.KubeletPorts, MaxNodes: k.MaxNodes}
 }

@@ -272,7 +272,7 @@ func TestTheBridgeToKubernetesIsCheckedWhole(t *testing.T) {
 		}
 	}
 	for _, flags := range []map[string]string{{"kube.kubeconfig": "/etc/admin.conf"}, {"mode": "kube", "cluster": "barn-"},
-		{"kube.kubelet_via": "vpn"}, {"kube.kubelet_via": "k3s", "kube.address": "10.0.0.1"}, {"kube.address": "a b"},
+		{"kube.kubelet_via": "vpn"}, {"kube.host_network": "no"}, {"kube.kubelet_via": "k3s", "kube.address": "10.0.0.1"}, {"kube.address": "a b"},
 		{"kube.kubelet_listen": ":10250", "kube.kubelet_ports": "1"}, {"kube.kubelet_listen": ":10200", "kube.kubelet_ports": "51"}} {
 		if _, err := LoadCluster(Source{Flags: flags}); err == nil {
 			t.Errorf("%v is no fault", flags)

@@ -28,11 +28,18 @@ type Kube struct {
 
 	VirtualNodes  bool   `mapstructure:"virtual_nodes"`
 	MaxNodes      int    `mapstructure:"max_nodes"`
+	HostNetwork   string `mapstructure:"host_network"`
 	KubeletListen string `mapstructure:"kubelet_listen"`
 	KubeletPorts  int    `mapstructure:"kubelet_ports"`
 	KubeletVia    string `mapstructure:"kubelet_via"`
 	Address       string `mapstructure:"address"`
 }
+
+// Whether a pod says that it has the network of its device.
+const (
+	HostNetworkRequired = "required"
+	HostNetworkImplied  = "implied"
+)
 
 // How the API server reaches the kubelet API.
 const (
@@ -55,6 +62,7 @@ func (k Kube) validate(bad *faults, mode, cluster string) {
 		"viewer (NodeCommands are refused), operator or admin")
 	bad.need(k.Refresh >= time.Minute, "kube.refresh", k.Refresh, "at least 1m")
 	bad.need(k.MaxNodes >= 0 && k.MaxNodes <= 50000, "kube.max_nodes", k.MaxNodes, "1 to 50000, or 0: as many as the pod network has room for")
+	bad.need(slices.Contains([]string{HostNetworkRequired, HostNetworkImplied}, k.HostNetwork), "kube.host_network", k.HostNetwork, "required or implied")
 	host, port, err := net.SplitHostPort(k.KubeletListen)
 	n, _ := strconv.Atoi(port)
 	bad.need(err == nil && n > 0 && n+k.KubeletPorts <= 65536 && (host == "" || net.ParseIP(host) != nil), "kube.kubelet_listen", k.KubeletListen,

@@ -18,6 +18,7 @@ func (t *translation) container(c *corev1.Container) api.Container {
 	if c.TerminationMessagePath != "" && c.TerminationMessagePath != corev1.TerminationMessagePathDefault {
 		out.Message = c.TerminationMessagePath
 	}
+	t.restarts(where, c)
 	if c.StdinOnce {
 		t.no("%s.stdinOnce", where)
 	}
@@ -28,6 +29,9 @@ func (t *translation) container(c *corev1.Container) api.Container {
 		t.otherwise("%s.resizePolicy: a change of resources restarts", where)
 	}
 	t.extended(where, c.Resources.Limits)
+	if r := c.Resources.Requests; !r.Cpu().IsZero() || !r.Memory().IsZero() {
+		t.otherwise("resources.requests count for placement alone: whose is more has no greater share of the device")
+	}
 	for _, p := range c.Ports {
 		if p.Protocol == corev1.ProtocolSCTP {
 			t.no("%s.ports: SCTP", where)
@@ -97,7 +101,10 @@ func (t *translation) mount(where string, m corev1.VolumeMount, out *api.Contain
 	if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
 		t.no("%s.volumeMounts[%s].recursiveReadOnly", where, m.MountPath)
 	}
-	if t.absent(m.Name) {
+	if len(m.BindMountOptions) > 0 {
+		t.no("%s.volumeMounts[%s].bindMountOptions", where, m.MountPath)
+	}
+	if slices.Contains(t.left, m.Name) {
 		return
 	}
 	out.Mounts = append(out.Mounts, api.Mount{Volume: m.Name, Path: m.MountPath, SubPath: m.SubPath, ReadOnly: m.ReadOnly})
@@ -110,8 +117,8 @@ func (t *translation) confinement(where string, c *corev1.SecurityContext) *api.
 		out.User, out.Group, out.Groups = p.RunAsUser, p.RunAsGroup, slices.Clone(p.SupplementalGroups)
 		out.NonRoot = p.RunAsNonRoot != nil && *p.RunAsNonRoot
 	}
+	t.filters(where, c)
 	if c != nil {
-		t.seccomp(where, c.SeccompProfile, c.AppArmorProfile)
 		if c.SELinuxOptions != nil || c.WindowsOptions != nil {
 			t.no("%s.securityContext: SELinux or Windows options", where)
 		}
@@ -189,6 +196,9 @@ func (t *translation) action(where string, exec *corev1.ExecAction, get *corev1.
 	case exec != nil:
 		return api.HealthAction{Exec: slices.Clone(exec.Command)}
 	case get != nil:
+		if get.Protocol != nil && *get.Protocol != corev1.HTTPProtocolHTTP1 {
+			t.no("%s.httpGet.protocol %s", where, *get.Protocol)
+		}
 		h := &api.HTTPGet{Scheme: strings.ToLower(string(get.Scheme)), Host: get.Host, Port: t.port(where, get.Port, ports), Path: get.Path}
 		for _, header := range get.HTTPHeaders {
 			h.Headers = append(h.Headers, header.Name+": "+header.Value)

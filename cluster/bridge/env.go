@@ -126,6 +126,9 @@ func (t *translation) one(where string, c *corev1.Container, e corev1.EnvVar, be
 			return v, false
 		}
 		v.Value = value
+	case from.FileKeyRef != nil:
+		t.no("%s.env[%s]: fileKeyRef", where, e.Name)
+		return v, false
 	default:
 		t.no("%s.env[%s]: a source that is not known", where, e.Name)
 		return v, false

@@ -20,6 +20,8 @@ type References interface {
 type Target struct {
 	Node     string
 	Capacity corev1.ResourceList // for limits that are not set, as the downward API wants them
+	// HostNetworkImplied takes pods without hostNetwork too. Pod Security's rules do not see that they get the network of the device.
+	HostNetworkImplied bool
 }
 
 // Workload is what became of a pod. Secrets are to be sealed for the device before the rest leaves the cluster agent.
@@ -78,7 +80,8 @@ type translation struct {
 	refused []string
 	missing []string
 	native  []string
-	err     error // a look-up that failed: it passes
+	left    []string // volumes that are left out with a notice
+	err     error    // a look-up that failed: it passes
 }
 
 // FromPod translates a pod. The error is Unsupported, Missing or a failed look-up.
@@ -101,11 +104,10 @@ func FromPod(pod *corev1.Pod, refs References, target Target) (*Workload, error)
 	t.refuse()
 	t.volumes()
 	for i := range spec.InitContainers {
-		c := &spec.InitContainers[i]
-		if c.RestartPolicy != nil {
-			t.no("initContainers[%s].restartPolicy: sidecars", c.Name)
+		if p := spec.InitContainers[i].RestartPolicy; p != nil && *p == corev1.ContainerRestartPolicyAlways {
+			t.no("initContainers[%s].restartPolicy: sidecars", spec.InitContainers[i].Name)
 		}
-		w.Init = append(w.Init, t.container(c))
+		w.Init = append(w.Init, t.container(&spec.InitContainers[i]))
 	}
 	for i := range spec.Containers {
 		w.Containers = append(w.Containers, t.container(&spec.Containers[i]))
@@ -160,54 +162,6 @@ func (t *translation) runtime() {
 		t.out.Runtime = name
 	default:
 		t.no("runtime %.63q: wanted process, wasm or containerd", name)
-	}
-}
-
-// refuse looks for what a pod as a whole may not want.
-func (t *translation) refuse() {
-	s := &t.pod.Spec
-	for _, f := range []struct {
-		set  bool
-		name string
-	}{
-		{s.HostPID, "hostPID"}, {s.HostIPC, "hostIPC"}, {s.HostUsers != nil && !*s.HostUsers, "hostUsers: false"},
-		{s.ShareProcessNamespace != nil && *s.ShareProcessNamespace, "shareProcessNamespace"},
-		{len(s.ResourceClaims) > 0, "resourceClaims"},
-		{len(s.HostAliases) > 0, "hostAliases"},
-		{s.DNSConfig != nil && (len(s.DNSConfig.Nameservers) > 0 || len(s.DNSConfig.Searches) > 0 || len(s.DNSConfig.Options) > 0), "dnsConfig"},
-		{s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN, "setHostnameAsFQDN"},
-		{s.Subdomain != "", "subdomain"},
-		{s.Resources != nil && (len(s.Resources.Limits) > 0 || len(s.Resources.Requests) > 0), "resources of the pod as a whole"},
-	} {
-		if f.set {
-			t.no("%s", f.name)
-		}
-	}
-	if sc := s.SecurityContext; sc != nil {
-		for _, f := range []struct {
-			set  bool
-			name string
-		}{
-			{sc.SELinuxOptions != nil, "seLinuxOptions"}, {sc.WindowsOptions != nil, "windowsOptions"}, {len(sc.Sysctls) > 0, "sysctls"},
-		} {
-			if f.set {
-				t.no("securityContext.%s", f.name)
-			}
-		}
-		if sc.FSGroup != nil {
-			t.no("securityContext.fsGroup")
-		}
-		t.seccomp("securityContext", sc.SeccompProfile, sc.AppArmorProfile)
-	}
-}
-
-// seccomp: a device has one filter, which is what RuntimeDefault asks for.
-func (t *translation) seccomp(where string, p *corev1.SeccompProfile, a *corev1.AppArmorProfile) {
-	if p != nil && p.Type == corev1.SeccompProfileTypeLocalhost {
-		t.no("%s.seccompProfile: Localhost", where)
-	}
-	if a != nil && a.Type == corev1.AppArmorProfileTypeLocalhost {
-		t.no("%s.appArmorProfile: Localhost", where)
 	}
 }
 

@@ -44,7 +44,12 @@ func aPod(change func(*corev1.Pod)) *corev1.Pod {
 
 func translate(t *testing.T, p *corev1.Pod) *Workload {
 	t.Helper()
-	w, err := FromPod(p, aShelf(), Target{Node: "edge-1", Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")}})
+	return translateTo(t, Target{Node: "edge-1", Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4")}}, p)
+}
+
+func translateTo(t *testing.T, to Target, p *corev1.Pod) *Workload {
+	t.Helper()
+	w, err := FromPod(p, aShelf(), to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +148,7 @@ func TestNothingIsPassedOverSilently(t *testing.T) {
 	yes, grace := true, int64(3)
 	host := "h"
 	for want, change := range map[string]func(*corev1.Pod){
+		"set hostNetwork: true": func(p *corev1.Pod) { p.Spec.HostNetwork = false },
 		"hostPID":               func(p *corev1.Pod) { p.Spec.HostPID = true },
 		"shareProcessNamespace": func(p *corev1.Pod) { p.Spec.ShareProcessNamespace = &yes },
 		"hostAliases":           func(p *corev1.Pod) { p.Spec.HostAliases = []corev1.HostAlias{{IP: "1.2.3.4"}} },
@@ -183,7 +189,7 @@ func TestNothingIsPassedOverSilently(t *testing.T) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	w := translate(t, aPod(func(p *corev1.Pod) {
+	w := translateTo(t, Target{Node: "edge-1", HostNetworkImplied: true}, aPod(func(p *corev1.Pod) {
 		p.Spec.HostNetwork, p.Spec.DNSPolicy = false, corev1.DNSClusterFirst
 		p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "x"}}
 		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"sensor.mlsysops.eu/camera": resource.MustParse("1"), "cpu": resource.MustParse("250m"), "memory": resource.MustParse("64Mi")}

@@ -12,9 +12,12 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// tokenVolume begins the name of the volume that the API server gives every pod: the service account's token, the CA and the
-// namespace.
-const tokenVolume = "kube-api-access-"
+// tokenVolume begins the name of the volume that the API server gives every pod: the service account's token, the CA (of the ConfigMap
+// rootCA) and the namespace.
+const (
+	tokenVolume = "kube-api-access-"
+	rootCA      = "kube-root-ca.crt"
+)
 
 func (t *translation) volumes() {
 	for i := range t.pod.Spec.Volumes {
@@ -22,9 +25,16 @@ func (t *translation) volumes() {
 	}
 }
 
-// absent reports a volume that was left out with a notice, and the mounts of it with it.
-func (t *translation) absent(name string) bool {
-	return strings.HasPrefix(name, tokenVolume) && !slices.ContainsFunc(t.out.Volumes, func(v api.Volume) bool { return v.Name == name })
+// token reports whether a volume is the API server's: by its name alone it may be somebody else's.
+func token(v *corev1.Volume) bool {
+	given := false
+	for _, s := range v.Projected.Sources {
+		given = given || s.ServiceAccountToken != nil
+		if s.ServiceAccountToken == nil && s.DownwardAPI == nil && (s.ConfigMap == nil || s.ConfigMap.Name != rootCA) {
+			return false
+		}
+	}
+	return given && strings.HasPrefix(v.Name, tokenVolume)
 }
 
 func (t *translation) volume(v *corev1.Volume) {
@@ -45,6 +55,9 @@ func (t *translation) volume(v *corev1.Volume) {
 		if m := s.EmptyDir.Medium; m != corev1.StorageMediumDefault && m != corev1.StorageMediumMemory {
 			t.no("%s: emptyDir.medium %s", where, m)
 		}
+		if s.EmptyDir.Mode != nil {
+			t.no("%s: emptyDir.mode", where)
+		}
 		out.Empty = e
 	case s.HostPath != nil:
 		h := &api.HostVolume{Path: s.HostPath.Path}
@@ -53,22 +66,28 @@ func (t *translation) volume(v *corev1.Volume) {
 		}
 		out.Host = h
 	case s.ConfigMap != nil:
+		t.owner(where, s.ConfigMap.DefaultUser)
 		out.Files = &api.FilesVolume{}
 		t.files(v.Name, where, []corev1.VolumeProjection{{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: s.ConfigMap.LocalObjectReference,
 			Items: s.ConfigMap.Items, Optional: s.ConfigMap.Optional}}}, mode(s.ConfigMap.DefaultMode))
 	case s.Secret != nil:
+		t.owner(where, s.Secret.DefaultUser)
 		out.Files = &api.FilesVolume{}
 		t.files(v.Name, where, []corev1.VolumeProjection{{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: s.Secret.SecretName},
 			Items: s.Secret.Items, Optional: s.Secret.Optional}}}, mode(s.Secret.DefaultMode))
 	case s.DownwardAPI != nil:
+		t.owner(where, s.DownwardAPI.DefaultUser)
 		out.Files = &api.FilesVolume{}
 		t.files(v.Name, where, []corev1.VolumeProjection{{DownwardAPI: &corev1.DownwardAPIProjection{Items: s.DownwardAPI.Items}}}, mode(s.DownwardAPI.DefaultMode))
 	case s.Projected != nil:
-		if strings.HasPrefix(v.Name, tokenVolume) {
-			t.notice(ConditionToken, "NotDelivered", "a device does not reach the API server: the service account's token is not given to it")
+		if token(v) {
+			t.left = append(t.left, v.Name)
+			t.notice(ConditionToken, "NotDelivered",
+				"a device does not reach the API server and Services: the service account's token and the variables of Services (KUBERNETES_SERVICE_HOST) are not given to it")
 			return
 		}
 		out.Files = &api.FilesVolume{}
+		t.owner(where, s.Projected.DefaultUser)
 		t.files(v.Name, where, s.Projected.Sources, mode(s.Projected.DefaultMode))
 	default:
 		t.no("%s: a kind that a device cannot have; wanted emptyDir, hostPath, configMap, secret, downwardAPI or projected", where)
@@ -98,15 +117,21 @@ func (t *translation) files(volume, where string, sources []corev1.VolumeProject
 			for k, v := range m.Data {
 				data[k] = []byte(v)
 			}
-			t.items(keyed{"ConfigMap " + t.pod.Namespace + "/" + s.ConfigMap.Name, data, s.ConfigMap.Optional}, s.ConfigMap.Items, mode, put)
+			t.items(where, keyed{"ConfigMap " + t.pod.Namespace + "/" + s.ConfigMap.Name, data, s.ConfigMap.Optional}, s.ConfigMap.Items, mode, put)
 		case s.Secret != nil:
 			if m := t.secret(s.Secret.Name, s.Secret.Optional); m != nil {
-				t.items(keyed{"Secret " + t.pod.Namespace + "/" + s.Secret.Name, m.Data, s.Secret.Optional}, s.Secret.Items, mode, put)
+				t.items(where, keyed{"Secret " + t.pod.Namespace + "/" + s.Secret.Name, m.Data, s.Secret.Optional}, s.Secret.Items, mode, put)
 			}
 		case s.DownwardAPI != nil:
 			t.downward(where, s.DownwardAPI.Items, mode, put)
+		case s.ServiceAccountToken != nil:
+			t.no("%s: serviceAccountToken: a device does not reach the API server", where)
+		case s.ClusterTrustBundle != nil:
+			t.no("%s: clusterTrustBundle", where)
+		case s.PodCertificate != nil:
+			t.no("%s: podCertificate", where)
 		default:
-			t.no("%s: a projected source that a device cannot have, such as a token", where)
+			t.no("%s: a projected source that is not known", where)
 		}
 	}
 	if len(out) == 0 {
@@ -119,6 +144,13 @@ func (t *translation) files(volume, where string, sources []corev1.VolumeProject
 	t.out.Secrets.Files[volume] = out
 }
 
+// owner refuses files of another user than root.
+func (t *translation) owner(where string, user *int64) {
+	if user != nil && *user != 0 {
+		t.no("%s: user %d: its files are root's", where, *user)
+	}
+}
+
 // keyed is the content of a ConfigMap or Secret, and whether it may lack keys.
 type keyed struct {
 	what     string
@@ -127,7 +159,7 @@ type keyed struct {
 }
 
 // items puts the keys that items name, or all of them, each under its own name.
-func (t *translation) items(from keyed, items []corev1.KeyToPath, mode uint32, put func(api.File)) {
+func (t *translation) items(where string, from keyed, items []corev1.KeyToPath, mode uint32, put func(api.File)) {
 	if len(items) == 0 {
 		for _, k := range slices.Sorted(maps.Keys(from.data)) {
 			put(api.File{Path: k, Mode: mode, Data: from.data[k]})
@@ -135,6 +167,7 @@ func (t *translation) items(from keyed, items []corev1.KeyToPath, mode uint32, p
 		return
 	}
 	for _, item := range items {
+		t.owner(where, item.User)
 		value, ok := from.data[item.Key]
 		if !ok {
 			t.lacks(fmt.Sprintf("%s has no key %s", from.what, item.Key), from.optional)
@@ -150,6 +183,7 @@ func (t *translation) items(from keyed, items []corev1.KeyToPath, mode uint32, p
 
 func (t *translation) downward(where string, items []corev1.DownwardAPIVolumeFile, mode uint32, put func(api.File)) {
 	for _, item := range items {
+		t.owner(where, item.User)
 		m := mode
 		if item.Mode != nil {
 			m = uint32(*item.Mode) & 0o777

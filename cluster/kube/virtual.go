@@ -33,6 +33,8 @@ type Virtual struct {
 	Documents vnode.Documents
 	Inside    kubelet.Inside
 	Gauges    kubelet.Gauges
+	// HostNetworkImplied gives the device's network also to pods that do not say hostNetwork.
+	HostNetworkImplied bool
 	// Via is how the API server reaches the kubelet API: auto, k3s or direct.
 	Via        string
 	Address    string // of this machine, as the API server reaches it; empty: Advertised, or by the tunnel a name of the cluster's
@@ -112,7 +114,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 		}
 	}
 	faults, err := vnode.Add(ctx, l.manager, vnode.Config{Cluster: l.cfg.Cluster, Elected: leaderOnly, Devices: v.Devices, Documents: v.Documents, Place: place,
-		Released: ports.Give, MaxNodes: v.MaxNodes, NoRoom: l.nodes.Wake, Log: l.cfg.Log, Now: l.cfg.Now})
+		HostNetworkImplied: v.HostNetworkImplied, Released: ports.Give, MaxNodes: v.MaxNodes, NoRoom: l.nodes.Wake, Log: l.cfg.Log, Now: l.cfg.Now})
 	if err != nil {
 		return err
 	}

@@ -84,6 +84,17 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		}
 		kubectl(t, p, "delete", "deployment", "refused", "--timeout=60s")
 	})
+	t.Run("a pod has to say that it gets the network of the device", func(t *testing.T) {
+		apply(t, p, strings.Replace(fmt.Sprintf(onDevice, "silent", "dev-l", "Always", `args: [count]`, ""), "hostNetwork: true, ", "", 1), "apply", "-f", "-")
+		eventually(t, time.Minute, "the refusal is told", func() error {
+			out := kubectl(t, p, "get", "pod", "silent", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason} {.status.containerStatuses[0].state.waiting.message}")
+			if !strings.HasPrefix(out, "Pending CreateContainerConfigError ") || !strings.Contains(out, "set hostNetwork: true") {
+				return fmt.Errorf("%q", out)
+			}
+			return nil
+		})
+		kubectl(t, p, "delete", "pod", "silent", "--timeout=60s")
+	})
 	t.Run("a running pod is not disturbed by a label or a deadline or kubectl debug", func(t *testing.T) {
 		apply(t, p, fmt.Sprintf(onDevice, "steady", "dev-l", "Always", `args: [count], env: [{name: TIER, valueFrom: {fieldRef: {fieldPath: "metadata.labels['tier']"}}}]`, ""), "apply", "-f", "-")
 		kubectl(t, p, "wait", "pod/steady", "--for=condition=Ready", "--timeout=90s")

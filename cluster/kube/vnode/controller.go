@@ -34,13 +34,15 @@ type Config struct {
 	Devices   Devices
 	Documents Documents
 	Place     func(node string, was int32) bridge.Place // was: the port that its Node says; 0 for none
-	Released  func(node string)                         // its Node was deleted
-	Log       *slog.Logger
-	Now       func() time.Time
-	Workers   int             // 0: 8
-	MaxNodes  int             // devices that become nodes; 0: as many as leave room for machines in the pod network
-	NoRoom    func(id string) // there is no room for a device, or there is again; nil: nobody wants to know
-	Heartbeat time.Duration   // a status that has not changed is told again after this time; 0: 30 minutes
+	// HostNetworkImplied gives the device's network also to pods that do not say hostNetwork.
+	HostNetworkImplied bool
+	Released           func(node string) // its Node was deleted
+	Log                *slog.Logger
+	Now                func() time.Time
+	Workers            int             // 0: 8
+	MaxNodes           int             // devices that become nodes; 0: as many as leave room for machines in the pod network
+	NoRoom             func(id string) // there is no room for a device, or there is again; nil: nobody wants to know
+	Heartbeat          time.Duration   // a status that has not changed is told again after this time; 0: 30 minutes
 }
 
 const (

@@ -32,7 +32,7 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 	looking, enough := context.WithTimeout(ctx, lookUpWithin) // what is told afterwards needs time as well
 	defer enough()
 	refs := newReferences(looking, r.reader)
-	target := bridge.Target{Node: device.ID, Capacity: node.Status.Allocatable}
+	target := bridge.Target{Node: device.ID, Capacity: node.Status.Allocatable, HostNetworkImplied: r.HostNetworkImplied}
 	bounds := make([]bound, 0, len(list.Items))
 	var faults []error
 	for i := range list.Items {

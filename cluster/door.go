@@ -15,7 +15,6 @@ import (
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/configs"
-	"github.com/skerry-edge/skerry/install/kube"
 )
 
 // The exit codes. ExitConfig is one that a restart cannot mend (RestartPreventExitStatus=2).
@@ -36,7 +35,7 @@ usage: skerry-cluster COMMAND [flags]
   config         check the configuration; --defaults prints the commented defaults
   admin          print the administrator's context that the first run wrote (admin.yaml in dir), for skerry
   broker-config  write mosquitto.conf, its access list and certificates into --out, for an external broker
-  rbac           print the namespace, the service account and the roles for kubectl apply -f -
+  rbac           print the namespace, the service account and the roles for kubectl apply -f -; --k3s-join and --secrets-in choose
   version        print the version
 
 flags:
@@ -58,6 +57,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	defaults := set.Bool("defaults", false, "config: print the commented defaults")
 	out := set.String("out", ".", "broker-config: where to write")
 	owner := set.String("owner", "", "broker-config: the user that the broker runs as (default "+brokerUser+", when there is one)")
+	join := set.Bool("k3s-join", false, "rbac: with the rights of k3s.join and k3s.leave, which are an administrator's of the whole cluster")
+	secretsIn := set.String("secrets-in", secretsAll, "rbac: namespaces whose Secrets pods on devices may refer to, as in a,b; or none")
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return ExitOK
@@ -70,6 +71,9 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 		return ExitConfig
 	}
 	command := set.Arg(0)
+	if command == "rbac" {
+		return d.rbac(*join, *secretsIn)
+	}
 	if text := known(command, *defaults); text != "" {
 		d.printf(d.Out, "%s", text)
 		return ExitOK
@@ -112,8 +116,6 @@ func known(command string, defaults bool) string {
 		return agent.VersionLine("skerry-cluster") + "\n"
 	case command == "config" && defaults:
 		return string(configs.ClusterDefaults())
-	case command == "rbac":
-		return kube.RBAC()
 	}
 	return ""
 }

@@ -75,7 +75,7 @@ func (a *Agent) prepared(ctx context.Context, o command.Order) (command.Order, e
 	return o, json.Unmarshal(raw, &o.Args)
 }
 
-const kubeCure = "see skerry doctor, and the rights for k3s.join in install/kube/rbac.yaml"
+const kubeCure = "see skerry doctor, and give it the rights for k3s.join: skerry-cluster rbac --k3s-join | kubectl apply -f -"
 
 // joinArgs is the server that a caller wants; nothing else can be asked for.
 func joinArgs(o command.Order) (server string, err error) {

@@ -10,12 +10,14 @@ import (
 // from outside its directory, and not every tool follows a link there.
 func TestTheChartHasTheRightsOfTheBase(t *testing.T) {
 	const chart = "../helm/skerry-cluster/"
-	copied, err := os.ReadFile(chart + "files/rbac.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(copied) != RBAC() {
-		t.Errorf("%sfiles/rbac.yaml is another: cp install/kube/rbac.yaml install/helm/skerry-cluster/files", chart)
+	for name, want := range map[string]string{"rbac.yaml": rbac, "rbac-k3s-join.yaml": rbacJoin, "rbac-secrets.yaml": rbacSecrets} {
+		copied, err := os.ReadFile(chart + "files/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(copied) != want {
+			t.Errorf("%sfiles/%s is another: cp install/kube/%[2]s install/helm/skerry-cluster/files", chart, name)
+		}
 	}
 	templates, err := os.ReadDir(chart + "templates")
 	if err != nil {

@@ -12,12 +12,6 @@ import (
 //go:embed crd/*.yaml
 var crds embed.FS
 
-//go:embed rbac.yaml
-var rbac string
-
-// RBAC is rbac.yaml: the namespace, the service account and the roles of the cluster agent.
-func RBAC() string { return rbac }
-
 // CRD is one CustomResourceDefinition of apiextensions.k8s.io/v1.
 type CRD struct {
 	File string // name of its file, <group>_<plural>.yaml

@@ -57,12 +57,14 @@ func TestValuesThatAreWrongAreRefusedByName(t *testing.T) {
 
 // combinations are values that change much, each with what has to be in what comes out, and what may not.
 var combinations = map[string]struct{ values, has, lacks string }{
-	"defaults":   {"{}", "kind: StatefulSet", ""},
-	"standalone": {"config: {mode: standalone, advertise: [hub.example, 192.0.2.1]}", "automountServiceAccountToken: false", "kind: ClusterRole|KUBE_ADDRESS|endPort"},
+	"defaults":    {"{}", "kind: StatefulSet|- secrets", "%-k3s-join|kube-system"},
+	"joining":     {"rbac: {k3sJoin: true}", "%-k3s-join", ""},
+	"few secrets": {"rbac: {secretsIn: [chart-a, default]}", "name: %-secrets|namespace: default", "- secrets\n  - configmaps"},
+	"standalone":  {"config: {mode: standalone, advertise: [hub.example, 192.0.2.1]}", "automountServiceAccountToken: false", "kind: ClusterRole|KUBE_ADDRESS|endPort"},
 	"replica": {"config: {mqtt: {external: 'mqtts://broker:8883'}, replica: {name: a, names: [a, b]}}", "name: skerry-local-a",
 		"name: mqtt|containerPort: 8883"},
 	"node ports": {"service: {type: NodePort}\nconfig: {mqtt: {listen: ':30883'}, http: {listen: ':30443'}}", "nodePort: 30883|containerPort: 30443", ""},
-	"fewer rights": {"rbac: {secrets: false, tunnel: false, k3sJoin: false}\nconfig: {kube: {kubelet_via: direct, address: 192.0.2.7}}", "name: %-virtual-nodes",
+	"fewer rights": {"rbac: {secrets: false, tunnel: false}\nconfig: {kube: {kubelet_via: direct, address: 192.0.2.7}}", "name: %-virtual-nodes",
 		"%-tunnel|%-k3s-join|- secrets|KUBE_ADDRESS"},
 	"no rights": {"rbac: {create: false}", "kind: ServiceAccount", "kind: ClusterRole|kind: RoleBinding"},
 	"k3s alone": {"config: {kube: {kubelet_via: k3s, kubelet_listen: '127.0.0.1:10300'}}", "name: %-tunnel", "KUBE_ADDRESS|endPort"},

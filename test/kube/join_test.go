@@ -45,10 +45,11 @@ func (s *site) k3sNode(name string) (dir string) {
 	return dir
 }
 
-// TestADeviceJoinsAndLeavesK3s: with the rights of rbac.yaml, a real bootstrap token, and a token that no record has.
+// TestADeviceJoinsAndLeavesK3s: with the rights of rbac.yaml and rbac-k3s-join.yaml, a real bootstrap token, and a token that no record has.
 func TestADeviceJoinsAndLeavesK3s(t *testing.T) {
 	p := cluster(t)
 	s := newSite(t, p, "joins", "kube.virtual_nodes=false")
+	kubectl(t, p, "apply", "-f", root("install", "kube", "rbac-k3s-join.yaml"))
 	s.stand("leading")
 	dir := s.k3sNode("join-a")
 	s.becomes("mlsysopsnode", "join-a", online, "True")

@@ -48,29 +48,6 @@ func GoodLabels(field string, labels map[string]string) (good map[string]string,
 	return good, errors.Join(errs...)
 }
 
-// DeviceLabels are the GoodLabels that a device may give itself: of Kubernetes' own those alone that NodeRestriction lets a kubelet set, for
-// workloads and their secrets are steered by the others.
-func DeviceLabels(field string, labels map[string]string) (good map[string]string, faults error) {
-	good, faults = GoodLabels(field, labels)
-	for _, k := range slices.Sorted(maps.Keys(good)) {
-		if reservedLabel(k) {
-			faults = errors.Join(faults, fmt.Errorf("%s: key %s is Kubernetes' own; wanted another: one of these is given by a person or a token", field, k))
-			delete(good, k)
-		}
-	}
-	return good, faults
-}
-
-func reservedLabel(key string) bool {
-	prefix, _, prefixed := strings.Cut(key, "/")
-	within := func(domain string) bool { return prefix == domain || strings.HasSuffix(prefix, "."+domain) }
-	if !prefixed || !within("kubernetes.io") && !within("k8s.io") {
-		return false
-	}
-	return !within("kubelet.kubernetes.io") && !within("node.kubernetes.io") &&
-		!slices.Contains([]string{"topology.kubernetes.io/region", "topology.kubernetes.io/zone", "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os"}, key)
-}
-
 func labelText(s string) bool {
 	if s == "" || len(s) > maxLabelName || !alnum(s[0]) || !alnum(s[len(s)-1]) {
 		return false

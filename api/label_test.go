@@ -42,15 +42,3 @@ func TestGoodLabelsAreKeptAndTheFaultsOfTheOthersTold(t *testing.T) {
 		t.Errorf("of none: %v, %v", good, err)
 	}
 }
-
-// NodeRestriction's list: what a kubelet may set of its own Node.
-func TestADeviceGivesItselfNoLabelOfKubernetesThatAKubeletCouldNot(t *testing.T) {
-	for key, may := range map[string]bool{"site": true, "example.org/site": true, "mlsysops.eu/layer": true, "topology.kubernetes.io/zone": true, "node.kubernetes.io/instance-type": true,
-		"x.kubelet.kubernetes.io/a": true, "notkubernetes.io/a": true, "node-role.kubernetes.io/control-plane": false, "node-restriction.kubernetes.io/pci": false,
-		"kubernetes.io/cluster-service": false, "a.k8s.io/b": false, "topology.kubernetes.io/other": false, "app.kubernetes.io/managed-by": false} {
-		good, err := DeviceLabels("labels", map[string]string{key: "x", "other": "y"})
-		if _, kept := good[key]; kept != may || (err == nil) != may || good["other"] != "y" {
-			t.Errorf("%s: %v, %v; wanted it kept: %t", key, good, err, may)
-		}
-	}
-}

@@ -48,6 +48,42 @@ func GoodLabels(field string, labels map[string]string) (good map[string]string,
 	return good, errors.Join(errs...)
 }
 
+// kubeletLabels are the names under kubernetes.io that Kubernetes lets a node give to itself (its admission plugin NodeRestriction).
+var kubeletLabels = []string{"kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os",
+	"beta.kubernetes.io/instance-type", "failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone",
+	"topology.kubernetes.io/region", "topology.kubernetes.io/zone"}
+
+// OwnLabel reports whether a device may give itself a label. Workloads with their secrets are steered by the labels of Kubernetes and by ours, so
+// those are for people, tokens and the cluster agent, as they are not for a kubelet.
+func OwnLabel(key string) bool {
+	domain, _, _ := strings.Cut(key, "/")
+	within := func(zones ...string) bool {
+		return slices.ContainsFunc(zones, func(z string) bool { return domain == z || strings.HasSuffix(domain, "."+z) })
+	}
+	switch {
+	case !strings.Contains(key, "/"):
+		return true
+	case within("mlsysops.eu"):
+		return key == "mlsysops.eu/layer"
+	case within("kubernetes.io", "k8s.io"):
+		return within("kubelet.kubernetes.io", "node.kubernetes.io") || slices.Contains(kubeletLabels, key)
+	}
+	return true
+}
+
+// OwnLabels is GoodLabels of what a device says of itself.
+func OwnLabels(field string, labels map[string]string) (good map[string]string, faults error) {
+	good, faults = GoodLabels(field, labels)
+	errs := []error{faults}
+	for _, k := range slices.Sorted(maps.Keys(good)) {
+		if !OwnLabel(k) {
+			errs = append(errs, fmt.Errorf("%s: key %.80q; a device may not give itself that, but a person (skerry label) and a token may", field, k))
+			delete(good, k)
+		}
+	}
+	return good, errors.Join(errs...)
+}
+
 func labelText(s string) bool {
 	if s == "" || len(s) > maxLabelName || !alnum(s[0]) || !alnum(s[len(s)-1]) {
 		return false

@@ -42,3 +42,27 @@ func TestGoodLabelsAreKeptAndTheFaultsOfTheOthersTold(t *testing.T) {
 		t.Errorf("of none: %v, %v", good, err)
 	}
 }
+
+func TestADeviceMayGiveItselfWhatAKubeletMay(t *testing.T) {
+	given := map[string]string{}
+	own := []string{"site", "example.com/rack", "mlsysops.eu/layer", "topology.kubernetes.io/zone", "node.kubernetes.io/instance-type", "kubernetes.io.example.com/a", "notk8s.io/a", "kubernetes.io"}
+	others := []string{"node-restriction.kubernetes.io/pci", "node-role.kubernetes.io/control-plane", "kubernetes.io/role", "k8s.io/a", "x.k8s.io/a", "topology.kubernetes.io/rack",
+		"app.kubernetes.io/managed-by", "mlsysops.eu/cluster", "mlsysops.eu/joined-by", "runtime.mlsysops.eu/wasm", "sensor.mlsysops.eu/camera"}
+	for _, k := range append(own, others...) {
+		given[k] = "x"
+	}
+	good, err := OwnLabels("labels", given)
+	for _, k := range own {
+		if good[k] != "x" {
+			t.Errorf("%s was left out", k)
+		}
+	}
+	for _, k := range others {
+		if _, kept := good[k]; kept || !strings.Contains(err.Error(), `"`+k+`"`) {
+			t.Errorf("%s was kept, or not told: %v", k, err)
+		}
+	}
+	if all, err := GoodLabels("labels", given); len(all) != len(given) || err != nil {
+		t.Errorf("of a person %v are left, %v", all, err)
+	}
+}

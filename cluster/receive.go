@@ -87,7 +87,7 @@ func (a *Agent) onBirth(ctx context.Context, m broker.Inbound, b *api.Birth) err
 	}
 	assignRoles(b.Verbs)
 	var bad error
-	b.Labels, bad = api.GoodLabels("labels", b.Labels)
+	b.Labels, bad = api.OwnLabels("labels", b.Labels)
 	before, ok := a.registry.Get(node)
 	greeted := ok && before.Birth != nil && sameSession(before.Birth, b) && !a.repeated(m)
 	if err := a.registry.OnBirth(node, b, a.repeated(m)); err != nil {

@@ -203,7 +203,8 @@ func TestBadLabelsAreRefusedFromPeopleAndLeftOutFromDevices(t *testing.T) {
 			t.Errorf("token with %s: %d %s", body, status, text)
 		}
 	}
-	labels := map[string]string{"good": "yes", "bad label": "x", "rack": "not good"}
+	const steers = "node-restriction.kubernetes.io/pci"
+	labels := map[string]string{"good": "yes", "bad label": "x", "rack": "not good", steers: "true"}
 	told := func() (n int) {
 		for _, e := range must[api.List[api.EventRecord]](r, "GET", "/v1/events?node=n1", nil).Items {
 			if e.Kind == "node.labels" {
@@ -220,6 +221,9 @@ func TestBadLabelsAreRefusedFromPeopleAndLeftOutFromDevices(t *testing.T) {
 		t.Errorf("labels %v", n.Labels)
 	}
 	eventually(t, "told once", func() bool { return told() == 1 })
+	if n := must[api.Node](r, "PATCH", "/v1/nodes/n1", json.RawMessage(`{"labels":{"`+steers+`":"true"}}`)); n.Labels[steers] != "true" {
+		t.Errorf("a person's word: labels %v", n.Labels)
+	}
 	d.announce(5, nil, map[string]string{"good": "yes"})
 	eventually(t, "cleared", func() bool { return told() == 2 })
 }

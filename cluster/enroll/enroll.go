@@ -57,7 +57,7 @@ func (s *Service) Enroll(r *api.EnrollRequest, from string) (*api.EnrollReply, e
 	if err != nil {
 		return nil, err
 	}
-	if _, bad := api.GoodLabels("labels", r.Labels); bad != nil && (p.action == queue || p.action == admit) {
+	if _, bad := api.OwnLabels("labels", r.Labels); bad != nil && (p.action == queue || p.action == admit) {
 		s.cfg.Log.Warn("labels of a device are left out", agent.KeyNode, p.node.ID, agent.KeyAddr, from, agent.KeyErr, bad)
 	}
 	switch p.action {

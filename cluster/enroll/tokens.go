@@ -162,9 +162,9 @@ func (t *tokenRecord) unused() error {
 	return nil
 }
 
-// labelled merges a token's labels over those a device asks for, as far as they can be labels.
+// labelled merges a token's labels over those a device asks for, as far as it may have them.
 func (t *tokenRecord) labelled(asked map[string]string) map[string]string {
-	out, _ := api.GoodLabels("labels", asked) // the faults were told when the device asked
+	out, _ := api.OwnLabels("labels", asked) // the faults were told when the device asked
 	if out == nil && len(t.Labels) > 0 {
 		out = make(map[string]string, len(t.Labels))
 	}

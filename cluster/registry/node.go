@@ -95,6 +95,7 @@ func (n *node) relabel() {
 	merged := make(map[string]string)
 	if n.birth != nil {
 		maps.Copy(merged, n.birth.Labels)
+		maps.DeleteFunc(merged, func(key, _ string) bool { return !api.OwnLabel(key) }) // of a birth that an older version took
 	}
 	maps.Copy(merged, n.row.TokenLabels)
 	maps.Copy(merged, n.row.UserLabels)

@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/cluster/access"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/kube/kubelet"
 	"github.com/skerry-edge/skerry/cluster/rest"
@@ -24,6 +28,23 @@ const conversationLimit = 24 * time.Hour
 
 func (s inside) who(by string) rest.Principal {
 	return rest.Principal{Name: by, Role: api.RoleOperator, From: viaKube}
+}
+
+// audited runs t with an entry in the audit log beside the command, or one that says why it did not begin. What is said in a conversation is in
+// neither: argv is in the journal.
+func (s inside) audited(ctx context.Context, by, object string, t transfer, move func(context.Context, *mqtt.Stream) error) (api.CommandRecord, error) {
+	who := s.who(by)
+	entry := api.AuditEntry{By: by, Role: who.Role, Via: viaKube, Action: "pod." + strings.TrimPrefix(t.verb, "workload."), Object: clip(object), Result: access.ResultOK}
+	t.journalled = func(tx *bbolt.Tx) error {
+		_, err := s.agent.audit.AppendTx(tx, entry)
+		return err
+	}
+	rec, err := s.run(ctx, t, who, move)
+	if err != nil && rec.ID == "" {
+		entry.Result = clip(err.Error())
+		s.agent.record(entry)
+	}
+	return rec, err
 }
 
 // Logs copies what a container has written, stdout and stderr in the order in which they were.
@@ -48,7 +69,7 @@ func (s inside) Logs(ctx context.Context, by string, c kubelet.Container, l kube
 	if l.Follow {
 		args["follow"], wait = true, followDeadline
 	}
-	_, err := s.run(ctx, transfer{c.Node, "workload.logs", args, wait}, s.who(by), func(ctx context.Context, st *mqtt.Stream) error {
+	_, err := s.audited(ctx, by, c.Node+":"+c.Pod+"/"+c.Name, transfer{node: c.Node, verb: "workload.logs", args: args, wait: wait}, func(ctx context.Context, st *mqtt.Stream) error {
 		return drain(ctx, st, func(_ uint8, data []byte) error {
 			_, err := w.Write(data)
 			return err
@@ -82,7 +103,7 @@ func (s inside) Exec(ctx context.Context, by string, c kubelet.Container, argv [
 		verb = "workload.attach"
 		delete(args, "argv")
 	}
-	rec, err := s.run(ctx, transfer{c.Node, verb, args, conversationLimit}, s.who(by), func(ctx context.Context, st *mqtt.Stream) error {
+	rec, err := s.audited(ctx, by, c.Node+":"+c.Pod+"/"+c.Name, transfer{node: c.Node, verb: verb, args: args, wait: conversationLimit}, func(ctx context.Context, st *mqtt.Stream) error {
 		return converse(ctx, st, io)
 	})
 	if err == nil {
@@ -147,7 +168,8 @@ func sendSizes(ctx context.Context, st *mqtt.Stream, sizes <-chan kubelet.Size) 
 // Forward ties a connection to a TCP port of the device.
 func (s inside) Forward(ctx context.Context, by string, c kubelet.Container, port int32, conn io.ReadWriteCloser) error {
 	args := map[string]any{"workload": c.Workload, "port": port}
-	_, err := s.run(ctx, transfer{c.Node, "workload.forward", args, conversationLimit}, s.who(by), func(ctx context.Context, st *mqtt.Stream) error {
+	t := transfer{node: c.Node, verb: "workload.forward", args: args, wait: conversationLimit}
+	_, err := s.audited(ctx, by, fmt.Sprintf("%s:%s port %d", c.Node, c.Pod, port), t, func(ctx context.Context, st *mqtt.Stream) error {
 		defer conn.Close()
 		return converse(ctx, st, kubelet.Streams{Stdin: conn, Stdout: conn})
 	})
@@ -194,13 +216,16 @@ func (s inside) Usage(ctx context.Context, node string) (*kubelet.Usage, error) 
 	return u, nil
 }
 
-// ask runs a verb to its end.
+// ask runs a verb to its end. The journal forgets it then: a metrics-server asks each device every 15 s.
 func (s inside) ask(ctx context.Context, node, verb string) (api.CommandRecord, error) {
+	if err := s.there(node); err != nil {
+		return api.CommandRecord{}, err
+	}
 	watch := s.agent.journal.Watch(ctx)
 	defer watch.Close()
 	by := s.who("kubelet")
 	deadline, _ := ctx.Deadline()
-	rec, err := s.agent.order(ctx, command.Order{Node: node, Verb: verb, By: viaKube + ":" + by.Name, Deadline: s.agent.clock.Now().Add(time.Until(deadline))}, by)
+	rec, err := s.agent.order(ctx, command.Order{Node: node, Verb: verb, By: journalName(by), Passing: true, Deadline: s.agent.clock.Now().Add(time.Until(deadline))}, by)
 	for err == nil && !rec.Final {
 		change, ok := <-watch.Changes()
 		if !ok {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/command"
 	"github.com/skerry-edge/skerry/cluster/rest"
@@ -83,6 +85,16 @@ type transfer struct {
 	verb string
 	args map[string]any
 	wait time.Duration // deadline
+	// journalled, which may be nil, adds to the transaction that journals the command.
+	journalled func(*bbolt.Tx) error
+}
+
+// journalName is how the journal names who asked.
+func journalName(who rest.Principal) string {
+	if who.From == viaKube {
+		return viaKube + ":" + who.Name
+	}
+	return "rest:" + who.Name
 }
 
 // there is nil when node can hold a conversation now, or when others can tell better why not.
@@ -117,8 +129,8 @@ func (s *streams) run(ctx context.Context, t transfer, who rest.Principal, move 
 	watch := s.agent.journal.Watch(sctx)
 	defer watch.Close()
 	t.args["stream"] = sid
-	rec, err := s.agent.order(sctx, command.Order{Node: t.node, Verb: t.verb, Args: t.args, By: "rest:" + who.Name,
-		Deadline: s.agent.clock.Now().Add(t.wait)}, who)
+	rec, err := s.agent.order(sctx, command.Order{Node: t.node, Verb: t.verb, Args: t.args, By: journalName(who),
+		Deadline: s.agent.clock.Now().Add(t.wait), Journalled: t.journalled}, who)
 	if err != nil {
 		return rec, err
 	}
@@ -207,7 +219,7 @@ func (f files) Logs(ctx context.Context, q rest.LogQuery, who rest.Principal, w 
 	if q.Follow {
 		wait = followDeadline
 	}
-	_, err := f.run(ctx, transfer{q.Node, "log.tail", args, wait}, who, func(ctx context.Context, st *mqtt.Stream) error {
+	_, err := f.run(ctx, transfer{node: q.Node, verb: "log.tail", args: args, wait: wait}, who, func(ctx context.Context, st *mqtt.Stream) error {
 		return receive(ctx, st, w)
 	})
 	return err
@@ -235,7 +247,7 @@ func awaitEnd(ctx context.Context, st *mqtt.Stream) error {
 }
 
 func (f files) Get(ctx context.Context, node, path string, who rest.Principal, w io.Writer) (string, error) {
-	rec, err := f.run(ctx, transfer{node, "file.get", map[string]any{"path": path}, fileDeadline}, who,
+	rec, err := f.run(ctx, transfer{node: node, verb: "file.get", args: map[string]any{"path": path}, wait: fileDeadline}, who,
 		func(ctx context.Context, st *mqtt.Stream) error {
 			return receive(ctx, st, w)
 		})
@@ -260,7 +272,7 @@ func (f files) putArgs(u rest.Upload) map[string]any {
 }
 
 func (f files) Put(ctx context.Context, u rest.Upload, who rest.Principal, r io.Reader) error {
-	_, err := f.run(ctx, transfer{u.Node, "file.put", f.putArgs(u), fileDeadline}, who, func(ctx context.Context, st *mqtt.Stream) error {
+	_, err := f.run(ctx, transfer{node: u.Node, verb: "file.put", args: f.putArgs(u), wait: fileDeadline}, who, func(ctx context.Context, st *mqtt.Stream) error {
 		out := st.Writer(ctx, api.ChannelStdin)
 		if _, err := io.Copy(out, r); err != nil {
 			return err

@@ -27,6 +27,8 @@ type entry struct {
 	Halted bool       `json:"halted,omitempty"` // somebody asked to cancel it: not delivered again
 	Late   api.Phase  `json:"late,omitempty"`   // the node's own phase after a close that it did not make
 	Closed api.Millis `json:"closed,omitempty"` // when it became final
+	// Passing is of the order: nothing is kept once it is final.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // effect is what a status did to an entry.
@@ -46,7 +48,7 @@ func (e effect) writes() bool { return e >= refreshed }
 
 // newEntry is a command as it is first journalled.
 func newEntry(o *Order, now api.Millis) entry {
-	e := entry{CommandRecord: api.CommandRecord{ID: o.ID, Node: o.Node, Verb: o.Verb, Args: o.Args, By: o.By,
+	e := entry{Passing: o.Passing, CommandRecord: api.CommandRecord{ID: o.ID, Node: o.Node, Verb: o.Verb, Args: o.Args, By: o.By,
 		Created: now, Deadline: api.At(o.Deadline)}}
 	e.step(api.Transition{Phase: api.PhaseQueued, At: now, Side: sideCluster}, now)
 	return e

@@ -355,6 +355,50 @@ func TestRetentionDropsTheOldestEndsAndNeverAnOpenCommand(t *testing.T) {
 	}
 }
 
+// However it ends: a metrics-server asks each device four times a minute.
+func TestAPassingQuestionIsForgottenWithItsEndAndPushesNothingOut(t *testing.T) {
+	c := newClock()
+	j := newJournal(t, Config{Now: c.Now, KeepFinals: 100})
+	j.OnNodeUp("n1", 1, nil)
+	kept := mustSubmit(t, j, Order{ID: "of-a-person"})
+	mustStatus(t, j, kept.ID, api.PhaseSucceeded)
+	watch := j.Watch(t.Context())
+	defer watch.Close()
+	for i := range 300 {
+		rec := mustSubmit(t, j, Order{ID: fmt.Sprintf("p%03d", i), Passing: true})
+		if change := <-watch.Changes(); change.Item.ID != rec.ID || change.Item.Final {
+			t.Fatalf("%+v", change.Item)
+		}
+		c.add(time.Second)
+		want := api.PhaseSucceeded
+		switch i % 3 {
+		case 0:
+			mustStatus(t, j, rec.ID, want)
+		case 1:
+			want = api.PhaseFailed
+			mustStatus(t, j, rec.ID, want)
+		default:
+			want = api.PhaseExpired
+			c.add(time.Hour)
+			j.turn(t.Context())
+		}
+		for end := false; !end; {
+			change := <-watch.Changes()
+			if end = change.Item.Final; end && (change.Item.ID != rec.ID || change.Item.Phase != want) {
+				t.Fatalf("%+v; wanted the end, %s", change.Item, want)
+			}
+		}
+		mustStatus(t, j, rec.ID, api.PhaseSucceeded) // again, or too late
+	}
+	if list, err := j.List(Filter{Limit: 500}); err != nil || len(list) != 1 || list[0].ID != kept.ID {
+		t.Errorf("%d records, %v; wanted the one of a person", len(list), err)
+	}
+	reopened := newJournal(t, Config{DB: j.cfg.DB, Now: c.Now})
+	if st := reopened.Stats(); st.Finals != 1 || st.Open != 0 || j.Stats().Finals != 1 {
+		t.Errorf("%d final, %d open after a restart, %d before; wanted 1, 0, 1", st.Finals, st.Open, j.Stats().Finals)
+	}
+}
+
 func TestListFilters(t *testing.T) {
 	j := newJournal(t, Config{})
 	j.OnNodeUp("n1", 1, nil)

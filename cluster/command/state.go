@@ -54,8 +54,11 @@ func (j *Journal) settle(e *entry, what effect) {
 		}
 	case wasOpen, what == ended:
 		j.forget(e)
-		j.finals++
 		j.stats.count(e.Phase)
+		if e.Passing {
+			break
+		}
+		j.finals++
 		if j.finals > j.cfg.KeepFinals+j.cfg.KeepFinals/16 { // not for every single one
 			j.planFor(retireKey, j.cfg.Now())
 		}

@@ -64,8 +64,11 @@ func save(tx *bbolt.Tx, e *entry) error {
 		return fmt.Errorf("write command %s: %w", e.ID, err)
 	}
 	id, open, done := []byte(e.ID), tx.Bucket([]byte(bucketOpen)), tx.Bucket([]byte(bucketDone))
-	if !e.Final {
+	switch {
+	case !e.Final:
 		return open.Put(id, raw)
+	case e.Passing:
+		return open.Delete(id)
 	}
 	done.FillPercent = 1 // its keys come in order: a page that was split is never written to again
 	return errors.Join(

@@ -34,6 +34,9 @@ type Order struct {
 	Args     map[string]any
 	By       string
 	Deadline time.Time
+	// Passing has the journal forget the command with its end, which those who watch are told: for questions of programs that come again and
+	// again, which would push out what people ordered.
+	Passing bool
 	// Journalled, which may be nil, adds to the transaction that journals a new command, such as an audit entry: both
 	// are on disk or neither. It may run more than once and must then begin anew.
 	Journalled func(tx *bbolt.Tx) error

@@ -122,7 +122,7 @@ func (s *Server) forward(w http.ResponseWriter, req *http.Request, c *call) erro
 	if err != nil {
 		return &fault{http.StatusBadRequest, err}
 	}
-	at := Container{Node: c.node, Workload: string(c.pod.UID)}
+	at := Container{Node: c.node, Pod: c.pod.Namespace + "/" + c.pod.Name, Workload: string(c.pod.UID)}
 	portforward.ServePortForward(w, req, inside{s, c, at}, c.pod.Name, string(c.pod.UID), opts, streamIdle, streamBegin, portforward.SupportedProtocols)
 	return nil
 }

@@ -21,6 +21,7 @@ type Pods interface {
 // Container is one on a device.
 type Container struct {
 	Node     string
+	Pod      string // namespace/name, for the audit log
 	Workload string // the pod's UID
 	Name     string
 }
@@ -47,7 +48,8 @@ type Streams struct {
 // Size of a terminal in cells.
 type Size struct{ Width, Height uint16 }
 
-// Inside reaches into containers. An error is for the caller; by is who that is, for the audit log.
+// Inside reaches into containers. An error is for the caller; by is who that is to the API server, for the audit log: as a rule the API
+// server itself.
 type Inside interface {
 	Logs(ctx context.Context, by string, c Container, l Logs, w io.Writer) error
 	// Exec returns the exit code of argv. With no argv it attaches to the container itself.

@@ -171,5 +171,5 @@ func (c *call) container(name string) (Container, error) {
 	if !known(c.pod.Spec.Containers) && !known(c.pod.Spec.InitContainers) {
 		return Container{}, refuse(http.StatusNotFound, "container %q of pod %q does not exist", name, c.pod.Namespace+"/"+c.pod.Name)
 	}
-	return Container{Node: c.node, Workload: string(c.pod.UID), Name: name}, nil
+	return Container{Node: c.node, Pod: c.pod.Namespace + "/" + c.pod.Name, Workload: string(c.pod.UID), Name: name}, nil
 }

@@ -250,7 +250,7 @@ func TestLogsComeAsTheyAreAskedFor(t *testing.T) {
 	if code, body := get(t, srv, "/containerLogs/default/web/main?tailLines=5&follow=true", "admin"); code != 200 || body != "line 1\nline 2\n" {
 		t.Errorf("%d %q", code, body)
 	}
-	if got := <-d.asked; got != "admin {Node:edge-1 Workload:u1 Name:main} tail=5 follow=true" {
+	if got := <-d.asked; got != "admin {Node:edge-1 Pod:default/web Workload:u1 Name:main} tail=5 follow=true" {
 		t.Errorf("asked %s", got)
 	}
 	d.fault = errors.New("the device is not connected")

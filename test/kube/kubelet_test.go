@@ -135,4 +135,12 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 			t.Errorf("the volume holds %q", out)
 		}
 	})
+	t.Run("attach ties a terminal to the program itself", func(t *testing.T) {
+		apply(t, p, fmt.Sprintf(onDevice, "attached", "dev-l", "Never", "args: [terminal], stdin: true, tty: true", ""), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/attached", "--for=condition=Ready", "--timeout=90s")
+		if out, err := atTerminal(t, p, "again\rend\r", "attach", "-it", "attached"); err != nil || !strings.Contains(out, "columns") {
+			t.Errorf("%v: %q", err, out)
+		}
+		kubectl(t, p, "wait", "pod/attached", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s") // by what was typed
+	})
 }

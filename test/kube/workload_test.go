@@ -124,15 +124,23 @@ func execIn(t *testing.T, p *ControlPlane, pod string) {
 	if _, err := p.Admin.Kubectl(t.Context(), "exec", pod, "--", "/none"); err == nil {
 		t.Error("a program that is not there ran")
 	}
-	inner := p.Admin.Command(t.Context(), "exec", "-it", pod, "--", "/app", "terminal")
-	cmd := exec.CommandContext(t.Context(), "script", "-qec", strings.Join(inner.Args, " "), "/dev/null")
-	cmd.Env = inner.Env
-	cmd.Stdin = strings.NewReader("end\r")
+	if out, err := atTerminal(t, p, "end\r", "exec", "-it", pod, "--", "/app", "terminal"); err != nil || !strings.Contains(out, "columns") {
+		t.Errorf("a terminal: %v: %q", err, out)
+	}
+}
+
+// atTerminal runs kubectl at a terminal at which somebody types.
+func atTerminal(t *testing.T, p *ControlPlane, types string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	inner := p.Admin.Command(ctx, args...)
+	cmd := exec.CommandContext(ctx, "script", "-qec", strings.Join(inner.Args, " "), "/dev/null")
+	cmd.Env, cmd.Stdin = inner.Env, strings.NewReader(types)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil || !strings.Contains(out.String(), "columns") {
-		t.Errorf("a terminal: %v: %q", err, out.String())
-	}
+	err := cmd.Run()
+	return out.String(), err
 }
 
 func forwardTo(t *testing.T, p *ControlPlane, pod, address string) {

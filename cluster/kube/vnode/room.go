@@ -32,6 +32,8 @@ type room struct {
 	changed func(id string) // a device waits, or waits no more; nil: nobody wants to know
 	now     func() time.Time
 
+	asking sync.Mutex // held while nodes are counted, which takes long where the API server hangs; taken before mu
+
 	mu      sync.Mutex
 	net     bridge.Network
 	asked   time.Time // by the runtime's clock; zero: never
@@ -41,23 +43,30 @@ type room struct {
 
 // admit says why a device is not to be a node now; empty: it may.
 func (r *room) admit(ctx context.Context, id string) (why string, err error) {
-	r.mu.Lock()
-	if time.Since(r.asked) > roomFresh || r.asked.IsZero() {
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	if r.stale() {
 		err = r.look(ctx)
 	}
-	if err == nil {
-		if why = r.net.Refuses(r.limit, r.made); why == "" {
-			r.made++
-		}
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	if why = r.net.Refuses(r.limit, r.made); why == "" {
+		r.made++
 	}
 	r.mu.Unlock()
-	if err == nil {
-		r.note(id, why)
-	}
-	return why, err
+	r.note(id, why)
+	return why, nil
 }
 
-// look counts. Caller holds mu, so that many who ask at once have one answer.
+func (r *room) stale() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked.IsZero() || time.Since(r.asked) > roomFresh
+}
+
+// look counts. Caller holds asking, so that many who ask at once have one answer.
 func (r *room) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, roomWithin)
 	defer cancel()
@@ -66,6 +75,8 @@ func (r *room) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("count nodes: %w", err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.net, r.asked, r.made = bridge.NetworkOf(list.Items, r.ours, r.now()), time.Now(), 0
 	return nil
 }
@@ -91,9 +102,9 @@ func (r *room) note(id, why string) {
 // watch counts again and again, so that the doctor knows also where no device becomes a node.
 func (r *room) watch(ctx context.Context) error {
 	for {
-		r.mu.Lock()
+		r.asking.Lock()
 		err := r.look(ctx) // when it fails, what was known stays; that the API server is away others tell
-		r.mu.Unlock()
+		r.asking.Unlock()
 		every := roomEvery
 		if err != nil {
 			every = roomAgain

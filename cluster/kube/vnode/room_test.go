@@ -97,3 +97,37 @@ func TestTheDoctorKnowsOfANetworkThatIsUsedUpWhereNoDeviceWantsIn(t *testing.T) 
 		}
 	})
 }
+
+// hanging is an API server that answers nothing.
+type hanging struct{ client.Reader }
+
+func (hanging) List(ctx context.Context, _ client.ObjectList, _ ...client.ListOption) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// The status and the doctor ask for what is known, and are not to hang with an API server.
+func TestWhatIsKnownOfTheRoomIsToldWhileTheAPIServerHangs(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &room{reader: hanging{}, now: time.Now}
+	done := make(chan error, 1)
+	go func() { done <- r.watch(ctx) }()
+	for r.asking.TryLock() { // until it counts
+		r.asking.Unlock()
+		time.Sleep(time.Millisecond)
+	}
+	told := make(chan []string, 1)
+	go func() { r.note("a", "no room"); told <- append(r.trouble(), r.why("a")) }()
+	select {
+	case lines := <-told:
+		if len(lines) != 2 || lines[1] != "no room" {
+			t.Errorf("%q", lines)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for the count")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"log/slog"
@@ -89,7 +88,8 @@ func TestTheEngineRunsWorkloadsOnRealRuntimes(t *testing.T) {
 			second.stop()
 			w.Containers[0].Args = []string{"echo", "bye", "exit", "3"}
 			third := k.live(dir, w)
-			s = third.until("begun anew", func(s api.WorkloadStatus) bool { return len(s.Containers) == 1 && s.Containers[0].Restarts > 0 })
+			// Once for what it is to do now, and once after its end.
+			s = third.until("begun anew", func(s api.WorkloadStatus) bool { return len(s.Containers) == 1 && s.Containers[0].Restarts > 1 })
 			if c := s.Containers[0]; c.Last == nil || c.Last.Exit != 3 {
 				t.Errorf("after an end with 3: %+v", c)
 			}
@@ -125,15 +125,16 @@ func logged(t *testing.T, dir, want string) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no log in %s: %v", dir, err)
 	}
-	f, err := os.Open(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if strings.HasSuffix(lines.Text(), want) {
-			return
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(raw)) {
+			if strings.HasSuffix(strings.TrimSuffix(line, "\n"), want) {
+				return
+			}
 		}
 	}
-	t.Errorf("%s does not have %q", files[0], want)
+	t.Errorf("%v do not have %q", files, want)
 }

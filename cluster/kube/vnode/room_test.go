@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,11 +22,20 @@ import (
 // counted is an API server that has so many nodes of k3s, the first of them its server.
 type counted struct {
 	client.Reader
+	mu           sync.Mutex // while somebody watches
 	nodes, asked int
 	fails        error
 }
 
+func (c *counted) has(nodes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes = nodes
+}
+
 func (c *counted) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.asked++
 	list, ok := into.(*corev1.NodeList)
 	if !ok {
@@ -86,7 +96,7 @@ func TestTheDoctorKnowsOfANetworkThatIsUsedUpWhereNoDeviceWantsIn(t *testing.T) 
 		if told := faults.Trouble(); len(told) != 0 {
 			t.Errorf("%v", told)
 		}
-		server.nodes = 30
+		server.has(30)
 		time.Sleep(2 * roomEvery)
 		if told := strings.Join(faults.Trouble(), "\n"); !strings.Contains(told, "room for 32 nodes, and 30 are there") || !strings.Contains(told, cureRoom) {
 			t.Errorf("%q", told)

@@ -249,9 +249,8 @@ func TestOneNodesOutputComesAsItIsPrinted(t *testing.T) {
 	if code := <-done; code != ExitCommand || out.String() != "first\n" || !strings.HasPrefix(errs.String(), "second\n") {
 		t.Errorf("exit %d, %q, %q", code, out.String(), errs.String())
 	}
-	big := s.must("run", "exec", "--on", "n1", "--wait", "--", "/bin/sh", "-c", "seq 1 40000")
-	if n := strings.Count(big, "\n"); n != 40000 {
-		t.Errorf("%d of 40000 lines", n)
+	if code, big, errs := s.run("run", "exec", "--on", "n1", "--wait", "--", "/bin/sh", "-c", "seq 1 40000"); code != 0 || strings.Count(big, "\n") != 40000 {
+		t.Errorf("exit %d, %d of 40000 lines, %s", code, strings.Count(big, "\n"), errs)
 	}
 	end := s.must("run", "exec", "--on", "n1", "--wait", "--follow=false", "--", "/bin/sh", "-c", "seq 1 40000")
 	if len(end) > api.MaxOutputBytes || !strings.HasSuffix(end, "\n40000\n") {

@@ -111,14 +111,18 @@ func outputs(cmd *exec.Cmd) ([]source, error) {
 // a process that left the group and still holds it.
 func drain(w io.Writer, from source, ended <-chan struct{}) {
 	buf := make([]byte, api.MaxFrameData)
+	over := false // before the read: what it brought is of what the program has left
 	for late := 0; late <= pipeBytes; {
 		n, err := from.Read(buf)
+		if over {
+			late += n
+		}
 		if _, writeErr := w.Write(buf[:n]); err != nil || writeErr != nil {
 			return
 		}
 		select {
 		case <-ended:
-			late += n
+			over = true
 			if from.SetReadDeadline(time.Now().Add(linger)) != nil {
 				return
 			}

@@ -45,6 +45,7 @@ func crowdRows(l *scale.Load, minutes float64) []row {
 	name := func(what string) string { return fmt.Sprintf("%d nodes: %s", l.Nodes, what) }
 	rows := []row{
 		atMost(name("offline at any time"), float64(l.Nodes-l.Online), 0, "nodes"),
+		atMost(name("cluster RSS for each idle, with its record"), l.IdleEach/kib, connectionBudget, "KiB"),
 		fact(name("cluster RSS for each under load"), l.PerNode/kib, "KiB"),
 		fact(name("cluster CPU"), l.Hold.CPU, "% of a core"),
 		fact(name("ingest to PUBACK, p50"), 1000*l.IngestP50, "ms"),

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -98,22 +97,16 @@ func (s *share) onDesired(node string, m mqtt.Inbound) error {
 // other: for as long as any comes, others may.
 func (s *share) giveUp() {
 	var nodes []string
+	quiet := s.now().Add(-s.board.Settle()) // nothing since
 	s.mu.Lock()
 	for node, h := range s.held {
-		if last := latest(h.since, s.replay); !h.told && !h.since.IsZero() && s.now().Sub(last) >= s.board.Settle() {
+		if !h.told && !h.since.IsZero() && !h.since.After(quiet) && !s.replay.After(quiet) {
 			h.told = true
 			nodes = append(nodes, node)
 		}
 	}
 	s.mu.Unlock()
 	s.agent.registry.Heard(nodes...)
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
 }
 
 // meetAll greets the nodes that wait for it.

@@ -25,11 +25,11 @@ const (
 	LayerNode          = "node"
 	ManagedBy          = "app.kubernetes.io/managed-by"
 	Manager            = "skerry"
-	// Region begins the region of a device that has none by its labels: its own. Kubernetes holds evictions back in a region and zone of
+	// RegionPrefix begins the region of a device that has none by its labels: its own. Kubernetes holds evictions back in a region and zone of
 	// which more than half is silent (node lifecycle controller, partial disruption), and for devices silence is nothing special: among
 	// the machines it would keep pods of a dead machine from being evicted, in one region for all devices those of a lost device. No zone is
 	// given: pods that are to be spread over zones would wait for one of theirs to land on a device.
-	Region = "far-edge-"
+	RegionPrefix = "far-edge-"
 )
 
 // maxPods is how many pods a device may have: so many have 1 KiB each in the document that it is told.
@@ -119,7 +119,7 @@ func nodeLabels(n *api.Node, cluster string) map[string]string {
 		out[LabelRuntimePrefix+r] = "true"
 	}
 	if out[corev1.LabelTopologyRegion] == "" {
-		out[corev1.LabelTopologyRegion] = labelValue(Region + n.ID)
+		out[corev1.LabelTopologyRegion] = labelValue(RegionPrefix + n.ID)
 	}
 	maps.Copy(out, map[string]string{corev1.LabelArchStable: arch(n.Birth.Host.Arch), corev1.LabelOSStable: "linux", corev1.LabelHostname: n.ID,
 		LabelLayer: LayerNode, LabelCluster: cluster, ManagedBy: Manager, corev1.LabelNodeExcludeBalancers: ""})

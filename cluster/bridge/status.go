@@ -33,16 +33,16 @@ func PodStatus(pod *corev1.Pod, w Word) corev1.PodStatus {
 	if out.Phase == "" {
 		out.Phase = corev1.PodPending
 	}
-	final := out.Phase == corev1.PodSucceeded || out.Phase == corev1.PodFailed
 	switch {
-	case w.Status != nil && w.Status.State == api.WorkloadRejected && !final: // the device would take it if its configuration said so
+	case out.Phase == corev1.PodSucceeded, out.Phase == corev1.PodFailed: // for good
+	case w.Status != nil && w.Status.State == api.WorkloadRejected: // the device would take it if its configuration said so
 		out.Phase = corev1.PodPending
 		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: configError, Message: w.Status.Reason + ": " + w.Status.Message})
-	case w.Status != nil && !final: // also when it could not be begun any more as it is now: what runs goes on
+	case w.Status != nil: // also when it could not be begun any more as it is now: what runs goes on
 		reported(pod, &out, w.Status)
-	case w.Failed != nil && !final:
+	case w.Failed != nil:
 		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: configError, Message: w.Failed.Error()})
-	case len(out.ContainerStatuses) == 0 && !final:
+	case len(out.ContainerStatuses) == 0:
 		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: "ContainerCreating"})
 	}
 	conditions(pod, &out, w, now)

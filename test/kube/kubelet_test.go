@@ -143,4 +143,15 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		}
 		kubectl(t, p, "wait", "pod/attached", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s") // by what was typed
 	})
+	t.Run("a pod that does not fit waits and the others go on", func(t *testing.T) {
+		kubectl(t, p, "create", "configmap", "large", "--from-literal=text="+strings.Repeat("x", 72_000))
+		apply(t, p, fmt.Sprintf(onDevice, "large", "dev-l", "Never", `args: [exit, "0"], envFrom: [{configMapRef: {name: large}}]`, ""), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/large", `--for=jsonpath={.status.conditions[?(@.type=="mlsysops.eu/Supported")].reason}=NoRoom`, "--timeout=60s")
+		if why := kubectl(t, p, "get", "pod", "large", "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.message}"); !strings.HasPrefix(why, "Pending no room for it") {
+			t.Errorf("%q", why)
+		}
+		apply(t, p, fmt.Sprintf(onDevice, "beside", "dev-l", "Always", "args: [count]", ""), "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/beside", "--for=condition=Ready", "--timeout=90s")
+		kubectl(t, p, "delete", "pod", "beside", "large", "--timeout=60s")
+	})
 }

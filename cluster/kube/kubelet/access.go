@@ -32,7 +32,7 @@ const (
 type Access struct {
 	Tokens  authenticationclient.TokenReviewInterface
 	Reviews authorizationclient.SubjectAccessReviewInterface
-	// Roots reads the CAs of client certificates, which change when a cluster's are renewed; nil: none is taken.
+	// Roots reads the CAs of client certificates, which change when a cluster's are renewed; none: no certificate is taken.
 	Roots func(ctx context.Context) (*x509.CertPool, error)
 	Now   func() time.Time
 

@@ -46,10 +46,9 @@ func (r *room) admit(ctx context.Context, id string) (why string, err error) {
 	r.asking.Lock()
 	defer r.asking.Unlock()
 	if r.stale() {
-		err = r.look(ctx)
-	}
-	if err != nil {
-		return "", err
+		if err := r.look(ctx); err != nil {
+			return "", err
+		}
 	}
 	r.mu.Lock()
 	if why = r.net.Refuses(r.limit, r.made); why == "" {

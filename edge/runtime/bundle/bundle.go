@@ -146,6 +146,21 @@ func (b *Bundle) State() (State, error) {
 	return s, nil
 }
 
+// StateIn is State for who is not the bundle's supervisor, and may meet its removal: it fails with fs.ErrNotExist when the bundle is not
+// in dir any more, as what was read of it may be a part only. One that is removed leaves dir first and loses its files then.
+func (b *Bundle) StateIn(dir string) (State, error) {
+	s, err := b.State()
+	mine, serr := b.root.Stat(".")
+	now, nerr := os.Stat(dir)
+	if serr != nil || nerr != nil {
+		return State{}, errors.Join(serr, nerr)
+	}
+	if !os.SameFile(mine, now) {
+		return State{}, &fs.PathError{Op: "read bundle", Path: dir, Err: fs.ErrNotExist}
+	}
+	return s, err
+}
+
 func missing(found bool) error {
 	if found {
 		return nil

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +104,51 @@ func TestABundleAppearsWhole(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(dir))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left %v, %v", entries, err)
+	}
+}
+
+// TestABundleThatIsBeingRemovedIsNotThere has one read what another removes, at every step of it: out of sight, some files gone, and
+// another of the same name.
+func TestABundleThatIsBeingRemovedIsNotThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "w_a_0")
+	if err := Create(dir, &Record{ID: "w_a_0"}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if s, err := b.StateIn(dir); err != nil || s.Record.ID != "w_a_0" {
+		t.Fatalf("whole: %+v, %v", s, err)
+	}
+	gone := filepath.Join(filepath.Dir(dir), ".gone")
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"moved", func() error { return os.Rename(dir, gone) }},
+		{"record removed", func() error { return os.Remove(filepath.Join(gone, recordFile)) }},
+		{"all removed", func() error { return os.RemoveAll(gone) }},
+		{"made again", func() error { return Create(dir, &Record{ID: "w_a_0"}) }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := b.StateIn(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %+v, %v; wanted that it is not there", step.what, s, err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, recordFile)); err != nil {
+		t.Fatal(err)
+	}
+	broken, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	if _, err := broken.StateIn(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("one that is there without a record: %v; wanted that it says so", err)
 	}
 }
 

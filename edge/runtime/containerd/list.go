@@ -80,11 +80,12 @@ func (r *Runtime) inspect(ctx context.Context, id string) (bundle.State, error) 
 // settle joins what the folder and containerd tell. What has ended is written down once, as containerd forgets it when the
 // node restarts.
 func (r *Runtime) settle(ctx context.Context, id string, p *task.Process) (bundle.State, error) {
-	b, err := bundle.Open(filepath.Join(r.cfg.Dir, id))
+	dir := filepath.Join(r.cfg.Dir, id)
+	b, err := bundle.Open(dir)
 	if err != nil {
 		return bundle.State{}, err
 	}
-	st, err := b.State()
+	st, err := b.StateIn(dir)
 	if err == nil && st.End == nil {
 		if st.End = r.endOf(&st, p); st.End != nil {
 			err = b.Finish(st.End)

@@ -34,12 +34,12 @@ func (r *Runtime) inspect(ctx context.Context, dir string) (bundle.State, error)
 	if err != nil {
 		return bundle.State{}, err
 	}
-	st, err := r.settle(ctx, b)
+	st, err := r.settle(ctx, b, dir)
 	return st, errors.Join(err, b.Close())
 }
 
-func (r *Runtime) settle(ctx context.Context, b *bundle.Bundle) (bundle.State, error) {
-	st, err := b.State()
+func (r *Runtime) settle(ctx context.Context, b *bundle.Bundle, dir string) (bundle.State, error) {
+	st, err := b.StateIn(dir)
 	if err != nil {
 		return st, err
 	}
@@ -56,7 +56,7 @@ func (r *Runtime) settle(ctx context.Context, b *bundle.Bundle) (bundle.State, e
 	} else if err != nil {
 		return st, err
 	}
-	if st, err = b.State(); err != nil || st.End != nil { // what it wrote before it let go
+	if st, err = b.StateIn(dir); err != nil || st.End != nil { // what it wrote before it let go
 		return st, err
 	}
 	end := &bundle.End{Exit: 255, Unknown: true, Finished: time.Now().Round(0)}

@@ -102,7 +102,7 @@ func (r *Runtime) discard(dir string) error {
 	if err != nil {
 		return err
 	}
-	st, err := b.State()
+	st, err := b.StateIn(dir)
 	if err = errors.Join(err, b.Close()); err != nil {
 		return err
 	}

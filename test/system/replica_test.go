@@ -130,14 +130,20 @@ func (p *pair) settled(limit time.Duration, names ...string) (owners map[string]
 // most once, and no scrape is in neither of the two stores.
 func TestNodesOfAKilledReplicaAreTakenOver(t *testing.T) {
 	t.Parallel()
-	for name, broker := range map[string]func(p *pair, conf string){
-		"mosquitto": func(p *pair, conf string) {
-			mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:])
-		},
-		"nats": natsServer,
-	} {
-		t.Run(name, func(t *testing.T) { killReplica(t, newPair(t, broker)) })
+	onEachBroker(t, killReplica)
+}
+
+// onEachBroker runs a test on two replicas on mosquitto, and on two on NATS.
+func onEachBroker(t *testing.T, test func(t *testing.T, p *pair)) {
+	t.Helper()
+	for name, broker := range map[string]func(p *pair, conf string){"mosquitto": mosquittoOf, "nats": natsServer} {
+		t.Run(name, func(t *testing.T) { test(t, newPair(t, broker)) })
 	}
+}
+
+// mosquittoOf starts the mosquitto of a pair.
+func mosquittoOf(p *pair, conf string) {
+	mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:])
 }
 
 func killReplica(t *testing.T, p *pair) {
@@ -193,7 +199,10 @@ func killReplica(t *testing.T, p *pair) {
 // lets it go on: what it was about to do then is not done, and everything adds up.
 func TestAReplicaThatWasFrozenActsForNobody(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, func(p *pair, conf string) { mosquitto(p.t, p.dir, conf, p.broker[strings.LastIndex(p.broker, ":")+1:]) })
+	onEachBroker(t, freezeReplica)
+}
+
+func freezeReplica(t *testing.T, p *pair) {
 	p.enrol(replicaNodes)
 	owners := p.settled(time.Minute, "a", "b")
 	frozen, heir := owners["n1"], "a"

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,9 +75,55 @@ func TestADeviceIsHereForItsPodsWhenItIsKnownWhatItWasTold(t *testing.T) {
 	stands("n2", vnode.Elsewhere)
 	skip += s.board.Settle()
 	s.giveUp()
+	stands("n2", vnode.Elsewhere) // the broker is asked once more
+	s.asked(s.unclear())
+	skip += s.board.Settle() * 3 / 4
+	s.giveUp()
+	stands("n2", vnode.Elsewhere)
+	skip += s.board.Settle() / 2
+	s.giveUp()
 	stands("n2", vnode.Here)
 	if _, list, err := r.Workloads("n2"); err != nil || list <= 0 {
 		t.Errorf("room %d, %v", list, err)
+	}
+}
+
+// TestWhatABrokerDidNotTellOfANodeIsAskedForAgain has a broker lose what it keeps of n1, tell all of n2, and that n3 is away.
+func TestWhatABrokerDidNotTellOfANodeIsAskedForAgain(t *testing.T) {
+	var skip time.Duration
+	r, s := replicaRig(t, &skip, "n1", "n3")
+	r.online("n2", r.enrol("n2"), 5, false)
+	s.held["n2"] = &holding{since: s.now()}
+	for node, h := range s.held {
+		h.told, h.stated = true, node != "n1"
+	}
+	unclear := func(what string, want ...string) {
+		t.Helper()
+		got := s.unclear()
+		if s.asked(got); !slices.Equal(got, want) {
+			t.Errorf("%s: %v are asked for again; wanted %v", what, got, want)
+		}
+	}
+	unclear("at once")
+	skip = s.board.Settle() + time.Millisecond
+	unclear("after a while", "n1", "n3") // n3 may have come back unheard
+	unclear("at once after that")
+	skip += s.board.Settle() + time.Millisecond
+	unclear("after the same while")
+	skip += s.board.Settle() + time.Millisecond
+	unclear("after twice as long", "n1")
+	s.held["n1"].stated = true
+	skip += time.Hour
+	unclear("once its state was heard")
+	s.held["n1"].asked, s.held["n1"].stated = 100, false
+	skip += time.Hour
+	unclear("an hour after it was asked for a hundred times")
+	want := []string{r.topic(mqtt.KindDesired, "n1", ""), r.topic(mqtt.KindBirth, "n1", ""), r.topic(mqtt.KindState, "n1", "")}
+	got := s.keptOf([]string{"n1"})
+	for _, topic := range want {
+		if !slices.Contains(got, topic) {
+			t.Errorf("asked for are %v; wanted %s among them", got, topic)
+		}
 	}
 }
 

@@ -45,12 +45,14 @@ type share struct {
 
 // holding is a node that this replica acts for.
 type holding struct {
-	claim api.Claim
-	floor api.Claim // the greatest claim of others that was seen
-	since time.Time // when it was subscribed to
-	after time.Time // another replica acts for it as well: not before
-	met   uint64    // the node's session that was greeted with claim; 0: none
-	told  bool      // the broker's copy of the desired document was seen, or does not come
+	claim  api.Claim
+	floor  api.Claim // the greatest claim of others that was seen
+	since  time.Time // when the broker was last asked what it keeps of it
+	asked  int       // how often that was done again
+	after  time.Time // another replica acts for it as well: not before
+	met    uint64    // the node's session that was greeted with claim; 0: none
+	told   bool      // the broker's copy of the desired document was seen, or does not come
+	stated bool      // a state was heard
 }
 
 // now is the time that leases and waits are counted by; it tells no date.
@@ -241,6 +243,9 @@ func (s *share) round(ctx context.Context) {
 		err = s.deal(ctx, session, view.Members)
 	}
 	s.giveUp()
+	if err == nil {
+		err = s.askAgain(ctx, session)
+	}
 	if err == nil {
 		err = s.meetAll(ctx)
 	}

@@ -89,13 +89,7 @@ func (s *share) take(ctx context.Context, session *mqtt.Session, come []string) 
 	if err := session.Subscribe(ctx, s.filters(come)...); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, node := range come {
-		if h := s.held[node]; h != nil {
-			h.since = s.now()
-		}
-	}
+	s.asked(come)
 	return nil
 }
 

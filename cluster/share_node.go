@@ -27,7 +27,11 @@ func (s *share) onMessage(ctx context.Context, m mqtt.Inbound) error {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
 	}
 	s.mu.Lock()
-	held, acting := s.held[topic.Node] != nil, s.board.Acting(s.now())
+	h, acting := s.held[topic.Node], s.board.Acting(s.now())
+	held := h != nil
+	if held && acting && topic.Kind == mqtt.KindState {
+		h.stated = true
+	}
 	s.mu.Unlock()
 	switch {
 	case topic.Kind == mqtt.KindCmdStatus:
@@ -93,14 +97,14 @@ func (s *share) onDesired(node string, m mqtt.Inbound) error {
 	return nil
 }
 
-// giveUp waits no longer for desired documents that the broker does not keep. The documents of thousands of nodes come one after the
-// other: for as long as any comes, others may.
+// giveUp waits no longer for desired documents that the broker does not keep: they did not come when it was asked again either. The
+// documents of thousands of nodes come one after the other: for as long as any comes, others may.
 func (s *share) giveUp() {
 	var nodes []string
 	quiet := s.now().Add(-s.board.Settle()) // nothing since
 	s.mu.Lock()
 	for node, h := range s.held {
-		if !h.told && !h.since.IsZero() && !h.since.After(quiet) && !s.replay.After(quiet) {
+		if !h.told && h.asked > 0 && !h.since.After(quiet) && !s.replay.After(quiet) {
 			h.told = true
 			nodes = append(nodes, node)
 		}

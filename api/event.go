@@ -56,6 +56,9 @@ func (e *Event) Validate() error {
 //
 // PauseMillis, when it is not 0, says that telemetry cannot be stored at present, for want of disk space or of the time: the
 // node keeps what it has, all of it that is not acknowledged, and sends telemetry again after that long.
+//
+// RetryMillis, when it is not 0, is how long the broker takes to let all nodes of the site in, and comes once in a session: a node
+// that the broker sends away, with a connection that ends before TLS has begun, comes back at a random time within that.
 type Ack struct {
 	Epoch    uint64   `json:"epoch"`
 	Seq      uint64   `json:"seq"`
@@ -64,6 +67,7 @@ type Ack struct {
 	Time     Millis   `json:"time"`
 
 	PauseMillis int64 `json:"pauseMillis,omitempty"`
+	RetryMillis int64 `json:"retryMillis,omitempty"`
 
 	// EpochFloor tells a node whose session counter fell behind, because its state was lost or put back, which session the
 	// cluster agent knows of: it begins a new one with a greater number. 0, or one that is not greater than its own: nothing.
@@ -76,10 +80,16 @@ const maxEpoch = 1 << 53
 // maxPause bounds Ack.PauseMillis: a node asks again at least this often.
 const maxPause = 10 * time.Minute
 
+// MaxRetry bounds Ack.RetryMillis.
+const MaxRetry = 30 * time.Minute
+
 // Validate checks a as it arrives at a node.
 func (a *Ack) Validate() error {
 	if limit := maxPause.Milliseconds(); a.PauseMillis < 0 || a.PauseMillis > limit {
 		return fmt.Errorf("pauseMillis %d: wanted 0 to %d", a.PauseMillis, limit)
+	}
+	if limit := MaxRetry.Milliseconds(); a.RetryMillis < 0 || a.RetryMillis > limit {
+		return fmt.Errorf("retryMillis %d: wanted 0 to %d", a.RetryMillis, limit)
 	}
 	if len(a.Commands) > MaxOpenCommands {
 		return fmt.Errorf("commands has %d entries; wanted at most %d", len(a.Commands), MaxOpenCommands)

@@ -30,6 +30,7 @@ type nodeAcks struct {
 	owedEvents  map[uint64]uint64 // by epoch: the watermark
 	commands    bool
 	pause       bool
+	crowd       bool
 }
 
 // owed is a watermark that may be told once the store has synced up to pos.
@@ -89,6 +90,16 @@ func (k *acks) pause(node string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.of(node).pause = true
+}
+
+// crowd tells a node that begins a session how long the site takes to come back.
+func (k *acks) crowd(node string) {
+	if k.agent.crowd() == 0 {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.of(node).crowd = true
 }
 
 // reset forgets what was owed in an older session; the node sends again what is not acknowledged.
@@ -168,6 +179,10 @@ func (k *acks) due(pos uint64) []dueAck {
 		if n.pause {
 			n.pause = false
 			out = append(out, dueAck{node, &api.Ack{Time: now, PauseMillis: pauseFor.Milliseconds()}})
+		}
+		if n.crowd {
+			n.crowd = false
+			out = append(out, dueAck{node, &api.Ack{Time: now, RetryMillis: k.agent.crowd().Milliseconds()}})
 		}
 		for _, ack := range byEpoch {
 			out = append(out, dueAck{node, ack})

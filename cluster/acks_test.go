@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,35 @@ func TestAnAckWaitsForTheSync(t *testing.T) {
 	if out := k.due(60); len(out) != 0 {
 		t.Errorf("owed in an older session: %+v", out)
 	}
+}
+
+// TestANodeOfALargeSiteIsToldHowLongTheSiteTakesToComeBack has a broker that lets in one node a second.
+func TestANodeOfALargeSiteIsToldHowLongTheSiteTakesToComeBack(t *testing.T) {
+	r := newRig(t, map[string]string{"mqtt.accept_per_second": "1"})
+	cert := r.enrol("n0")
+	k := newAcks(r.Agent, time.Now)
+	if k.crowd("n0"); len(k.due(0)) > 0 {
+		t.Error("the only node is told of a crowd")
+	}
+	for i := 1; i < 4; i++ {
+		r.enrol("n" + strconv.Itoa(i))
+	}
+	d := r.online("n0", cert, 3, false)
+	eventually(t, "it is told", func() bool {
+		for _, m := range d.messages(r.topic(mqtt.KindAck, "n0", "")) {
+			var a api.Ack
+			if err := r.codec.Decode(mqtt.KindAck, m.Payload(), &a); err != nil {
+				t.Fatal(err)
+			}
+			if a.RetryMillis != 0 && a.RetryMillis != 5000 {
+				t.Fatalf("told %d ms; wanted a quarter more than 4 s", a.RetryMillis)
+			}
+			if a.RetryMillis == 5000 {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func TestWhatIsAcknowledgedIsOnDiskAndInTheAnswer(t *testing.T) {

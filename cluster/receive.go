@@ -124,8 +124,25 @@ func (a *Agent) greet(ctx context.Context, node string, b *api.Birth) error {
 	if err := a.sendDesired(ctx, node, b.Epoch); err != nil {
 		return err
 	}
+	a.acks.crowd(node)
 	a.journal.OnNodeUp(node, b.Epoch, b.OpenCommands)
 	return nil
+}
+
+// smallCrowd is let in before a node's first waits are over.
+const smallCrowd = 2 * time.Second
+
+// crowd is how long the broker takes to let all nodes in; 0 when that is not worth a word, or an external one's to know. A quarter more
+// than its rate, for a random spread is not an even one.
+func (a *Agent) crowd() time.Duration {
+	if a.cfg.MQTT.External != "" {
+		return 0
+	}
+	d := time.Duration(a.registry.Count()) * time.Second * 5 / 4 / time.Duration(a.cfg.MQTT.AcceptPerSecond)
+	if d < smallCrowd {
+		return 0
+	}
+	return min(d, api.MaxRetry)
 }
 
 // behind tells a node that has begun a session below one that is known of that it lost count, as one does whose state

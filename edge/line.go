@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/skerry-edge/skerry/configs"
 	"github.com/skerry-edge/skerry/mqtt"
@@ -44,6 +45,12 @@ func (l *line) current() (*mqtt.Link, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.link, l.next
+}
+
+// setCrowd passes on how long the broker takes to let everybody in.
+func (l *line) setCrowd(d time.Duration) {
+	link, _ := l.current()
+	link.SetCrowd(d)
 }
 
 // Run runs the current link, and the one that replaces it, until ctx ends.

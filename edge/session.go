@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
@@ -169,6 +170,9 @@ func (a *Agent) onAck(_ context.Context, _ mqtt.Topic, payload []byte) error {
 	}
 	a.outbox.Ack(&ack)
 	a.engine.Acked(ack.Commands)
+	if ack.RetryMillis > 0 {
+		a.line.setCrowd(time.Duration(ack.RetryMillis) * time.Millisecond)
+	}
 	if now := a.epoch.Load(); ack.EpochFloor > now { // this ends the session, and begin is called after its end
 		a.store.RaiseEpoch(ack.EpochFloor)
 		return fmt.Errorf("session %d is behind %d, which the cluster agent knows of: this node's state was lost; beginning a newer one",

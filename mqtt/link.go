@@ -111,6 +111,8 @@ type Link struct {
 	cfg     LinkConfig
 	servers []server
 	backoff agent.Backoff // Run's alone
+	away    agent.Backoff // Run's alone: of a broker that is crowded
+	crowd   atomic.Int64  // nanoseconds: SetCrowd
 	tickets tickets       // Run's alone
 	running atomic.Bool
 	count   counters

@@ -93,7 +93,7 @@ func (l *Link) handshake(ctx context.Context, srv server, conn net.Conn) (net.Co
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		l.tickets.failed(err)
-		return nil, fmt.Errorf("TLS: %w", err)
+		return nil, fmt.Errorf("TLS: %w", sentAway(err))
 	}
 	return secure, nil
 }

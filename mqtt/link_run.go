@@ -31,7 +31,7 @@ func (l *Link) Run(ctx context.Context) error {
 		} else {
 			at = (at + 1) % len(l.servers)
 		}
-		wait := l.backoff.Next()
+		wait := l.pause(err)
 		l.setFailed(err, wait)
 		l.cfg.Log.Warn("link down", agent.KeyErr, err, agent.KeyWait, agent.Brief(wait))
 		if !agent.Wait(ctx, wait) {

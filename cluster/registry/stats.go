@@ -44,6 +44,13 @@ func (r *Registry) Stats() Stats {
 	return s
 }
 
+// Count is how many nodes there are.
+func (r *Registry) Count() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.nodes)
+}
+
 // raise lifts v to t if it is later.
 func raise(v *atomic.Int64, t time.Time) {
 	for at := t.UnixMilli(); ; {

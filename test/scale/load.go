@@ -29,7 +29,8 @@ type Load struct {
 	BareBytes  int64          `json:"rssBytesBare"` // enrolled, and nobody connected
 	Hold       Phase          `json:"hold"`
 	PeakBytes  int64          `json:"cgroupPeakBytes"`
-	IdleEach   float64        `json:"rssBytesPerIdleConnection"` // beyond bare, with its record, without telemetry
+	NewEach    float64        `json:"rssBytesPerNewConnection"`  // just after all connected
+	IdleEach   float64        `json:"rssBytesPerIdleConnection"` // beyond bare, with its record, without telemetry, and calm
 	PerNode    float64        `json:"rssBytesPerNode"`
 	Batches    float64        `json:"batchesPerSecond"`
 	IngestP50  float64        `json:"ingestP50Seconds"`
@@ -92,6 +93,9 @@ func RunLoad(ctx context.Context, cfg Config, hold time.Duration, then func(ctx 
 // settle is how long memory and caches get before they are looked at.
 const settle = 10 * time.Second
 
+// calm is within what time after a storm of connects the cluster agent has given back what they needed: it looks twice a minute.
+const calm = 75 * time.Second
+
 // fill connects everybody, holds, and asks.
 func (l *Load) fill(ctx context.Context, s *site, hold time.Duration) error {
 	if !agent.Wait(ctx, settle) {
@@ -106,6 +110,10 @@ func (l *Load) fill(ctx context.Context, s *site, hold time.Duration) error {
 	}
 	l.Connect = time.Since(begin).Seconds()
 	if !agent.Wait(ctx, settle) {
+		return ctx.Err()
+	}
+	l.NewEach = float64(rssBytes(s.tier.Pid())-l.BareBytes) / float64(l.Nodes)
+	if !agent.Wait(ctx, calm) {
 		return ctx.Err()
 	}
 	l.IdleEach = float64(rssBytes(s.tier.Pid())-l.BareBytes) / float64(l.Nodes)

@@ -47,6 +47,7 @@ func (l *Load) Rows() []Row {
 		fact("connect all", l.Connect, "s"),
 		fact("cluster RSS, median", float64(l.Hold.RSSBytes)/mib, "MiB"),
 		atMost("cluster RSS, most", float64(l.Hold.RSSMost)/mib, 2048, "MiB"),
+		fact("cluster RSS for each connection that is new", l.NewEach/kib, "KiB"),
 		atMost("cluster RSS for each idle connection", l.IdleEach/kib, 45, "KiB"),
 		fact("cluster RSS for each node under load", l.PerNode/kib, "KiB"),
 		atMost("cluster processor", l.Hold.CPU, 100, "% of a core"),
@@ -56,7 +57,7 @@ func (l *Load) Rows() []Row {
 		fact("ack that it is on disk, p50", milli*l.AckP50, "ms"), fact("ack that it is on disk, p99", milli*l.AckP99, "ms"),
 		fact(fmt.Sprintf("command over REST, p50 of %d", l.Commands), milli*l.CommandP50, "ms"), fact("command over REST, p99", milli*l.CommandP99, "ms"),
 	}
-	rows[4].Note = fmt.Sprintf("beyond %.0f MiB with everybody enrolled and nobody connected; holds the node's record too", float64(l.BareBytes)/mib)
+	rows[5].Note = fmt.Sprintf("beyond %.0f MiB with everybody enrolled and nobody connected; holds the node's record too", float64(l.BareBytes)/mib)
 	if l.Enrolled > 0 {
 		rows = append(rows, fact(fmt.Sprintf("enrolment of %d", l.Enrolled), l.EnrolRate, "1/s"))
 	}

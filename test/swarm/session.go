@@ -158,6 +158,9 @@ func (n *node) onAck(_ context.Context, m mqtt.Inbound) error {
 	if err := n.swarm.codec.Decode(mqtt.KindAck, m.Payload, &ack); err != nil {
 		return fmt.Errorf("%w: %w", err, mqtt.ErrDiscard)
 	}
+	if link := n.link.Load(); link != nil && ack.RetryMillis > 0 {
+		link.SetCrowd(time.Duration(ack.RetryMillis) * time.Millisecond)
+	}
 	now := time.Now()
 	n.mu.Lock()
 	n.flight = slices.DeleteFunc(n.flight, func(f flight) bool {

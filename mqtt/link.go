@@ -111,7 +111,7 @@ type Link struct {
 	cfg     LinkConfig
 	servers []server
 	backoff agent.Backoff // Run's alone
-	away    agent.Backoff // Run's alone: of a broker that is crowded
+	away    int           // Run's alone: how often in a row the broker was crowded
 	crowd   atomic.Int64  // nanoseconds: SetCrowd
 	tickets tickets       // Run's alone
 	running atomic.Bool

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"syscall"
 	"time"
 )
@@ -24,16 +25,20 @@ func sentAway(err error) error {
 
 // SetCrowd tells the link how long the broker takes to let in all that want to, when they come at once; 0: not known. A link that is
 // sent away comes back at a random time within that, instead of its backoff, which is too short for the many at first and too long
-// for the last of them in the end. Sent away again, it takes twice the time. The word holds until the process ends.
+// for the last of them in the end: as many as were let in come fewer. One that is sent away more than patientAway times in a row takes
+// twice the time each time, for it may be that nobody is let in. The word holds until the process ends.
 func (l *Link) SetCrowd(d time.Duration) { l.crowd.Store(int64(d)) }
 
 // pause is how long Run waits after a connection that ended with err.
 func (l *Link) pause(err error) time.Duration {
 	crowd := time.Duration(l.crowd.Load())
 	if _, away := errors.AsType[*sentAwayError](err); !away || crowd == 0 {
-		l.away.Reset()
+		l.away = 0
 		return l.backoff.Next()
 	}
-	l.away.Min, l.away.Max = crowd, max(2*crowd, l.cfg.BackoffMax)
-	return l.away.Next()
+	l.away++
+	within := crowd << min(max(0, l.away-patientAway), 10)
+	return rand.N(max(crowd, min(within, l.cfg.BackoffMax)))
 }
+
+const patientAway = 4

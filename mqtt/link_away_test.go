@@ -30,17 +30,17 @@ func answering(t *testing.T, do func(net.Conn)) string {
 }
 
 func TestALinkThatIsSentAwayTakesTheTimeOfTheCrowd(t *testing.T) {
+	const crowd, limit = time.Minute, 3 * time.Minute
 	server, client := selfSigned(t)
 	failed := func(addr string) (*Link, error) {
 		t.Helper()
-		l, err := NewLink(LinkConfig{Servers: []string{"mqtts://" + addr}, ClientID: "n1", TLS: func(string) (*tls.Config, error) { return client, nil }})
+		l, err := NewLink(LinkConfig{Servers: []string{"mqtts://" + addr}, ClientID: "n1", BackoffMax: limit, TLS: func(string) (*tls.Config, error) { return client, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = l.serve(t.Context(), l.servers[0])
 		return l, err
 	}
-	const crowd = 10 * time.Minute
 	// longest of many first waits after err, each of which is at random.
 	longest := func(l *Link, err error) (most time.Duration) {
 		for range 200 {
@@ -58,14 +58,18 @@ func TestALinkThatIsSentAwayTakesTheTimeOfTheCrowd(t *testing.T) {
 	if most := longest(l, away); most < crowd/2 || most >= crowd {
 		t.Errorf("sent away (%v): waits up to %s; wanted any time within %s", away, most, crowd)
 	}
-	most := time.Duration(0)
-	for range 200 {
-		l.pause(nil)
-		l.pause(away)
-		most = max(most, l.pause(away))
-	}
-	if most <= crowd || most >= 2*crowd {
-		t.Errorf("sent away twice: waits up to %s; wanted up to twice %s", most, crowd)
+	for n, want := range map[int]time.Duration{2: crowd, 4: crowd, 5: 2 * crowd, 6: limit, 50: limit} { // sent away n times in a row
+		most := time.Duration(0)
+		for range 200 {
+			l.pause(nil)
+			for range n - 1 {
+				l.pause(away)
+			}
+			most = max(most, l.pause(away))
+		}
+		if most < want*3/4 || most >= want {
+			t.Errorf("sent away %d times: waits up to %s; wanted any time within %s", n, most, want)
+		}
 	}
 	_, refused := failed(answering(t, func(conn net.Conn) { // one that speaks TLS, and drops whoever is in
 		_ = tls.Server(conn, server).Handshake()

@@ -233,7 +233,7 @@ func (r *Rig) selected(ctx context.Context, selector string) ([]reading, error) 
 	return out, nil
 }
 
-// gauge is the last value of a metric of the cluster agent, 0 when it has none.
+// gauge is the value of a metric of the cluster agent.
 func (r *Rig) gauge(ctx context.Context, name string) (float64, error) {
 	resp, err := r.site.Client.Do(ctx, "GET", "/metrics", nil)
 	if err != nil {
@@ -249,7 +249,7 @@ func (r *Rig) gauge(ctx context.Context, name string) (float64, error) {
 			return strconv.ParseFloat(value, 64)
 		}
 	}
-	return 0, nil
+	return 0, fmt.Errorf("it has no metric %s", name)
 }
 
 // events are those of a kind that the cluster agent has heard of.

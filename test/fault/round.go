@@ -27,6 +27,7 @@ type Round struct {
 	player  *swarm.Player
 	load    *load
 	since   map[string]int         // scrapes of earlier rounds
+	failed  map[string]rows        // rows without a scrape, of earlier rounds
 	told    map[string]bool        // events of earlier rounds
 	dropped map[string]api.Dropped // before the faults
 	ran     map[string][]int       // with Kubernetes: what ran on each device before the faults
@@ -58,7 +59,7 @@ const (
 // in the outcome.
 func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 	o := &Outcome{Seed: round.Schedule.Seed, Profile: round.Schedule.Profile, Violations: []string{}, Faults: map[string]int{}}
-	round.rig, round.outcome, round.since = r, o, map[string]int{}
+	round.rig, round.outcome, round.since, round.failed = r, o, map[string]int{}, map[string]rows{}
 	begin := time.Now()
 	defer func() { o.Seconds = time.Since(begin).Seconds() }()
 	clear(r.wounds)
@@ -72,6 +73,11 @@ func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 	for edge, t := range r.ticks {
 		t.hush(false)
 		round.since[edge] = len(t.all())
+		dates, err := r.failures(ctx, edge, aDayAhead)
+		if err != nil {
+			return o, err
+		}
+		round.failed[edge] = rowsAt(dates)
 	}
 	var err error
 	if round.crowd, err = r.newCrowd(ctx, round.Nodes, round.prefix(), round.Schedule.Crowd); err != nil {

@@ -188,7 +188,7 @@ func (r *Rig) lastWord(ctx context.Context, o *account.Order, c *account.Command
 
 // stored are all samples of a series of a node, dated by now: no clock that was wrong may have dated one ahead.
 func (r *Rig) stored(ctx context.Context, series, node string) ([]reading, error) {
-	return r.selected(ctx, fmt.Sprintf("%s{node=%q}", series, node))
+	return r.selectedUntil(ctx, fmt.Sprintf("%s{node=%q}", series, node), time.Now().Add(time.Second), 36*time.Hour)
 }
 
 // seriesOf is how many series a node has at present.
@@ -209,13 +209,13 @@ type reading struct {
 	value float64
 }
 
-func (r *Rig) selected(ctx context.Context, selector string) ([]reading, error) {
+func (r *Rig) selectedUntil(ctx context.Context, selector string, end time.Time, window time.Duration) ([]reading, error) {
 	var answer struct {
 		Data struct {
 			Result []struct{ Values [][2]any }
 		}
 	}
-	form := url.Values{"query": {selector + "[36h]"}, "time": {strconv.FormatInt(time.Now().Add(time.Second).Unix(), 10)}}
+	form := url.Values{"query": {fmt.Sprintf("%s[%ds]", selector, int(window.Seconds()))}, "time": {strconv.FormatInt(end.Unix(), 10)}}
 	if err := r.site.Client.Get(ctx, "/api/v1/query?"+form.Encode(), &answer); err != nil {
 		return nil, fmt.Errorf("read %s: %w", selector, err)
 	}

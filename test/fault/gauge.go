@@ -25,6 +25,8 @@ type Gauge struct {
 	RSSBytes   int64   `json:"rssBytes"`
 	Goroutines float64 `json:"goroutines"`
 	DiskBytes  int64   `json:"diskBytes"`
+	HeapBytes  float64 `json:"heapBytes,omitempty"`  // of the cluster agent: what its last garbage collection left, about
+	HeadSeries float64 `json:"headSeries,omitempty"` // of the cluster agent: those that the telemetry's store has in memory
 }
 
 // tierHarness is this process, with its crowd, among the gauges.
@@ -77,7 +79,7 @@ func (r *Rig) gauges(ctx context.Context, from mark) (map[string]Gauge, error) {
 		g := Gauge{RSSBytes: p.residentBytes(), DiskBytes: p.diskBytes()}
 		var err error
 		if name == tierCluster {
-			g.Goroutines, err = r.gauge(ctx, "go_goroutines")
+			err = r.measureCluster(ctx, &g)
 		} else {
 			g.Goroutines, err = r.beside(ctx, "skerry_edge_goroutines", name, from)
 		}
@@ -91,6 +93,15 @@ func (r *Rig) gauges(ctx context.Context, from mark) (map[string]Gauge, error) {
 	}
 	out[tierHarness] = Gauge{Goroutines: float64(runtime.NumGoroutine())}
 	return out, errors.Join(errs...)
+}
+
+func (r *Rig) measureCluster(ctx context.Context, g *Gauge) error {
+	var errs [3]error
+	g.Goroutines, errs[0] = r.gauge(ctx, "go_goroutines")
+	g.HeadSeries, errs[1] = r.gauge(ctx, "skerry_telemetry_head_series")
+	next, err := r.gauge(ctx, "go_memstats_next_gc_bytes")
+	g.HeapBytes, errs[2] = next/2, err // the next is due at twice what is left
+	return errors.Join(errs[:]...)
 }
 
 // before measures everything once the node agents have reported on themselves in this round.

@@ -230,7 +230,7 @@ func (r *Round) account(ctx context.Context) error {
 		return err
 	}
 	truth := r.crowd.Truth()
-	pings, err := r.rig.pings(ctx, orders)
+	pings, err := pings(ctx, orders, r.rig.record)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package fault
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -81,14 +80,13 @@ type Rig struct {
 	kept    map[string]net.Conn // of pingKept
 	closers []io.Closer
 
-	mu       sync.Mutex
-	consumer *tls.Conn           // the slow one
-	wounds   map[wound]time.Time // files that were damaged in this round, and when last
-	lost     account.Samples     // that damage took out of the telemetry's log in this round
-	hurtLog  bool                // by damage that can be seen
-	took     map[string]ticks    // that damage took out of node agents' outboxes in this round; true: by damage that can be seen
-	alias    map[string]string   // ids of commands by the names that scripts were given
-	blames   []string            // what faults themselves found wrong
+	mu      sync.Mutex
+	wounds  map[wound]time.Time // files that were damaged in this round, and when last
+	lost    account.Samples     // that damage took out of the telemetry's log in this round
+	hurtLog bool                // by damage that can be seen
+	took    map[string]ticks    // that damage took out of node agents' outboxes in this round; true: by damage that can be seen
+	alias   map[string]string   // ids of commands by the names that scripts were given
+	blames  []string            // what faults themselves found wrong
 }
 
 // NewRig builds everything and starts it. Close ends it.

@@ -1,11 +1,13 @@
 package fault
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/url"
 	"path/filepath"
@@ -166,21 +168,43 @@ func (r *Rig) selectedUntil(ctx context.Context, selector string, end time.Time,
 
 // gauge is the value of a metric of the cluster agent.
 func (r *Rig) gauge(ctx context.Context, name string) (float64, error) {
-	resp, err := r.site.Client.Do(ctx, "GET", "/metrics", nil)
+	all, err := r.metrics(ctx)
 	if err != nil {
 		return 0, err
 	}
+	v, there := all[name]
+	if !there {
+		return 0, fmt.Errorf("it has no metric %s", name)
+	}
+	return v, nil
+}
+
+// metrics are all of the cluster agent, by name and labels as it writes them.
+func (r *Rig) metrics(ctx context.Context) (map[string]float64, error) {
+	resp, err := r.site.Client.Do(ctx, "GET", "/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
 	defer resp.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(resp.Body); err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(text.String()) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
+	return readMetrics(resp.Body)
+}
+
+func readMetrics(from io.Reader) (map[string]float64, error) {
+	out := map[string]float64{}
+	lines := bufio.NewScanner(from)
+	for lines.Scan() {
+		line := lines.Text()
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 || line[0] == '#' {
+			continue
 		}
+		v, err := strconv.ParseFloat(line[at+1:], 64)
+		if err != nil {
+			return nil, fmt.Errorf("read metric %q: %w", line, err)
+		}
+		out[line[:at]] = v
 	}
-	return 0, fmt.Errorf("it has no metric %s", name)
+	return out, lines.Err()
 }
 
 // events are those of a kind that the cluster agent has heard of.

@@ -161,7 +161,7 @@ func dbHolds(path string) (out ticks, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	copied := filepath.Join(dir, "outbox.db")
+	copied := filepath.Join(dir, outboxFile)
 	if err := os.WriteFile(copied, raw, 0o600); err != nil {
 		return nil, err
 	}
@@ -185,15 +185,18 @@ func dbHolds(path string) (out ticks, err error) {
 	return out, errors.Join(err, db.Close())
 }
 
+// outboxFile is where a node agent has its backlog that is to survive a restart.
+const outboxFile = "outbox.db"
+
 // contents is what a file held, and what of it is left.
 type contents struct {
 	samples account.Samples // of the telemetry's log
-	ticks   ticks           // of an outbox
+	ticks   ticks           // of an outbox; not of an outbox.db that is damaged
+	raw     []byte          // outbox.db itself
 	whole   bool            // nobody can see that something is missing
 }
 
-// look reads the contents of a victim as far as the accounting needs them. Of an outbox.db that is damaged nothing counts as
-// left: what can be salvaged is the product's own affair, and what it cannot it has to report.
+// look reads the contents of a victim as far as the accounting needs them.
 func look(tier, path string, damaged bool) (c contents, err error) {
 	switch name := filepath.Base(path); {
 	case tier == tierCluster:
@@ -203,8 +206,10 @@ func look(tier, path string, damaged bool) (c contents, err error) {
 		if raw, err = os.ReadFile(path); err == nil {
 			c.ticks, c.whole = hotHolds(raw)
 		}
-	case name == "outbox.db" && !damaged:
-		c.ticks, err = dbHolds(path)
+	case name == outboxFile:
+		if c.raw, err = os.ReadFile(path); err == nil && !damaged {
+			c.ticks, err = dbHolds(path)
+		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

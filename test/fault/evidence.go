@@ -56,7 +56,11 @@ func (r *Round) evidence(ctx context.Context, edge string) (*evidence, error) {
 	}
 	r.rig.mu.Lock()
 	defer r.rig.mu.Unlock()
-	e.cutLog, e.took = maps.Clone(r.rig.lost[edge]), maps.Clone(r.rig.took[edge])
+	e.cutLog, e.took = maps.Clone(r.rig.lost[edge]), ticks{}
+	for n := range r.rig.unmended(edge) {
+		e.took[n] = true
+	}
+	maps.Copy(e.took, r.rig.took[edge])
 	return e, nil
 }
 

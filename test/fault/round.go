@@ -65,6 +65,7 @@ func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 	clear(r.wounds)
 	clear(r.lost)
 	clear(r.took)
+	clear(r.harms)
 	r.hurtLog = false
 	r.blames = nil
 	for _, p := range r.tiers {

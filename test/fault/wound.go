@@ -17,7 +17,7 @@ func (r *Rig) hurt(tier, file string, before, after *contents) {
 	defer r.mu.Unlock()
 	r.wounds[wound{tier, file}] = time.Now()
 	if tier == tierCluster {
-		gone := before.samples.Without(after.samples)
+		gone := before.log.without(after.log)
 		for node, values := range gone {
 			for v := range values {
 				r.lost.Add(node, v)

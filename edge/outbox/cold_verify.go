@@ -223,6 +223,10 @@ func (c *cold) copyFrom(bad *cold, p pass, last *key) error {
 			if err != nil {
 				return err
 			}
+			r, err := parseRecord(append([]byte(nil), v...))
+			if err != nil || r.key != at || r.class.stream() != p.stream {
+				continue // its key may be damaged, and tells neither pass how far it got
+			}
 			if p.forward && !last.less(at) || !p.forward && (!last.less(at) || !at.less(bound)) {
 				return nil // where the other pass was, or round in circles
 			}
@@ -231,8 +235,7 @@ func (c *cold) copyFrom(bad *cold, p pass, last *key) error {
 			} else {
 				bound = at
 			}
-			r, err := parseRecord(append([]byte(nil), v...))
-			if err != nil || r.key != at || r.class.stream() != p.stream || r.seq <= p.acked[lane{p.stream, r.epoch}] {
+			if r.seq <= p.acked[lane{p.stream, r.epoch}] {
 				continue
 			}
 			e.put = append(e.put, r)

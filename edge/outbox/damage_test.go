@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -157,6 +158,33 @@ func TestOneBitAnywhereInFlashIsHarmless(t *testing.T) {
 		if hits == 0 {
 			t.Error("no flip was noticed")
 		}
+	})
+}
+
+// TestABitInAKeyLosesItsRecordAlone has a key say that its record is the last by far: that ended both passes of the rescue.
+func TestABitInAKeyLosesItsRecordAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster()
+		d := stocked(t, c, 40)
+		raw, err := os.ReadFile(dbPath(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const rows = 5 // of the fifth batch
+		good := append(key{1, rows}.bytes(), "SK"...)
+		bad := append(key{1, 1<<60 | rows}.bytes(), "SK"...)
+		if !bytes.Contains(raw, good) {
+			t.Fatal("no such record")
+		}
+		if err := os.WriteFile(dbPath(d), bytes.ReplaceAll(raw, good, bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o := d.open()
+		drain(t, d, o, c)
+		if got := o.Backlog().Dropped; got.Batches != 1 || got.Samples != 2*rows {
+			t.Errorf("lost are %+v; wanted one batch of %d samples", got, 2*rows)
+		}
+		o.abandon()
 	})
 }
 

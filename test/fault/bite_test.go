@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -180,37 +179,5 @@ func TestAProfileIsDrawnFromItsKindsAlone(t *testing.T) {
 	}
 	if _, err := ProfileOf("all", []string{"meteor"}); err == nil {
 		t.Error("a fault that is none")
-	}
-}
-
-func TestALineFitsItsPoints(t *testing.T) {
-	var xs, ys []float64
-	for i := range 100 {
-		xs, ys = append(xs, float64(i)), append(ys, 7+3*float64(i)+rand.Float64()/10)
-	}
-	if got := fit(xs, ys); got < 2.99 || got > 3.01 {
-		t.Errorf("slope %v; wanted 3", got)
-	}
-	if got := fit(xs[:1], ys[:1]); got != 0 {
-		t.Errorf("slope of one point %v", got)
-	}
-}
-
-func TestGrowthIsToldFromNoise(t *testing.T) {
-	hours := []float64{1, 2, 3, 4, 5, 6, 7, 8}
-	for what, c := range map[string]struct {
-		ys   []float64
-		want string
-	}{
-		"a leak":              {[]float64{50, 53, 55, 58, 62, 64, 67, 71}, "grows"},
-		"noise":               {[]float64{50, 58, 49, 60, 52, 57, 51, 56}, "steady"},
-		"sure and tiny":       {[]float64{50, 50.1, 50.2, 50.3, 50.4, 50.5, 50.6, 50.7}, "steady"},
-		"shrinks":             {[]float64{70, 66, 63, 60, 57, 54, 50, 46}, "steady"},
-		"does not move":       {[]float64{9, 9, 9, 9, 9, 9, 9, 9}, "steady"},
-		"a start, and no end": {[]float64{50, 60, 70}, "too few rounds"},
-	} {
-		if got := judge(hours[:len(c.ys)], c.ys); got != c.want {
-			t.Errorf("%s: %s; wanted %s", what, got, c.want)
-		}
 	}
 }

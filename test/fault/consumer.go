@@ -7,10 +7,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -20,31 +22,47 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
-// subscribe connects as an operator of its own, subscribes to all telemetry, and reads no more.
-func (r *Rig) subscribe(ctx context.Context) (*tls.Conn, error) {
+// consumer is a subscriber to all telemetry that reads nothing.
+type consumer struct {
+	name       string
+	qos        byte
+	unacked    uint16 // messages that it takes without acknowledging one: its Receive Maximum [MQTT-3.1.2-11]
+	socketSize int    // of its receive buffer
+}
+
+// slowOnes meet both ways in which the broker waits for a client: for its acknowledgements, and for its socket. What a buffer of
+// a usual size and a window of 256 messages hold is more than this site sends while a fault lasts, and no limit would be reached.
+func slowOnes() []consumer {
+	return []consumer{{name: "unacked", qos: 1, unacked: 1, socketSize: 64 << 10}, {name: "deaf", qos: 0, unacked: 64, socketSize: 2 << 10}}
+}
+
+// subscribe connects as an operator of its own, subscribes, and reads no more.
+func (r *Rig) subscribe(ctx context.Context, c consumer) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	name := "slow-" + api.NewID()
+	name := c.name + "-" + api.NewID()
 	secure, err := r.certify(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	_, cluster := addrOf(tierCluster)
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", cluster.String()+":"+mqttPort)
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error { // before the handshake, which tells the window
+		var set error
+		err := raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, c.socketSize) })
+		return errors.Join(err, set)
+	}}
+	raw, err := dialer.DialContext(ctx, "tcp", cluster.String()+":"+mqttPort)
 	if err != nil {
 		return nil, err
 	}
-	if err := raw.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-		return nil, errors.Join(err, raw.Close())
-	}
 	conn := tls.Client(raw, secure)
-	if err := r.hello(ctx, conn, "operator:"+name); err != nil {
+	if err := r.hello(ctx, conn, "operator:"+name, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("subscribe: %w", err), raw.Close())
 	}
 	return conn, nil
 }
 
-func (r *Rig) hello(ctx context.Context, conn *tls.Conn, client string) error {
+func (r *Rig) hello(ctx context.Context, conn *tls.Conn, client string, c consumer) error {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
 	}
@@ -57,12 +75,8 @@ func (r *Rig) hello(ctx context.Context, conn *tls.Conn, client string) error {
 	if err != nil {
 		return err
 	}
-	connect := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
-	connect.ProtocolName, connect.ProtocolVersion, connect.CleanSession, connect.ClientIdentifier, connect.Keepalive = "MQTT", 4, true, client, 600
-	subscribe := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	subscribe.MessageID, subscribe.Topics, subscribe.Qoss = 1, []string{topics.Filter(mqtt.KindTele, "+")}, []byte{1}
-	for _, p := range []packets.ControlPacket{connect, subscribe} {
-		if err := write(conn, p); err != nil {
+	for _, p := range [][]byte{connectPacket(client, c.unacked), subscribePacket(topics.Filter(mqtt.KindTele, "+"), c.qos)} {
+		if _, err := conn.Write(p); err != nil {
 			return err
 		}
 		if _, err := packets.ReadPacket(conn); err != nil {
@@ -70,6 +84,29 @@ func (r *Rig) hello(ctx context.Context, conn *tls.Conn, client string) error {
 		}
 	}
 	return conn.SetDeadline(time.Time{})
+}
+
+// connectPacket is one of MQTT 5 (3.1): only there can a client say how many messages it takes unacknowledged.
+func connectPacket(client string, receiveMaximum uint16) []byte {
+	const level, cleanStart, keepAlive, receiveMaximumID = 5, 2, 600, 0x21
+	body := append(mqttString("MQTT"), level, cleanStart)
+	body = binary.BigEndian.AppendUint16(body, keepAlive)
+	body = append(body, 3, receiveMaximumID) // length of the properties
+	body = binary.BigEndian.AppendUint16(body, receiveMaximum)
+	return mqttPacket(0x10, append(body, mqttString(client)...))
+}
+
+// subscribePacket is one of MQTT 5 (3.8) without properties.
+func subscribePacket(filter string, qos byte) []byte {
+	return mqttPacket(0x82, append(append([]byte{0, 1, 0}, mqttString(filter)...), qos))
+}
+
+func mqttString(s string) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...)
+}
+
+func mqttPacket(first byte, body []byte) []byte {
+	return append(binary.AppendUvarint([]byte{first}, uint64(len(body))), body...) // a varint of MQTT is one of Go's
 }
 
 // certify makes an operator's certificate, as `skerry operator create` does.
@@ -100,12 +137,25 @@ func (r *Rig) certify(ctx context.Context, name string) (*tls.Config, error) {
 		NextProtos: []string{"mqtt"}}, nil
 }
 
-// unread is how many bytes wait in the socket: tcp(7), SIOCINQ.
-func unread(conn *tls.Conn) (n int, err error) {
-	raw, err := conn.NetConn().(*net.TCPConn).SyscallConn()
+// turnedAway is what the broker did about clients that do not keep up, by its own counters.
+type turnedAway struct{ dropped, stalled float64 }
+
+func (r *Rig) turnedAway(ctx context.Context) (t turnedAway, err error) {
+	all, err := r.metrics(ctx)
 	if err != nil {
-		return 0, err
+		return t, err
 	}
-	cerr := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-	return n, errors.Join(cerr, err)
+	const dropped = "skerry_cluster_broker_dropped_total"
+	if _, there := all[dropped]; !there {
+		return t, fmt.Errorf("it has no metric %s", dropped)
+	}
+	return turnedAway{all[dropped], all[`skerry_cluster_broker_refused_total{reason="stalled"}`]}, nil
+}
+
+// from is what came since then; counters that fell began anew.
+func (t turnedAway) from(then turnedAway) turnedAway {
+	if t.dropped < then.dropped || t.stalled < then.stalled {
+		return t
+	}
+	return turnedAway{t.dropped - then.dropped, t.stalled - then.stalled}
 }

@@ -30,14 +30,29 @@ import (
 // What a file holds before it is damaged, and what can still be read of it afterwards: the difference is all that the
 // damage may have taken.
 
-// logHolds reads the samples of the accounting that the telemetry's log in dir holds, as an opening of it would find
-// them: each segment up to the first record that cannot be read. whole tells that there was none such.
-func logHolds(dir string) (holds account.Samples, whole bool, err error) {
-	holds, whole = account.Samples{}, true
-	read := &logReader{dec: record.NewDecoder(labels.NewSymbolTable(), slog.New(slog.DiscardHandler)), series: map[chunks.HeadSeriesRef]labels.Labels{}, holds: holds}
+// logHeld is what the telemetry's log holds: the samples of the accounting, and of these those that the log of late ones has. The
+// other has them too, but an opening takes late ones from their own.
+type logHeld struct{ all, late account.Samples }
+
+// without are the samples that may be gone: in neither log any more, or not in that of the late ones.
+func (h logHeld) without(o logHeld) account.Samples {
+	out := h.all.Without(o.all)
+	for node, values := range h.late.Without(o.late) {
+		for v := range values {
+			out.Add(node, v)
+		}
+	}
+	return out
+}
+
+// logHolds reads what the telemetry's log in dir holds, as an opening of it would find it: each segment up to the first record that
+// cannot be read. whole tells that there was none such.
+func logHolds(dir string) (held logHeld, whole bool, err error) {
+	held, whole = logHeld{account.Samples{}, account.Samples{}}, true
+	read := &logReader{dec: record.NewDecoder(labels.NewSymbolTable(), slog.New(slog.DiscardHandler)), series: map[chunks.HeadSeriesRef]labels.Labels{}, into: []account.Samples{held.all}}
 	checkpoint, _, err := wlog.LastCheckpoint(filepath.Join(dir, "wal"))
 	if err != nil && !errors.Is(err, record.ErrNotFound) {
-		return nil, false, err
+		return held, false, err
 	}
 	for _, part := range []string{checkpoint, filepath.Join(dir, "wal"), filepath.Join(dir, "wbl")} {
 		if part == "" {
@@ -45,24 +60,27 @@ func logHolds(dir string) (holds account.Samples, whole bool, err error) {
 		}
 		list, err := filepath.Glob(filepath.Join(part, "[0-9]*[0-9]"))
 		if err != nil {
-			return nil, false, err
+			return held, false, err
+		}
+		if filepath.Base(part) == "wbl" {
+			read.into = append(read.into, held.late)
 		}
 		slices.Sort(list)
 		for _, path := range list {
 			good, err := read.segment(path)
 			if err != nil {
-				return nil, false, fmt.Errorf("read log %s: %w", path, err)
+				return held, false, fmt.Errorf("read log %s: %w", path, err)
 			}
 			whole = whole && good
 		}
 	}
-	return holds, whole, nil
+	return held, whole, nil
 }
 
 type logReader struct {
 	dec    record.Decoder
 	series map[chunks.HeadSeriesRef]labels.Labels
-	holds  account.Samples
+	into   []account.Samples
 }
 
 // segment reads a segment; whole tells that it ends where a record does.
@@ -91,7 +109,9 @@ func (l *logReader) segment(path string) (whole bool, err error) {
 			}
 			for _, s := range list {
 				if name := l.series[s.Ref].Get("__name__"); name == tickSeries || account.IsSeries(name) {
-					l.holds.Add(l.series[s.Ref].Get("node"), s.V)
+					for _, into := range l.into {
+						into.Add(l.series[s.Ref].Get("node"), s.V)
+					}
 				}
 			}
 		}
@@ -161,7 +181,7 @@ func dbHolds(path string) (out ticks, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	copied := filepath.Join(dir, "outbox.db")
+	copied := filepath.Join(dir, outboxFile)
 	if err := os.WriteFile(copied, raw, 0o600); err != nil {
 		return nil, err
 	}
@@ -185,26 +205,31 @@ func dbHolds(path string) (out ticks, err error) {
 	return out, errors.Join(err, db.Close())
 }
 
+// outboxFile is where a node agent has its backlog that is to survive a restart.
+const outboxFile = "outbox.db"
+
 // contents is what a file held, and what of it is left.
 type contents struct {
-	samples account.Samples // of the telemetry's log
-	ticks   ticks           // of an outbox
-	whole   bool            // nobody can see that something is missing
+	log   logHeld // the telemetry's
+	ticks ticks   // of an outbox; not of an outbox.db that is damaged
+	raw   []byte  // outbox.db itself
+	whole bool    // nobody can see that something is missing
 }
 
-// look reads the contents of a victim as far as the accounting needs them. Of an outbox.db that is damaged nothing counts as
-// left: what can be salvaged is the product's own affair, and what it cannot it has to report.
+// look reads the contents of a victim as far as the accounting needs them.
 func look(tier, path string, damaged bool) (c contents, err error) {
 	switch name := filepath.Base(path); {
 	case tier == tierCluster:
-		c.samples, c.whole, err = logHolds(filepath.Dir(filepath.Dir(path)))
+		c.log, c.whole, err = logHolds(filepath.Dir(filepath.Dir(path)))
 	case name == "outbox.hot":
 		var raw []byte
 		if raw, err = os.ReadFile(path); err == nil {
 			c.ticks, c.whole = hotHolds(raw)
 		}
-	case name == "outbox.db" && !damaged:
-		c.ticks, err = dbHolds(path)
+	case name == outboxFile:
+		if c.raw, err = os.ReadFile(path); err == nil && !damaged {
+			c.ticks, err = dbHolds(path)
+		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

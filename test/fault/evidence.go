@@ -18,6 +18,7 @@ type evidence struct {
 	since   int         // so many are of earlier rounds
 	stored  map[int][]time.Time
 	failed  []time.Time // rows in which the agent says that it got no answer
+	old     rows        // of these, those of earlier rounds
 	births  []time.Time // of its lives
 	wrong   bool        // a clock was wrong: rows may be dated out of their order
 	cutLog  map[float64]bool
@@ -38,14 +39,9 @@ func (r *Round) evidence(ctx context.Context, edge string) (*evidence, error) {
 	for _, s := range there {
 		e.stored[int(s.value)] = append(e.stored[int(s.value)], s.at)
 	}
-	how, err := r.rig.selected(ctx, fmt.Sprintf(`node_scrape_collector_success{node=%q,collector="tick"}`, edge))
-	if err != nil {
+	e.old = r.failed[edge]
+	if e.failed, err = r.rig.failures(ctx, edge, time.Second); err != nil {
 		return nil, err
-	}
-	for _, s := range how {
-		if s.value == 0 {
-			e.failed = append(e.failed, s.at)
-		}
 	}
 	if e.told, err = r.edgeTold(ctx, edge); err != nil {
 		return nil, err
@@ -60,8 +56,37 @@ func (r *Round) evidence(ctx context.Context, edge string) (*evidence, error) {
 	}
 	r.rig.mu.Lock()
 	defer r.rig.mu.Unlock()
-	e.cutLog, e.took = maps.Clone(r.rig.lost[edge]), maps.Clone(r.rig.took[edge])
+	e.cutLog, e.took = maps.Clone(r.rig.lost[edge]), ticks{}
+	for n := range r.rig.unmended(edge) {
+		e.took[n] = true
+	}
+	maps.Copy(e.took, r.rig.took[edge])
 	return e, nil
+}
+
+// rows are some of a node's, by their dates.
+type rows map[int64]bool
+
+func rowsAt(dates []time.Time) rows {
+	out := rows{}
+	for _, at := range dates {
+		out[at.UnixMilli()] = true
+	}
+	return out
+}
+
+// aDayAhead is further than any clock of a schedule jumps ahead.
+const aDayAhead = 25 * time.Hour
+
+// failures are the dates of the rows, up to so far ahead of now, in which a node agent says that it got no answer of the ticker.
+func (r *Rig) failures(ctx context.Context, edge string, ahead time.Duration) (dates []time.Time, err error) {
+	how, err := r.selectedUntil(ctx, fmt.Sprintf(`node_scrape_collector_success{node=%q,collector="tick"}`, edge), time.Now().Add(ahead), 36*time.Hour+ahead)
+	for _, s := range how {
+		if s.value == 0 {
+			dates = append(dates, s.at)
+		}
+	}
+	return dates, err
 }
 
 // since is what was given up since then. Counters that fell are of a state that was damaged, and tell nothing.
@@ -130,9 +155,10 @@ func (e *evidence) excuseEnds(missing ticks) {
 }
 
 // excuseFailures: an answer that the agent gave up on before it had come is told in its row by node_scrape_collector_success.
-// That row lies between those of the answers before and after, one row for each.
+// That row lies between those of the answers before and after, one row for each, unless a clock was wrong: then it is any of this round.
 func (e *evidence) excuseFailures(missing ticks) {
 	failed := slices.SortedFunc(slices.Values(e.failed), time.Time.Compare)
+	failed = slices.DeleteFunc(failed, func(at time.Time) bool { return e.old[at.UnixMilli()] })
 	for _, n := range slices.Sorted(maps.Keys(missing)) {
 		from, to := e.neighbours(n)
 		i := slices.IndexFunc(failed, func(at time.Time) bool { return e.wrong || at.After(from) && at.Before(to) })

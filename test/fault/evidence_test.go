@@ -59,6 +59,11 @@ func TestAScrapeThatIsMissingNeedsAReasonOfItsOwn(t *testing.T) {
 			e.lose(4)
 			e.failed, e.wrong = []time.Time{e.served[6]}, true
 		}, ""},
+		"a failure of an earlier round, and a clock that was wrong": {func(e *evidence) {
+			e.lose(4)
+			e.failed, e.wrong = []time.Time{e.served[3].Add(-5 * time.Hour)}, true
+			e.old = rowsAt(e.failed)
+		}, "4 at"},
 		"the end is missing, and failed": {func(e *evidence) { e.lose(10); e.failed = []time.Time{e.served[9]} }, ""},
 		"cut out of the log":             {func(e *evidence) { e.lose(4); e.cutLog[4] = true }, ""},
 		"another cut out of the log":     {func(e *evidence) { e.lose(4); e.cutLog[5] = true }, "4 at"},

@@ -19,7 +19,7 @@ func diskKinds() []Kind {
 		{Name: "disk-full", Help: "the disk of a tier is full but for a few KiB", Lane: "disk", Targets: agents(), Least: 5 * time.Second, Most: 40 * time.Second,
 			Draw:   func(d *rand.Rand) map[string]float64 { return map[string]float64{"left_kib": float64(d.IntN(3) * 64)} },
 			Inject: injectFull, Bites: bitesFull},
-		{Name: "flip", Help: "kill -9, a bit of a database or log is flipped, a start; file 0: state.db, 1: outbox.db, 2: outbox.hot; cluster agent: the telemetry's log",
+		{Name: "flip", Help: "kill -9, a bit of a database or log is flipped, a start; file 0: state.db, 1: outbox.db, 2: outbox.hot; cluster agent: the telemetry's log, 0: its end, 1: of late samples, 2: older, or chunks",
 			Lane: "process", Targets: agents(), Least: time.Second, Most: 5 * time.Second, Draw: drawDamage, Inject: injectFlip, Bites: bitesGone},
 		{Name: "torn", Help: "kill -9, the tail of a database or log is cut off, a start; files as for flip", Lane: "process", Targets: agents(),
 			Least: time.Second, Most: 5 * time.Second, Draw: drawDamage, Inject: injectTorn, Bites: bitesGone},
@@ -76,17 +76,37 @@ func drawDamage(d *rand.Rand) map[string]float64 {
 func (r *Rig) victim(e Event) string {
 	disk := r.process(e.Target).Disk
 	if e.Target == tierCluster {
-		list, err := filepath.Glob(filepath.Join(disk, "state", "tsdb", "wal", "0*"))
-		if err != nil || len(list) == 0 {
-			return ""
-		}
-		return list[len(list)-1]
+		return logVictim(filepath.Join(disk, "state", "tsdb"), int(e.Params["file"]), e.Params["at"])
 	}
 	path := filepath.Join(disk, []string{"state/state.db", "state/outbox.db", "run/outbox.hot"}[int(e.Params["file"])])
 	if _, err := os.Stat(path); err != nil {
 		return ""
 	}
 	return path
+}
+
+// logVictim is a file of the telemetry's log: 0: what was written last; 1: any of the late samples'; 2: any of what was written before,
+// or of the chunks in the head, which the log has too. Where there is none such it is the first.
+func logVictim(dir string, kind int, which float64) string {
+	glob := func(part string) []string {
+		list, _ := filepath.Glob(filepath.Join(dir, part, "0*")) // the pattern is good
+		return list
+	}
+	wal := glob("wal")
+	if len(wal) == 0 {
+		return ""
+	}
+	var list []string
+	switch kind {
+	case 1:
+		list = glob("wbl")
+	case 2:
+		list = append(glob("chunks_head"), wal[:len(wal)-1]...)
+	}
+	if len(list) == 0 {
+		return wal[len(wal)-1]
+	}
+	return list[int(which*float64(len(list)))]
 }
 
 // injectFlip flips a bit of what a file holds: not of the zeros that nobody wrote to yet.

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -33,8 +34,8 @@ func mqttKinds() []Kind {
 			func(p *Proxy) int64 { return p.done.swapped.Load() }),
 		proxied("cut-acks", "the connection ends in place of a PUBACK", share(1, 10), func(s float64) Mischief { return Mischief{CutAcks: s} },
 			func(p *Proxy) int64 { return p.done.cut.Load() }),
-		{Name: "slow-consumer", Help: "a subscriber to all telemetry stops reading", Lane: "consumer", Targets: []string{tierControl},
-			Least: 10 * time.Second, Most: 60 * time.Second, Inject: injectSlowConsumer, Bites: bitesSlowConsumer},
+		{Name: "slow-consumer", Help: "two subscribers to all telemetry stop reading, and one of them acknowledging, until the broker drops messages", Lane: "consumer",
+			Targets: []string{tierControl}, Least: 75 * time.Second, Most: 2 * time.Minute, Inject: injectSlowConsumer, Bites: bitesSlowConsumer},
 	}
 }
 
@@ -52,37 +53,46 @@ func moves(ctx context.Context, count func() int64) error {
 }
 
 func injectSlowConsumer(ctx context.Context, r *Rig, _ Event) (Heal, error) {
-	c, err := r.subscribe(ctx)
-	if err != nil { // it may well be that the broker cannot be reached just now: then there is no consumer either
-		r.cfg.Say("no slow consumer: %v", err)
-		return nil, nil
+	var conns []*tls.Conn
+	before, err := r.turnedAway(ctx)
+	for _, c := range slowOnes() {
+		if err != nil {
+			break
+		}
+		var conn *tls.Conn
+		if conn, err = r.subscribe(ctx, c); err == nil {
+			conns = append(conns, conn)
+		}
 	}
-	r.mu.Lock()
-	r.consumer = c
-	r.mu.Unlock()
-	return func(context.Context) error {
-		r.mu.Lock()
-		r.consumer = nil
-		r.mu.Unlock()
-		_ = c.Close() // the broker may have ended it
+	if err != nil { // it may well be that the broker cannot be reached just now: then there is no such consumer either
+		r.cfg.Say("no slow consumer of each kind: %v", err)
+	}
+	return func(ctx context.Context) error {
+		for _, c := range conns {
+			_ = c.Close() // the broker may have ended it
+		}
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		if now, err := r.turnedAway(ctx); err == nil {
+			now = now.from(before)
+			r.cfg.Say("slow-consumer: the broker dropped %.0f messages and ended %.0f clients", now.dropped, now.stalled)
+		}
 		return nil
 	}, nil
 }
 
-// bitesSlowConsumer waits until the broker holds back, or gives up on, what nobody reads.
+// bitesSlowConsumer waits until the broker gives up messages to somebody, or somebody.
 func bitesSlowConsumer(ctx context.Context, r *Rig, _ Event) error {
-	r.mu.Lock()
-	c := r.consumer
-	r.mu.Unlock()
-	if c == nil {
-		return errors.New("nobody is slow")
-	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	return until(ctx, "there is something to read that nobody reads", func() error {
-		n, err := unread(c)
-		if err == nil && n < 1000 {
-			err = fmt.Errorf("%d bytes wait", n)
+	before, err := r.turnedAway(ctx)
+	if err != nil {
+		return err
+	}
+	return until(ctx, "the broker turns somebody away", func() error {
+		now, err := r.turnedAway(ctx)
+		if err == nil && now.from(before) == (turnedAway{}) {
+			err = fmt.Errorf("%.0f messages were dropped and %.0f clients ended, all of them before", now.dropped, now.stalled)
 		}
 		return err
 	})

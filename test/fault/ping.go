@@ -105,10 +105,15 @@ type ticker struct {
 	mu     sync.Mutex
 	served []time.Time // by number, from 1
 	quiet  bool
+	calm   int // how often it was hushed
 }
 
-// tickSeries is the name of its series.
-const tickSeries = "fault_tick"
+// tickSeries is the name of its series, and calmSeries that of the one it answers with while it is hushed: a row that has it was
+// made after the faults, whatever its date.
+const (
+	tickSeries = "fault_tick"
+	calmSeries = "fault_calm"
+)
 
 func (r *Rig) startTicker(edge string) (*ticker, error) {
 	t := &ticker{}
@@ -131,6 +136,7 @@ func (t *ticker) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.quiet {
+		_, _ = fmt.Fprintf(w, "%s %d\n", calmSeries, t.calm) // the next scrape asks again
 		return
 	}
 	if _, err := fmt.Fprintf(w, "%s %d\n", tickSeries, len(t.served)+1); err == nil {
@@ -142,7 +148,16 @@ func (t *ticker) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 func (t *ticker) hush(quiet bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if quiet && !t.quiet {
+		t.calm++
+	}
 	t.quiet = quiet
+}
+
+func (t *ticker) calms() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.calm
 }
 
 func (t *ticker) all() []time.Time {

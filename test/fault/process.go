@@ -35,6 +35,7 @@ type Process struct {
 	deaths  []string    // ends that nobody asked for
 	trouble int         // of a kind for which a program may refuse to run
 	calm    time.Time   // when the last such trouble ended
+	spans   []span      // of trouble
 	refused []string    // ends that such trouble excuses
 	logged  int64       // how much of the log is of earlier rounds
 }
@@ -118,15 +119,6 @@ func (p *Process) begin() {
 	p.deaths, p.refused = nil, nil
 	if info, err := os.Stat(p.Log); err == nil {
 		p.logged = info.Size()
-	}
-}
-
-// troubled begins or ends trouble that excuses a refusal to run.
-func (p *Process) troubled(by int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.trouble += by; p.trouble == 0 {
-		p.calm = time.Now()
 	}
 }
 

@@ -98,7 +98,7 @@ func (r *Round) edgeTold(ctx context.Context, edge string) (t told, err error) {
 
 // journalLost tells whether the journal of a node agent may lack commands, and blames a loss that was not told.
 func (r *Round) journalLost(ctx context.Context, edge string) (bool, error) {
-	if r.rig.hurtAt(edge, "state.db").IsZero() {
+	if r.rig.hurtAt(edge, stateFile).IsZero() {
 		return false, nil
 	}
 	t, err := r.edgeTold(ctx, edge)

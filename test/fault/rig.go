@@ -2,7 +2,6 @@ package fault
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -81,20 +80,20 @@ type Rig struct {
 	kept    map[string]net.Conn // of pingKept
 	closers []io.Closer
 
-	mu       sync.Mutex
-	consumer *tls.Conn           // the slow one
-	wounds   map[wound]time.Time // files that were damaged in this round, and when last
-	lost     account.Samples     // that damage took out of the telemetry's log in this round
-	hurtLog  bool                // by damage that can be seen
-	took     map[string]ticks    // that damage took out of node agents' outboxes in this round; true: by damage that can be seen
-	alias    map[string]string   // ids of commands by the names that scripts were given
-	blames   []string            // what faults themselves found wrong
+	mu      sync.Mutex
+	wounds  map[wound]time.Time // files that were damaged in this round, and when last
+	lost    account.Samples     // that damage took out of the telemetry's log in this round
+	hurtLog bool                // by damage that can be seen
+	took    map[string]ticks    // that damage took out of node agents' outboxes in this round; true: by damage that can be seen
+	harms   map[string][]*harm  // to outbox.db in this round, by node agent
+	alias   map[string]string   // ids of commands by the names that scripts were given
+	blames  []string            // what faults themselves found wrong
 }
 
 // NewRig builds everything and starts it. Close ends it.
 func NewRig(ctx context.Context, cfg RigConfig) (r *Rig, err error) {
 	r = &Rig{cfg: cfg, tiers: map[string]*Process{}, ticks: map[string]*ticker{}, kept: map[string]net.Conn{}, wounds: map[wound]time.Time{}, lost: account.Samples{},
-		took: map[string]ticks{}}
+		took: map[string]ticks{}, harms: map[string][]*harm{}}
 	r.life, r.end = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

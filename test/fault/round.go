@@ -27,6 +27,7 @@ type Round struct {
 	player  *swarm.Player
 	load    *load
 	since   map[string]int         // scrapes of earlier rounds
+	failed  map[string]rows        // rows without a scrape, of earlier rounds
 	told    map[string]bool        // events of earlier rounds
 	dropped map[string]api.Dropped // before the faults
 	ran     map[string][]int       // with Kubernetes: what ran on each device before the faults
@@ -58,12 +59,13 @@ const (
 // in the outcome.
 func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 	o := &Outcome{Seed: round.Schedule.Seed, Profile: round.Schedule.Profile, Violations: []string{}, Faults: map[string]int{}}
-	round.rig, round.outcome, round.since = r, o, map[string]int{}
+	round.rig, round.outcome, round.since, round.failed = r, o, map[string]int{}, map[string]rows{}
 	begin := time.Now()
 	defer func() { o.Seconds = time.Since(begin).Seconds() }()
 	clear(r.wounds)
 	clear(r.lost)
 	clear(r.took)
+	clear(r.harms)
 	r.hurtLog = false
 	r.blames = nil
 	for _, p := range r.tiers {
@@ -72,6 +74,11 @@ func (r *Rig) Play(ctx context.Context, round *Round) (*Outcome, error) {
 	for edge, t := range r.ticks {
 		t.hush(false)
 		round.since[edge] = len(t.all())
+		dates, err := r.failures(ctx, edge, aDayAhead)
+		if err != nil {
+			return o, err
+		}
+		round.failed[edge] = rowsAt(dates)
 	}
 	var err error
 	if round.crowd, err = r.newCrowd(ctx, round.Nodes, round.prefix(), round.Schedule.Crowd); err != nil {
@@ -124,16 +131,15 @@ func (r *Round) script(ctx context.Context) error {
 	if err := r.allOnline(ctx, startWithin); err != nil {
 		return err
 	}
-	if err := r.rig.firstScrapes(ctx); err != nil {
-		return err
-	}
 	if err := r.heard(ctx); err != nil {
 		return err
 	}
 	if err := r.beginKube(ctx); err != nil {
 		return err
 	}
-	r.outcome.Before = r.rig.gauges(ctx)
+	if r.outcome.Before, err = r.before(ctx); err != nil {
+		return err
+	}
 	r.load = &load{rig: r.rig, player: r.player, nodes: r.Nodes, prefix: r.prefix(), dice: rand.New(rand.NewPCG(r.Schedule.Seed, 0x10ad)), labels: map[string]*label{}}
 	var ordering sync.WaitGroup
 	octx, stop := context.WithCancel(ctx)
@@ -208,8 +214,10 @@ func (r *Round) settle(ctx context.Context) error {
 
 // account compares everything, through all views.
 func (r *Round) account(ctx context.Context) error {
-	settle(ctx, r.outcome.Before[tierHarness])
-	r.outcome.After = r.rig.gauges(ctx)
+	var err error
+	if r.outcome.After, err = r.after(ctx); err != nil {
+		return err
+	}
 	for _, edge := range []string{tierEdge1, tierEdge2} {
 		if err := r.accountEdge(ctx, edge); err != nil {
 			return err
@@ -223,7 +231,7 @@ func (r *Round) account(ctx context.Context) error {
 		return err
 	}
 	truth := r.crowd.Truth()
-	pings, err := r.rig.pings(ctx, orders)
+	pings, err := pings(ctx, orders, r.rig.record)
 	if err != nil {
 		return err
 	}
@@ -270,13 +278,9 @@ func (r *Round) end(context.Context) error {
 	for _, b := range r.rig.blames {
 		r.blame("%s", b)
 	}
-	for tier, before := range r.outcome.Before {
-		after := r.outcome.After[tier]
-		if after.Goroutines > crowded(before) {
-			r.blame("%s has %.0f goroutines, before the faults %.0f", tier, after.Goroutines, before.Goroutines)
-		}
-		if after.RSSBytes > before.RSSBytes*3/2+48<<20 {
-			r.blame("%s has %d MiB resident, before the faults %d", tier, after.RSSBytes>>20, before.RSSBytes>>20)
+	if r.outcome.After != nil { // otherwise it did not come to that, and why is told
+		for _, g := range grown(r.outcome.Before, r.outcome.After) {
+			r.blame("%s", g)
 		}
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,8 +31,19 @@ func (d *Door) tell(f *flags, j *Job, list []*Outcome, err error) (ok bool) {
 	if err != nil {
 		fmt.Fprintf(d.Err, "seed %d: %v\n", j.Seed, err)
 	}
+	if f.hours > 0 {
+		for _, l := range slopes(list) {
+			if l.Verdict == growing {
+				fmt.Fprintf(d.Err, "  %s grows: %s from %.1f to %.1f, %+.2f an hour\n", l.Process, l.Figure, l.First, l.Last, l.PerHour)
+				ok = false
+			}
+		}
+	}
 	if !ok {
 		again := fmt.Sprintf("skerry-fault --seed %d --for %s --speed %g --crowd %d --profile %s", j.Seed, j.Length, j.Speed, j.Nodes, f.profile)
+		if f.hours > 0 {
+			again += fmt.Sprintf(" --hours %g", f.hours)
+		}
 		if f.kube {
 			again += " --kube"
 		}
@@ -51,16 +61,6 @@ func counts(m map[string]int) string {
 		parts = append(parts, fmt.Sprintf("%d %s", m[k], k))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// Slope is how a figure of a process moves from round to round.
-type Slope struct {
-	Process string  `json:"process"`
-	Figure  string  `json:"figure"`
-	First   float64 `json:"first"`
-	Last    float64 `json:"last"`
-	PerHour float64 `json:"perHour"` // least squares
-	Verdict string  `json:"verdict"` // of memory and goroutines: steady, grows, or too few rounds to tell
 }
 
 // Summary is what all runs together came to.
@@ -109,86 +109,4 @@ func (d *Door) summary(f *flags, all []*Outcome, failed int) error {
 		fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%+.2f\t%s\n", l.Process, l.Figure, l.First, l.Last, l.PerHour, l.Verdict)
 	}
 	return t.Flush()
-}
-
-// slopes fits a line through what each process came to after each round.
-func slopes(all []*Outcome) (out []Slope) {
-	figures := []struct {
-		name string
-		of   func(Gauge) float64
-	}{
-		{"RSS MiB", func(g Gauge) float64 { return float64(g.RSSBytes) / (1 << 20) }},
-		{"goroutines", func(g Gauge) float64 { return g.Goroutines }},
-		{"disk MiB", func(g Gauge) float64 { return float64(g.DiskBytes) / (1 << 20) }},
-	}
-	processes := map[string]bool{}
-	for _, o := range all {
-		for p := range o.After {
-			processes[p] = true
-		}
-	}
-	for _, p := range slices.Sorted(maps.Keys(processes)) {
-		for _, f := range figures {
-			var xs, ys []float64
-			hours := 0.0
-			for _, o := range all {
-				hours += o.Seconds / 3600
-				if g, ok := o.After[p]; ok && f.of(g) > 0 {
-					xs, ys = append(xs, hours), append(ys, f.of(g))
-				}
-			}
-			if len(ys) > 0 {
-				l := Slope{p, f.name, ys[0], ys[len(ys)-1], fit(xs, ys), "-"} // a disk fills by design, up to a limit
-				if !strings.HasPrefix(f.name, "disk") {
-					l.Verdict = judge(xs, ys)
-				}
-				out = append(out, l)
-			}
-		}
-	}
-	return out
-}
-
-// fewRounds is fewer than a verdict takes, and the bounds are what growth is worth the name: larger than chance makes it,
-// and a tenth of what was there.
-const (
-	fewRounds  = 6
-	certain    = 3 // standard errors
-	noteworthy = 0.1
-)
-
-// judge tells whether ys grow with xs.
-func judge(xs, ys []float64) string {
-	if len(xs) < fewRounds {
-		return "too few rounds"
-	}
-	slope := fit(xs, ys)
-	n := float64(len(xs))
-	var mx, my, sxx, rest float64
-	for i := range xs {
-		mx, my = mx+xs[i]/n, my+ys[i]/n
-	}
-	for i := range xs {
-		sxx += (xs[i] - mx) * (xs[i] - mx)
-		off := ys[i] - my - slope*(xs[i]-mx)
-		rest += off * off
-	}
-	chance := math.Sqrt(rest / (n - 2) / sxx)
-	if slope > certain*chance && slope*(xs[len(xs)-1]-xs[0]) > noteworthy*my {
-		return "grows"
-	}
-	return "steady"
-}
-
-// fit is the slope of the line of least squares, 0 for fewer than two points.
-func fit(xs, ys []float64) float64 {
-	n := float64(len(xs))
-	var sx, sy, sxx, sxy float64
-	for i := range xs {
-		sx, sy, sxx, sxy = sx+xs[i], sy+ys[i], sxx+xs[i]*xs[i], sxy+xs[i]*ys[i]
-	}
-	if d := n*sxx - sx*sx; d != 0 {
-		return (n*sxy - sx*sy) / d
-	}
-	return 0
 }

@@ -1,13 +1,14 @@
 package fault
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -29,12 +30,12 @@ func (r *Round) stoppedTruth(ctx context.Context, edge string, orders []account.
 	if err := r.rig.process(edge).Stop(ctx); err != nil {
 		return nil, err
 	}
-	commands, err := r.rig.edgeCommands(edge, orders)
+	commands, err := r.rig.edgeCommands(edge, orders, began)
 	if err != nil {
 		return nil, err
 	}
 	if began {
-		if err := r.rig.believe(ctx, edge, orders, commands); err != nil {
+		if err := believe(ctx, edge, r.rig.hurtAt(edge, stateFile), orders, r.rig.record, commands); err != nil {
 			return nil, err
 		}
 	}
@@ -42,8 +43,9 @@ func (r *Round) stoppedTruth(ctx context.Context, edge string, orders []account.
 }
 
 // edgeCommands is the truth about the commands of a node agent: the ends are those of its journal, or refusals that a full disk
-// kept out of it, the side effects those of its script. It has to be stopped.
-func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]account.Command, error) {
+// kept out of it, the side effects those of its script. It has to be stopped. A journal that began anew also refuses what one before it
+// may have known, with the end failed.
+func (r *Rig) edgeCommands(edge string, orders []account.Order, began bool) (map[string]account.Command, error) {
 	out := map[string]account.Command{}
 	ours := map[string]*account.Order{}
 	for i := range orders {
@@ -59,7 +61,7 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 		return nil, err
 	}
 	for id, phase := range unjournalled(log) {
-		if _, there := out[id]; !there && ours[id] != nil && phase == api.PhaseRejected {
+		if _, there := out[id]; !there && ours[id] != nil && (phase == api.PhaseRejected || began && phase == api.PhaseFailed) {
 			out[id] = account.Command{Node: edge, Verb: ours[id].Verb, Arrivals: 1, Finals: []api.Phase{phase}}
 		}
 	}
@@ -86,7 +88,7 @@ func (r *Rig) edgeCommands(edge string, orders []account.Order) (map[string]acco
 
 // journalled adds the commands of this round that the journal of a node agent has.
 func (r *Rig) journalled(edge string, ours map[string]*account.Order, out map[string]account.Command) error {
-	db, err := bbolt.Open(filepath.Join(r.process(edge).Disk, "state", "state.db"), 0o600, &bbolt.Options{ReadOnly: true, Timeout: 10 * time.Second})
+	db, err := bbolt.Open(filepath.Join(r.process(edge).Disk, "state", stateFile), 0o600, &bbolt.Options{ReadOnly: true, Timeout: 10 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -117,78 +119,9 @@ func (r *Rig) journalled(edge string, ours map[string]*account.Order, out map[st
 	return errors.Join(err, db.Close())
 }
 
-// pings are the truth about commands that a node agent does not journal, because they may be done any number of times.
-func (r *Rig) pings(ctx context.Context, orders []account.Order) (map[string]account.Command, error) {
-	out := map[string]account.Command{}
-	for i := range orders {
-		if o := &orders[i]; o.Verb == "ping" {
-			c := account.Command{Node: o.Node, Verb: o.Verb, Arrivals: 1}
-			if err := r.lastWord(ctx, o, &c); err != nil {
-				return nil, err
-			}
-			if len(c.Finals) == 1 && c.Finals[0] == api.PhaseSucceeded {
-				c.Effects = 1
-			}
-			if len(c.Finals) > 0 {
-				out[o.ID] = c
-			}
-		}
-	}
-	return out, nil
-}
-
-// believe fills in the ends of commands that a node agent's journal lacks since it was damaged.
-func (r *Rig) believe(ctx context.Context, edge string, orders []account.Order, commands map[string]account.Command) error {
-	for i := range orders {
-		o := &orders[i]
-		c, there := commands[o.ID]
-		if o.Node != edge || o.Verb == "ping" || there && len(c.Finals) > 0 {
-			continue
-		}
-		c.Node, c.Verb = o.Node, o.Verb
-		if err := r.lastWord(ctx, o, &c); err != nil {
-			return err
-		}
-		if there && len(c.Finals) == 0 { // done, and forgotten as was told: the cluster agent's own end is all there can be
-			var rec api.CommandRecord
-			if err := r.site.Client.Get(ctx, "/v1/commands/"+o.ID, &rec); err != nil {
-				return err
-			}
-			switch {
-			case rec.Final && rec.Phase == api.PhaseTimedOut:
-				c.Finals = []api.Phase{rec.Phase}
-			case rec.Final && rec.Phase == api.PhaseExpired && c.Effects <= 1: // no word of it came out before: as good as never arrived
-				delete(commands, o.ID)
-				continue
-			}
-		}
-		if there || len(c.Finals) > 0 {
-			commands[o.ID] = c
-		}
-	}
-	return nil
-}
-
-// lastWord takes the last word of a node that the cluster agent has for the end of a command. A word that differs from it
-// shows in another view.
-func (r *Rig) lastWord(ctx context.Context, o *account.Order, c *account.Command) error {
-	var rec api.CommandRecord
-	err := r.site.Client.Get(ctx, "/v1/commands/"+o.ID, &rec)
-	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == http.StatusNotFound {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if rec.Status != nil && rec.Status.Phase.Final() {
-		c.Finals = []api.Phase{rec.Status.Phase}
-	}
-	return nil
-}
-
 // stored are all samples of a series of a node, dated by now: no clock that was wrong may have dated one ahead.
 func (r *Rig) stored(ctx context.Context, series, node string) ([]reading, error) {
-	return r.selected(ctx, fmt.Sprintf("%s{node=%q}", series, node))
+	return r.selectedUntil(ctx, fmt.Sprintf("%s{node=%q}", series, node), time.Now().Add(time.Second), 36*time.Hour)
 }
 
 // seriesOf is how many series a node has at present.
@@ -209,13 +142,13 @@ type reading struct {
 	value float64
 }
 
-func (r *Rig) selected(ctx context.Context, selector string) ([]reading, error) {
+func (r *Rig) selectedUntil(ctx context.Context, selector string, end time.Time, window time.Duration) ([]reading, error) {
 	var answer struct {
 		Data struct {
 			Result []struct{ Values [][2]any }
 		}
 	}
-	form := url.Values{"query": {selector + "[36h]"}, "time": {strconv.FormatInt(time.Now().Add(time.Second).Unix(), 10)}}
+	form := url.Values{"query": {fmt.Sprintf("%s[%ds]", selector, int(window.Seconds()))}, "time": {strconv.FormatInt(end.Unix(), 10)}}
 	if err := r.site.Client.Get(ctx, "/api/v1/query?"+form.Encode(), &answer); err != nil {
 		return nil, fmt.Errorf("read %s: %w", selector, err)
 	}
@@ -233,23 +166,45 @@ func (r *Rig) selected(ctx context.Context, selector string) ([]reading, error) 
 	return out, nil
 }
 
-// gauge is the last value of a metric of the cluster agent, 0 when it has none.
+// gauge is the value of a metric of the cluster agent.
 func (r *Rig) gauge(ctx context.Context, name string) (float64, error) {
-	resp, err := r.site.Client.Do(ctx, "GET", "/metrics", nil)
+	all, err := r.metrics(ctx)
 	if err != nil {
 		return 0, err
 	}
+	v, there := all[name]
+	if !there {
+		return 0, fmt.Errorf("it has no metric %s", name)
+	}
+	return v, nil
+}
+
+// metrics are all of the cluster agent, by name and labels as it writes them.
+func (r *Rig) metrics(ctx context.Context) (map[string]float64, error) {
+	resp, err := r.site.Client.Do(ctx, "GET", "/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
 	defer resp.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(resp.Body); err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(text.String()) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
+	return readMetrics(resp.Body)
+}
+
+func readMetrics(from io.Reader) (map[string]float64, error) {
+	out := map[string]float64{}
+	lines := bufio.NewScanner(from)
+	for lines.Scan() {
+		line := lines.Text()
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 || line[0] == '#' {
+			continue
 		}
+		v, err := strconv.ParseFloat(line[at+1:], 64)
+		if err != nil {
+			return nil, fmt.Errorf("read metric %q: %w", line, err)
+		}
+		out[line[:at]] = v
 	}
-	return 0, nil
+	return out, lines.Err()
 }
 
 // events are those of a kind that the cluster agent has heard of.

@@ -56,12 +56,14 @@ func bucketOf(s stream) []byte {
 	return []byte(bucketEvent)
 }
 
+const keyBytes = 16
+
 func (k key) bytes() []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, 16), k.epoch), k.seq)
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, keyBytes), k.epoch), k.seq)
 }
 
 func parseKey(b []byte) (key, error) {
-	if len(b) != 16 {
+	if len(b) != keyBytes {
 		return key{}, fmt.Errorf("%w: key of %d bytes", errDamaged, len(b))
 	}
 	return key{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, nil

@@ -217,8 +217,9 @@ func (c *cold) copyFrom(bad *cold, p pass, last *key) error {
 			step = cur.Prev
 			k, v = cur.Last()
 		}
-		bound := key{^uint64(0), ^uint64(0)}
-		for ; k != nil; k, v = step() {
+		bound, room := key{^uint64(0), ^uint64(0)}, tx.Size()/keyBytes
+		for ; k != nil && room > 0; k, v = step() {
+			room-- // it has no more keys than it has room for: then it goes round in circles, among damaged ones
 			at, err := parseKey(k)
 			if err != nil {
 				return err

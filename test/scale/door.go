@@ -31,6 +31,7 @@ const usageText = `skerry-scale measures one cluster agent, held to a core and a
 usage: skerry-scale load   [flags]   a steady load
        skerry-scale storm  [flags]   the same, and kill -9 under it; --loss 0.2 loses a fifth of all packets
        skerry-scale kube   [flags]   as nodes of a Kubernetes cluster, which is started beside it (make bin/kube/kubectl)
+       skerry-scale fanout [flags]   a change of every node's desired document, a command to all of them, and how fast they connect
        skerry-scale growth [flags]   both at each of --sizes, into --out after every size and beside it as SVG
        skerry-scale plot FILE        draw the SVG beside FILE, and the lines through its figures
 
@@ -132,8 +133,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	if what == "plot" && f.set.NArg() == 2 {
 		return d.plot(f.set.Arg(1), f.projectedSize)
 	}
-	if f.set.NArg() != 1 || what != "load" && what != "storm" && what != "growth" {
-		return d.failed(fmt.Errorf("arguments %q: wanted load, storm, kube, growth or plot FILE; see --help", f.set.Args()))
+	if f.set.NArg() != 1 || !slices.Contains([]string{"load", "storm", "fanout", "growth"}, what) {
+		return d.failed(fmt.Errorf("arguments %q: wanted load, storm, fanout, kube, growth or plot FILE; see --help", f.set.Args()))
 	}
 	if f.cfg.Loss > 0 && f.inside == "" {
 		return d.enter(ctx, args)
@@ -225,6 +226,13 @@ func (d *Door) run(ctx context.Context, f *flags, what string) (ok bool, err err
 	hold := time.Duration(f.minutes * float64(time.Minute))
 	if what == "growth" {
 		return d.growth(ctx, f, cfg, hold)
+	}
+	if what == "fanout" {
+		fan, err := RunFanout(ctx, cfg)
+		if err != nil {
+			return false, err
+		}
+		return d.tellRows(f, fan.Rows(), fan)
 	}
 	measure := func() (*Load, error) { return RunLoad(ctx, cfg, hold, nil) }
 	if what == "storm" {

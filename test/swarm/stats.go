@@ -70,7 +70,7 @@ func (f *Figures) PerNode() int64 {
 }
 
 // manyNodes is from how many on the growth of this process, divided by the nodes, tells what one more of them takes: with
-// fewer most of it is the process's own, which comes with the first.
+// few the process's own memory, which comes with the first, is most of it.
 const manyNodes = 500
 
 // each is the growth for each node, for people; empty when it would mislead.

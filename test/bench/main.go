@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 )
 
@@ -34,6 +32,7 @@ type options struct {
 	nodes       int
 	dir         string    // temporary; each measurement makes its own directory in it
 	say         io.Writer // progress
+	given       string    // the flags that say what is measured how, as they were given
 }
 
 // row is one line of the table. A row without a budget only informs.
@@ -45,8 +44,7 @@ type row struct {
 	Reference *float64 `json:"reference,omitempty"`
 	Ratio     *float64 `json:"ratio,omitempty"`
 	Verdict   string   `json:"verdict"`
-	Only      string   `json:"only"`    // the measurement's name
-	Command   string   `json:"command"` // measures it again
+	Command   string   `json:"command"` // measures it again as it was
 	Note      string   `json:"note,omitempty"`
 }
 
@@ -83,7 +81,7 @@ func verdict(ok bool) string {
 // explained adds to a miss where its reasons are. It stays a miss.
 func explained(r row, where string) row {
 	if r.Verdict == missed {
-		r.Verdict += " (" + where + ")"
+		r.Note = strings.TrimPrefix(r.Note+"; why: "+where, "; ")
 	}
 	return r
 }
@@ -139,7 +137,7 @@ func bench(ctx context.Context, args []string, out io.Writer) int {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 2
 	}
-	if slices.ContainsFunc(rows, func(r row) bool { return strings.HasPrefix(r.Verdict, missed) }) {
+	if slices.ContainsFunc(rows, func(r row) bool { return r.Verdict == missed }) {
 		return 1
 	}
 	return 0
@@ -158,6 +156,11 @@ func parse(args []string) (options, error) {
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
+	fs.Visit(func(f *flag.Flag) {
+		if f.Name != "only" && f.Name != "o" {
+			o.given += fmt.Sprintf(" -%s=%s", f.Name, f.Value)
+		}
+	})
 	if *format != "table" && *format != "json" {
 		return o, fmt.Errorf("-o %q: wanted table or json", *format)
 	}
@@ -198,7 +201,7 @@ func measure(ctx context.Context, o options) ([]row, error) {
 		fmt.Fprintf(o.say, "%s %s …\n", time.Now().Format(time.TimeOnly), m.name)
 		got, err := m.run(ctx, o)
 		for i := range got {
-			got[i].Only, got[i].Command = m.name, "go run ./test/bench -only "+m.name
+			got[i].Command = "go run ./test/bench -only " + m.name + o.given
 		}
 		rows = append(rows, got...)
 		if err != nil {
@@ -206,42 +209,4 @@ func measure(ctx context.Context, o options) ([]row, error) {
 		}
 	}
 	return rows, errors.Join(errs...)
-}
-
-func show(out io.Writer, rows []row, asJSON bool) error {
-	if asJSON {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
-	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ONLY\tWHAT\tMEASURED\tBUDGET\tREFERENCE\tRATIO\tVERDICT")
-	for _, r := range rows {
-		budget := number(r.Budget)
-		if r.Ratio != nil && r.Budget != nil {
-			budget = "ratio " + budget
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", r.Only, r.What, number(&r.Measured), r.Unit, budget, number(r.Reference),
-			number(r.Ratio), r.Verdict)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	for _, r := range rows {
-		if r.Note != "" {
-			fmt.Fprintf(out, "%s: %s\n", r.What, r.Note)
-		}
-	}
-	fmt.Fprintln(out, "one group again: go run ./test/bench -only NAME")
-	return nil
-}
-
-func number(v *float64) string {
-	switch {
-	case v == nil:
-		return "-"
-	case *v >= 1000:
-		return fmt.Sprintf("%.0f", *v)
-	}
-	return fmt.Sprintf("%.3g", *v)
 }

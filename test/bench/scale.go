@@ -24,7 +24,7 @@ func crowd(ctx context.Context, o options) ([]row, error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, o.say
 	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == scale.ExitMissed { // a budget of its own, which the rows show
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == scale.ExitMissed { // a budget of its own, which is one of our rows too
 		err = nil
 	}
 	var l scale.Load
@@ -45,9 +45,11 @@ func crowdRows(l *scale.Load, minutes float64) []row {
 	name := func(what string) string { return fmt.Sprintf("%d nodes: %s", l.Nodes, what) }
 	rows := []row{
 		atMost(name("offline at any time"), float64(l.Nodes-l.Online), 0, "nodes"),
+		atMost(name("cluster RSS, most"), float64(l.Hold.RSSMost)/mib, 2048, "MiB"),
 		atMost(name("cluster RSS for each idle, with its record"), l.IdleEach/kib, connectionBudget, "KiB"),
 		fact(name("cluster RSS for each under load"), l.PerNode/kib, "KiB"),
-		fact(name("cluster CPU"), l.Hold.CPU, "% of a core"),
+		atMost(name("cluster CPU"), l.Hold.CPU, 100, "% of a core"),
+		fact(name("enrolment"), l.EnrolRate, "1/s"),
 		fact(name("ingest to PUBACK, p50"), 1000*l.IngestP50, "ms"),
 		fact(name("ingest to PUBACK, p99"), 1000*l.IngestP99, "ms"),
 		fact(name("command over REST, p99"), 1000*l.CommandP99, "ms"),
@@ -61,6 +63,6 @@ func crowdRows(l *scale.Load, minutes float64) []row {
 		back.Verdict = missed
 	}
 	unaccounted := math.Max(0, float64(l.Samples.Missing)-float64(l.Samples.Reported))
-	return append(rows, back, fact(name("kill -9, all are back"), l.Restart.All, "s"),
+	return append(rows, fact(name("kill -9, REST serves"), l.Restart.Serves, "s"), back, fact(name("kill -9, all are back"), l.Restart.All, "s"),
 		atMost(name("samples unaccounted"), unaccounted, 0, ""))
 }

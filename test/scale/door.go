@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -30,7 +31,8 @@ const usageText = `skerry-scale measures one cluster agent, held to a core and a
 usage: skerry-scale load   [flags]   a steady load
        skerry-scale storm  [flags]   the same, and kill -9 under it; --loss 0.2 loses a fifth of all packets
        skerry-scale kube   [flags]   as nodes of a Kubernetes cluster, which is started beside it (make bin/kube/kubectl)
-       skerry-scale growth [flags]   both at each of --sizes, into --out and beside it as SVG
+       skerry-scale fanout [flags]   a change of every node's desired document, a command to all of them, and how fast they connect
+       skerry-scale growth [flags]   both at each of --sizes, into --out after every size and beside it as SVG
        skerry-scale plot FILE        draw the SVG beside FILE, and the lines through its figures
 
 Certificates and the cluster agent's state are kept in --dir: enrol once, with load or storm, and use them again.
@@ -41,6 +43,8 @@ flags:
 // Door is the command line of skerry-scale.
 type Door struct {
 	Out, Err io.Writer
+
+	storm func(ctx context.Context, cfg Config, hold time.Duration) (*Load, error) // of a test; nil: RunStorm
 }
 
 type flags struct {
@@ -54,6 +58,7 @@ type flags struct {
 	profile       string
 	inside        string
 	projectedSize int
+	add           bool
 	pods          bool
 }
 
@@ -79,6 +84,7 @@ func (d *Door) flags() *flags {
 	v.BoolVar(&f.pods, "pods", false, "kube: a pod on each node too, by a DaemonSet")
 	v.IntSliceVar(&f.sizes, "sizes", []int{100, 1000, 5000, 10000}, "growth: numbers of nodes")
 	v.StringVar(&f.out, "out", "docs/performance/growth.json", "growth: file of the results")
+	v.BoolVar(&f.add, "add", false, "growth: keep what --out holds, measure only sizes that it has not; of the same machine, version and load")
 	v.IntVar(&f.projectedSize, "project", 100000, "growth, plot: size to carry the lines on to")
 	v.StringVarP(&f.format, "output", "o", "table", "table or json")
 	v.StringVar(&f.profile, "swarm-profile", "", "file for a processor profile of the swarm")
@@ -103,7 +109,7 @@ func (f *flags) check() error {
 	memory, err := configs.ParseBytes(f.memory)
 	need(err == nil, "memory", f.memory, "a size such as 2GiB")
 	f.cfg.Memory = int64(memory)
-	need(len(f.sizes) > 0, "sizes", f.sizes, "at least one")
+	need(len(f.sizes) > 0 && slices.Min(f.sizes) >= 1 && slices.Max(f.sizes) <= 100_000, "sizes", f.sizes, "at least one, each 1 to 100000")
 	need(f.format == "table" || f.format == "json", "output", f.format, "table or json")
 	return errors.Join(errs...)
 }
@@ -127,8 +133,8 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	if what == "plot" && f.set.NArg() == 2 {
 		return d.plot(f.set.Arg(1), f.projectedSize)
 	}
-	if f.set.NArg() != 1 || what != "load" && what != "storm" && what != "growth" {
-		return d.failed(fmt.Errorf("arguments %q: wanted load, storm, kube, growth or plot FILE; see --help", f.set.Args()))
+	if f.set.NArg() != 1 || !slices.Contains([]string{"load", "storm", "fanout", "growth"}, what) {
+		return d.failed(fmt.Errorf("arguments %q: wanted load, storm, fanout, kube, growth or plot FILE; see --help", f.set.Args()))
 	}
 	if f.cfg.Loss > 0 && f.inside == "" {
 		return d.enter(ctx, args)
@@ -219,14 +225,14 @@ func (d *Door) run(ctx context.Context, f *flags, what string) (ok bool, err err
 	}
 	hold := time.Duration(f.minutes * float64(time.Minute))
 	if what == "growth" {
-		g, err := RunGrowth(ctx, cfg, f.sizes, hold)
+		return d.growth(ctx, f, cfg, hold)
+	}
+	if what == "fanout" {
+		fan, err := RunFanout(ctx, cfg)
 		if err != nil {
 			return false, err
 		}
-		if err := g.Write(f.out); err != nil {
-			return false, err
-		}
-		return d.plot(f.out, f.projectedSize) == ExitOK, nil
+		return d.tellRows(f, fan.Rows(), fan)
 	}
 	measure := func() (*Load, error) { return RunLoad(ctx, cfg, hold, nil) }
 	if what == "storm" {
@@ -265,7 +271,7 @@ func (d *Door) tellRows(f *flags, rows []Row, all any) (bool, error) {
 func (d *Door) plot(path string, project int) int {
 	g, err := ReadGrowth(path)
 	if err == nil {
-		err = os.WriteFile(path[:len(path)-len(filepath.Ext(path))]+".svg", g.SVG(), 0o644)
+		err = g.draw(path)
 	}
 	if err == nil {
 		err = g.show(d.Out, project)

@@ -1,52 +1,21 @@
 package scale
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
-
-	"github.com/skerry-edge/skerry/agent"
 )
 
 // Growth is how one cluster agent was at several sizes. It is what the plots are made of.
 type Growth struct {
-	At      string  `json:"at"` // date
+	At      string  `json:"at"` // date, or from one to another
 	Machine string  `json:"machine"`
-	Version string  `json:"version"`
+	Version string  `json:"version"` // of the cluster agent that was measured
+	Load    string  `json:"load,omitempty"`
 	Points  []*Load `json:"points"`
-}
-
-// RunGrowth measures each size with a cluster agent of its own: the load for hold, then a restart after kill -9.
-func RunGrowth(ctx context.Context, cfg Config, sizes []int, hold time.Duration) (*Growth, error) {
-	g := &Growth{At: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Version: agent.Version()}
-	for _, n := range sizes {
-		c := cfg
-		c.Nodes, c.Dir = n, filepath.Join(cfg.Dir, fmt.Sprint("growth-", n))
-		// Enrolment is part of what is measured: nobody has certificates yet.
-		if err := os.RemoveAll(c.Dir); err != nil {
-			return g, fmt.Errorf("begin anew: %w", err)
-		}
-		l, err := RunStorm(ctx, c, hold)
-		if err != nil {
-			return g, fmt.Errorf("%d nodes: %w", n, err)
-		}
-		g.Points = append(g.Points, l)
-	}
-	return g, nil
-}
-
-// machine describes the processor, proc(5).
-func machine() string {
-	raw, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "unknown"
-	}
-	return field(string(raw), "model name")
 }
 
 // ReadGrowth reads what an earlier run wrote.
@@ -65,7 +34,7 @@ func ReadGrowth(path string) (*Growth, error) {
 	return g, nil
 }
 
-// Write writes g for people to read and for ReadGrowth.
+// Write writes g for people to read and for ReadGrowth. What was there before stays whole until all of g is written.
 func (g *Growth) Write(path string) error {
 	raw, err := json.MarshalIndent(g, "", "  ")
 	if err != nil {
@@ -74,7 +43,10 @@ func (g *Growth) Write(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return os.WriteFile(path, append(raw, '\n'), 0o644)
+	if err := os.WriteFile(path+".new", append(raw, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write growth: %w", err)
+	}
+	return os.Rename(path+".new", path)
 }
 
 // curve is one figure of all sizes.

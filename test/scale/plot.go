@@ -51,7 +51,7 @@ func (g *Growth) SVG() []byte {
 		all[i].draw(&b, g.Points)
 		b.WriteString("</g>\n")
 	}
-	text(&b, 8, high-8, "start", "#666", fmt.Sprintf("Nodes (logarithmic) against the figure. %s, %s, %s.", g.At, g.Machine, g.Version))
+	text(&b, 8, high-8, "start", "#666", "Nodes (logarithmic) against the figure. "+g.origin()+".")
 	b.WriteString("</svg>\n")
 	return b.Bytes()
 }

@@ -26,7 +26,7 @@ func (n *node) onDesired(_ context.Context, m mqtt.Inbound) error {
 	if d.Generation <= n.desired.Generation {
 		return nil
 	}
-	n.desired = api.Revision{Generation: d.Generation, Hash: d.Hash}
+	n.desired, n.heard = api.Revision{Generation: d.Generation, Hash: d.Hash}, time.Now()
 	r := &api.Reported{Generation: d.Generation, Hash: d.Hash, Workloads: []api.WorkloadStatus{}, Policies: []api.PolicyStatus{},
 		Config: api.ConfigStatus{State: "applied"}}
 	refuses := n.share(3) < s.cfg.Profile.Workloads.Reject
@@ -73,4 +73,14 @@ func (n *node) sendReport(ctx context.Context, publish publisher) error {
 		return err
 	}
 	return publish(ctx, n.topic(mqtt.KindReported, ""), payload, true)
+}
+
+// Desired tells of every node that was started which document it has, and when that came.
+func (s *Swarm) Desired() (generations []uint64, heard []time.Time) {
+	for _, n := range s.all() {
+		n.mu.Lock()
+		generations, heard = append(generations, n.desired.Generation), append(heard, n.heard)
+		n.mu.Unlock()
+	}
+	return generations, heard
 }

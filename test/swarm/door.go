@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -31,6 +32,7 @@ const (
 const usageText = `skerry-swarm simulates node agents, to size a site or to test one
 
 usage: skerry-swarm --nodes 200 --join STRING [flags]
+       skerry-swarm --print-profile [flags]     what the nodes are like, as --profile reads it
        skerry-swarm version
 
 The nodes enrol, connect, and report for --for. Then their outboxes are drained. With --access commands can be given, and
@@ -63,6 +65,9 @@ func (d *Door) Main(ctx context.Context, args []string) int {
 	profile, scenario, err := f.load()
 	if err != nil {
 		return d.usage(err)
+	}
+	if f.print {
+		return d.print(&profile)
 	}
 	debug.SetGCPercent(25) // there is much that lives long, and little that does not
 	r, err := d.run(ctx, f, profile, scenario)
@@ -122,6 +127,7 @@ func (d *Door) run(ctx context.Context, f *flags, profile Profile, scenario Scen
 	sctx, stop := context.WithCancel(ctx)
 	defer stop()
 	side.Go(func() { show.Run(sctx, p.Swarm) })
+	defer func() { d.leave(f, p.Swarm.Enrolled(), profile.Prefix) }()
 	err = p.Swarm.Run(ctx, func(ctx context.Context) error {
 		end, err := p.Look(ctx, cfg.Log)
 		if err != nil {
@@ -133,6 +139,31 @@ func (d *Door) run(ctx context.Context, f *flags, profile Profile, scenario Scen
 		return err
 	})
 	return result, err
+}
+
+// leave tells what stays on the cluster agent, also of a run that somebody ended.
+func (d *Door) leave(f *flags, nodes int, prefix string) {
+	if nodes == 0 || f.cluster != "" && f.clusterDir == "" { // nothing, or it goes with its cluster agent
+		return
+	}
+	keep := "; the next run needs another --prefix until then"
+	if f.identities != "" {
+		keep = ", or use them again with --identities " + f.identities
+	}
+	fmt.Fprintf(d.Err, "%d nodes stay enrolled; take them away with: skerry node remove -l swarm=%s --yes%s\n", nodes, prefix, keep)
+}
+
+// print writes a profile as --profile reads it.
+func (d *Door) print(p *Profile) int {
+	text, err := yaml.Marshal(p)
+	if err == nil {
+		_, err = d.Out.Write(text)
+	}
+	if err != nil {
+		fmt.Fprintln(d.Err, "skerry-swarm:", err)
+		return ExitFailed
+	}
+	return ExitOK
 }
 
 // ownCluster starts a cluster agent of the swarm's own, as the tier "cluster".

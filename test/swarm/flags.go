@@ -25,6 +25,7 @@ type flags struct {
 	hold                                  time.Duration
 	sources                               int
 	settings                              []string
+	print                                 bool
 }
 
 func (d *Door) flags() *flags {
@@ -42,6 +43,7 @@ func (d *Door) flags() *flags {
 	v.StringVar(&f.clusterDir, "cluster-dir", "", "directory of that one (default a temporary one)")
 	v.StringArrayVar(&f.settings, "cluster-set", nil, "key=value of its configuration, may be repeated")
 	v.StringVar(&f.profile, "profile", "", "YAML file that says what the nodes are like")
+	v.BoolVar(&f.print, "print-profile", false, "print the profile that results from --profile and the flags, and do nothing else")
 	v.StringVar(&f.scenario, "scenario", "", "YAML file of steps, in place of the default one")
 	f.p.Cadence = 30 * time.Second
 	v.Var((*configs.Duration)(&f.p.Cadence), "cadence", "between two rows of samples of a node")
@@ -94,7 +96,7 @@ func (f *flags) load() (Profile, Scenario, error) {
 	} else if f.scenario == "" {
 		errs = append(errs, scenario.Validate())
 	}
-	if f.join == "" && f.identities == "" && f.access == "" && f.cluster == "" {
+	if !f.print && f.join == "" && f.identities == "" && f.access == "" && f.cluster == "" {
 		errs = append(errs, errors.New("whom to simulate for? give --join, --access, --cluster or --identities"))
 	}
 	return profile, scenario, errors.Join(errs...)

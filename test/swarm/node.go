@@ -43,6 +43,7 @@ type node struct {
 	back    chan struct{}      // holds one
 	engine  *command.Engine
 	desired api.Revision
+	heard   time.Time // when desired came
 	report  *api.Reported
 	runs    runs
 	rows    []int64 // times of the rows of the batch that is not full, milliseconds since 1970

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,7 +135,7 @@ func (e *enrolment) ask(ctx context.Context, i int, id *identity.Identity) (*ide
 			e.putOff(max(busy.Wait, time.Second))
 			continue
 		case err == nil && reply.Status == api.EnrollPending:
-			return nil, errors.New("the join token wants a person's approval; make one without")
+			return nil, e.waits(reply)
 		case err == nil:
 			return id.With(reply, e.cfg.Join.CASHA256)
 		}
@@ -144,6 +145,16 @@ func (e *enrolment) ask(ctx context.Context, i int, id *identity.Identity) (*ide
 		failures++
 		e.putOff(time.Second)
 	}
+}
+
+// waits says why a person is to decide about a simulated node: its name is taken, or the token wants it of everybody.
+func (e *enrolment) waits(reply *api.EnrollReply) error {
+	if !strings.Contains(reply.Message, "is there already with another key") {
+		return errors.New("the join token wants a person's approval; make one without")
+	}
+	prefix := e.cfg.Profile.Prefix
+	return fmt.Errorf("it is there already with another key, that of an earlier run: take those nodes away (skerry node remove -l swarm=%s --yes), "+
+		"or give this run another --prefix, or the --identities of that one", prefix)
 }
 
 // wait is how long to wait before asking.

@@ -302,3 +302,22 @@ func TestAWordThatTookAsLongAsTheBirthDoesNotSetANodeBack(t *testing.T) {
 		t.Errorf("the cluster's time is %s; wanted %s", got, right.Add(20*time.Second))
 	}
 }
+
+func TestMemoryOfANodeIsToldOnlyWhereItSaysSomething(t *testing.T) {
+	for started, want := range map[int]bool{10: false, 100: false, 499: false, 500: true, 10_000: true} {
+		r := &Result{Figures: Figures{Started: started, RSSBytes: 1 << 30}}
+		var out bytes.Buffer
+		if err := r.Write(&out, false); err != nil || strings.Contains(out.String(), "KiB/node") != want {
+			t.Errorf("%d nodes, %v: wanted a figure for each %v\n%s", started, err, want, &out)
+		}
+	}
+}
+
+func TestStepsAreCalledWhatTheyDo(t *testing.T) {
+	for want, step := range map[string]Step{"ramp all at 50/s": {Do: "ramp", Rate: 50}, "ramp 7 at 0.5/s": {Do: "ramp", Nodes: 7, Rate: 0.5},
+		"await 100 %": {Do: "await", Share: 1}, "cut 12.5 %": {Do: "cut", Share: 0.125}, "reset 33.33 %": {Do: "reset", Share: 1.0 / 3}} {
+		if got := step.title(); got != want {
+			t.Errorf("%+v is called %q; wanted %q", step, got, want)
+		}
+	}
+}

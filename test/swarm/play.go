@@ -97,11 +97,14 @@ func (p *Player) timed(ctx context.Context, step Step) error {
 func (s *Step) title() string {
 	switch s.Do {
 	case "ramp":
+		if s.Nodes == 0 {
+			return fmt.Sprintf("ramp all at %g/s", s.Rate)
+		}
 		return fmt.Sprintf("ramp %d at %g/s", s.Nodes, s.Rate)
 	case "command":
 		return fmt.Sprintf("command %s at %g/s for %s", s.Verb, s.Rate, s.For)
 	case "await", "cut", "reset":
-		return fmt.Sprintf("%s %g", s.Do, s.Share)
+		return fmt.Sprintf("%s %.4g %%", s.Do, 100*s.Share)
 	case "hold":
 		return "hold " + s.For.String()
 	case "tier":
@@ -152,7 +155,7 @@ func (p *Player) await(ctx context.Context, step Step) error {
 	st := &p.Swarm.stats
 	for float64(st.online.Load()) < step.Share*float64(st.started.Load()) {
 		if !agent.Wait(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("%d of %d nodes are online after %s; wanted %g of them", st.online.Load(), st.started.Load(), step.Within, step.Share)
+			return fmt.Errorf("%d of %d nodes are online after %s; wanted %.4g %%", st.online.Load(), st.started.Load(), step.Within, 100*step.Share)
 		}
 	}
 	return nil

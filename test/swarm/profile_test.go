@@ -1,6 +1,11 @@
 package swarm
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -91,5 +96,59 @@ steps:
 	}
 	if _, err := ParseScenario(nil); err == nil || !strings.Contains(err.Error(), "steps 0") {
 		t.Errorf("an empty scenario: %v", err)
+	}
+}
+
+func TestAProfileThatIsPrintedIsReadAsItWas(t *testing.T) {
+	var out, errs bytes.Buffer
+	file := filepath.Join("..", "..", "docs", "swarm", "field.yaml")
+	if code := (&Door{Out: &out, Err: &errs}).Main(t.Context(), []string{"--print-profile", "--profile", file, "--nodes", "7"}); code != ExitOK {
+		t.Fatalf("exit code %d: %s", code, &errs)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := ParseProfile(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Nodes, want.Workloads.Runtimes = 7, []string{} // printed as []
+	if got, err := ParseProfile(out.Bytes()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v; wanted %+v\n%s", got, err, want, &out)
+	}
+	if code := (&Door{Out: &out, Err: &errs}).Main(t.Context(), []string{"--print-profile", "--series", "-1"}); code != ExitUsage {
+		t.Errorf("a profile with a fault is printed: exit code %d", code)
+	}
+}
+
+// The page of the swarm names every key of a profile and of a step: there is no other place to find them.
+func TestThePageHasEveryKey(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "swarm.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names func(of reflect.Type) []string
+	names = func(of reflect.Type) (out []string) {
+		for f := range of.Fields() {
+			out = append(out, f.Tag.Get("yaml"))
+			under := f.Type
+			if under.Kind() == reflect.Slice {
+				under = under.Elem()
+			}
+			if under.Kind() == reflect.Struct {
+				out = append(out, names(under)...)
+			}
+		}
+		return out
+	}
+	keys := append(names(reflect.TypeFor[Profile]()), names(reflect.TypeFor[Scenario]())...)
+	if len(keys) < 40 {
+		t.Errorf("only %d keys: %v", len(keys), keys)
+	}
+	for _, key := range append(keys, Metrics()...) {
+		if !regexp.MustCompile("[`{ .,]" + regexp.QuoteMeta(key) + "[`:} .,]").Match(page) {
+			t.Errorf("docs/swarm.md does not name %q", key)
+		}
 	}
 }

@@ -70,6 +70,6 @@ func (p *progress) Run(ctx context.Context, s *Swarm) {
 // line is f in at most a hundred columns; before is how it stood a while ago.
 func (f *Figures) line(before Figures, while time.Duration) string {
 	rate := float64(f.Made-before.Made) / while.Seconds()
-	return fmt.Sprintf("online %d, connecting %d, %.0f samples/s, lag %s, backlog %d, dropped %d, commands %d, %.1f KiB/node",
-		f.Online, f.Connecting, rate, f.Lag, f.Backlog, f.Dropped.Samples+f.Dropped.Downsampled, f.Commands, float64(f.PerNode())/1024)
+	return fmt.Sprintf("online %d, connecting %d, %.0f samples/s, lag %s, backlog %d, dropped %d, commands %d, RSS %.0f MiB",
+		f.Online, f.Connecting, rate, f.Lag, f.Backlog, f.Dropped.Samples+f.Dropped.Downsampled, f.Commands, float64(f.RSSBytes)/(1<<20))
 }

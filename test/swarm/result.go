@@ -56,8 +56,8 @@ func (r *Result) Write(w io.Writer, asJSON bool) error {
 	row("disturbances", "%d resets, %d goodbyes, %d sleeps", r.Resets, r.Leaves, r.Sleeps)
 	row("wire", "%d bytes to the nodes, %d from them", r.BytesIn, r.BytesOut)
 	row("commands", "%d on nodes, %d side effects", r.Commands, r.Effects)
-	row("memory", "%.1f KiB/node: RSS %.1f MiB, before %.1f; %d goroutines", float64(r.BytesPerNode)/1024,
-		float64(r.RSSBytes)/(1<<20), float64(r.BaseBytes)/(1<<20), r.Goroutines)
+	row("memory", "RSS %.0f MiB (%.0f without nodes)%s; %d goroutines", float64(r.RSSBytes)/(1<<20), float64(r.BaseBytes)/(1<<20),
+		r.each(), r.Goroutines)
 	for _, s := range r.Steps {
 		text := s.Took.String()
 		if s.Error != "" {

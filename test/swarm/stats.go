@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strconv"
 	"sync"
@@ -66,6 +67,18 @@ func (f *Figures) PerNode() int64 {
 		return 0
 	}
 	return (f.RSSBytes - f.BaseBytes) / int64(f.Started)
+}
+
+// manyNodes is from how many on the growth of this process, divided by the nodes, tells what one more of them takes: with
+// few the process's own memory, which comes with the first, is most of it.
+const manyNodes = 500
+
+// each is the growth for each node, for people; empty when it would mislead.
+func (f *Figures) each() string {
+	if f.Started < manyNodes {
+		return ""
+	}
+	return fmt.Sprintf(", %.0f KiB/node", float64(f.PerNode())/1024)
 }
 
 // Seconds is a duration that JSON shows in seconds.

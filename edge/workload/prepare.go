@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -21,6 +22,7 @@ type maker struct {
 	node     Node
 	logBytes int64
 	unseal   func(w *api.Workload) (*api.Secrets, error) // of one that has something sealed
+	laying   sync.Mutex                                  // containers share volumes
 }
 
 // run is one run of a container.
@@ -33,13 +35,9 @@ type run struct {
 
 // make lays the volumes and resolves everything of one run.
 func (m *maker) make(r run) (Container, error) {
-	var secrets api.Secrets
-	if r.want.Sealed != nil {
-		opened, err := m.unseal(r.want)
-		if err != nil {
-			return Container{}, err
-		}
-		secrets = *opened
+	secrets, err := m.open(r.want)
+	if err != nil {
+		return Container{}, err
 	}
 	w, c := r.want, r.spec
 	values := environment(c.Env, secrets.Env[c.Name])
@@ -75,6 +73,18 @@ func (m *maker) make(r run) (Container, error) {
 	return out, os.MkdirAll(filepath.Dir(out.Log), 0o700)
 }
 
+// open returns what is sealed in a workload.
+func (m *maker) open(w *api.Workload) (api.Secrets, error) {
+	if w.Sealed == nil {
+		return api.Secrets{}, nil
+	}
+	opened, err := m.unseal(w)
+	if err != nil {
+		return api.Secrets{}, err
+	}
+	return *opened, nil
+}
+
 // mount lays a volume and finds what of it is to be shown.
 func (m *maker) mount(w *api.Workload, v *api.Volume, at api.Mount, sealed []api.File) (Mount, error) {
 	out := Mount{Target: at.Path, ReadOnly: at.ReadOnly}
@@ -88,7 +98,7 @@ func (m *maker) mount(w *api.Workload, v *api.Volume, at api.Mount, sealed []api
 		dir = resolved
 	case v.Files != nil:
 		out.ReadOnly = true
-		if err := layFiles(dir, slices.Concat(v.Files.Files, sealed)); err != nil {
+		if err := m.files(dir, v, sealed); err != nil {
 			return out, err
 		}
 	default:

@@ -46,6 +46,9 @@ func TestARunningPodIsNotReplacedForASecretThatChanged(t *testing.T) {
 	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Sealed.ID != "a" {
 		t.Error("a changed Secret restarts the pod")
 	}
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want, renews: true}}); got[0].Sealed.ID != "b" {
+		t.Error("a changed Secret does not reach a device that takes it without a new start")
+	}
 	want.Sealed.Key = "other"
 	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Sealed.ID != "b" {
 		t.Error("a device with a new key cannot read its secrets")

@@ -42,6 +42,9 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 		}
 		bounds, faults = append(bounds, b), append(faults, err)
 	}
+	if refs.asked() && device.Birth != nil && device.Birth.Renews {
+		after = min(after, renewAfter(node))
+	}
 	have, bounds, err := r.document(device.ID, bounds)
 	if faults = append(faults, err); bounds == nil {
 		return 0, errors.Join(faults...)
@@ -58,7 +61,7 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 
 // translate makes a pod a workload. An error is none of the pod's and passes: until then the pod stays as it is.
 func (r *reconciler) translate(pod *corev1.Pod, device *api.Node, refs bridge.References, target bridge.Target) (bound, error) {
-	b := bound{pod: pod}
+	b := bound{pod: pod, renews: device.Birth != nil && device.Birth.Renews}
 	if ended(pod) || pod.DeletionTimestamp != nil {
 		return b, nil
 	}

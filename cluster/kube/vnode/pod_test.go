@@ -206,3 +206,23 @@ func TestAPodThatDoesNotFitWaitsAlone(t *testing.T) {
 		t.Errorf("with more room: %v, %v", names(s.have), err)
 	}
 }
+
+func TestWhatPodsReferToIsLookedAtAgainByTime(t *testing.T) {
+	s := aSite()
+	s.device.Birth = &api.Birth{Renews: true}
+	if after, err := s.agree(t); err != nil || after != far {
+		t.Errorf("%v, %v; wanted no look for what refers to nothing", after, err)
+	}
+	s.refs["word"] = nil
+	s.pods = append(s.pods, referring("reads", "word"))
+	if after, err := s.agree(t); err != nil || after < renewAgain || after > 2*renewAgain {
+		t.Errorf("%v, %v; wanted a look after a minute or two", after, err)
+	}
+	s.device.Birth.Renews = false
+	if after, err := s.agree(t); err != nil || after != far {
+		t.Errorf("%v, %v; wanted none for a device that takes nothing anew", after, err)
+	}
+	if large := (&corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.ObjectTTLAnnotationKey: "300"}}}); renewAfter(large) < 6*time.Minute {
+		t.Errorf("%v in a large cluster; wanted later", renewAfter(large))
+	}
+}

@@ -135,6 +135,7 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 			t.Errorf("the volume holds %q", out)
 		}
 	})
+	t.Run("files of a ConfigMap and a Secret are renewed in a running pod", func(t *testing.T) { renewed(t, p) })
 	t.Run("attach ties a terminal to the program itself", func(t *testing.T) {
 		apply(t, p, fmt.Sprintf(onDevice, "attached", "dev-l", "Never", "args: [terminal], stdin: true, tty: true", ""), "apply", "-f", "-")
 		kubectl(t, p, "wait", "pod/attached", "--for=condition=Ready", "--timeout=90s")
@@ -154,4 +155,50 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		kubectl(t, p, "wait", "pod/beside", "--for=condition=Ready", "--timeout=90s")
 		kubectl(t, p, "delete", "pod", "beside", "large", "--timeout=60s")
 	})
+}
+
+// renewed changes what a running pod refers to, and waits for it inside: nothing else tells of the change.
+func renewed(t *testing.T, p *ControlPlane) {
+	kubectl(t, p, "create", "configmap", "renewed", "--from-literal=word=one", "--from-literal=other=one")
+	kubectl(t, p, "create", "secret", "generic", "renewed", "--from-literal=word=one")
+	apply(t, p, fmt.Sprintf(onDevice, "renewed", "dev-l", "Always", `args: [count], env: [{name: WORD, valueFrom: {configMapKeyRef: {name: renewed, key: word}}}],
+ volumeMounts: [{name: c, mountPath: /c}, {name: s, mountPath: /s}, {name: c, mountPath: /sub/word, subPath: word}]`,
+		`, volumes: [{name: c, configMap: {name: renewed}}, {name: s, secret: {secretName: renewed}}]`), "apply", "-f", "-")
+	kubectl(t, p, "wait", "pod/renewed", "--for=condition=Ready", "--timeout=90s")
+	const is = "jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].state.running.startedAt}"
+	before := kubectl(t, p, "get", "pod", "renewed", "-o", is)
+	read := func(file string) (string, error) {
+		return p.Admin.Kubectl(t.Context(), "exec", "renewed", "--", "/app", "read", file)
+	}
+	becomes := func(file, want string) {
+		t.Helper()
+		eventually(t, 3*time.Minute, file+" is "+want, func() error {
+			if out, err := read(file); err != nil || out != want {
+				return fmt.Errorf("%q, %w", out, err)
+			}
+			return nil
+		})
+	}
+	becomes("/c/word", "one")
+	becomes("/s/word", "one")
+	kubectl(t, p, "patch", "configmap", "renewed", "--type=merge", "-p", `{"data":{"word":"two","other":null}}`)
+	kubectl(t, p, "patch", "secret", "renewed", "--type=merge", "-p", `{"stringData":{"word":"two"}}`)
+	becomes("/c/word", "two")
+	becomes("/s/word", "two")
+	becomes("/sub/word", "one") // as by a kubelet
+	if out, err := read("/c/other"); err == nil {
+		t.Errorf("a key that is no more has %q", out)
+	}
+	if after := kubectl(t, p, "get", "pod", "renewed", "-o", is); after != before || !strings.Contains(after, " 0 ") {
+		t.Errorf("%q became %q", before, after)
+	}
+	const notice = `jsonpath={.status.conditions[?(@.type=="mlsysops.eu/AsKubelet")].message}`
+	kubectl(t, p, "patch", "pod", "renewed", "--subresource=status", "-p", `{"status":{"conditions":[{"type":"mlsysops.eu/AsKubelet","status":"False","message":"of a cluster agent of before"}]}}`)
+	eventually(t, time.Minute, "a notice that has no reason is taken back", func() error {
+		if out := kubectl(t, p, "get", "pod", "renewed", "-o", notice); out != "" {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
+	kubectl(t, p, "delete", "pod", "renewed", "--timeout=60s")
 }

@@ -18,6 +18,7 @@ type bound struct {
 	pod    *corev1.Pod
 	want   *api.Workload // sealed; nil when Failed
 	notes  []corev1.PodCondition
+	noted  bool // notes are all there are
 	failed error
 	renews bool // its device takes what is sealed anew without a new start
 }

@@ -74,7 +74,7 @@ func (r *reconciler) translate(pod *corev1.Pod, device *api.Node, refs bridge.Re
 	default:
 		return b, fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	b.notes, b.want = w.Notices, &w.Workload
+	b.notes, b.noted, b.want = w.Notices, true, &w.Workload
 	if len(w.Secrets.Env)+len(w.Secrets.Files) == 0 {
 		return b, nil
 	}
@@ -121,7 +121,7 @@ func (r *reconciler) pod(ctx context.Context, device *api.Node, b *bound, have [
 		}
 		pod = next
 	}
-	status := bridge.PodStatus(pod, bridge.Word{Status: word(pod, have, device), Failed: b.failed, Notices: b.notes, Node: device, Now: r.Now()})
+	status := bridge.PodStatus(pod, bridge.Word{Status: word(pod, have, device), Failed: b.failed, Notices: b.notes, Noticed: b.noted, Node: device, Now: r.Now()})
 	if equality.Semantic.DeepEqual(status, pod.Status) {
 		return nil
 	}

@@ -42,7 +42,7 @@ func (m *maker) make(r run) (Container, error) {
 	w, c := r.want, r.spec
 	values := environment(c.Env, secrets.Env[c.Name])
 	out := Container{ID: ContainerID(w.Name, c.Name, r.n), Workload: w.Name, Name: c.Name, Image: r.image, Command: expandAll(c.Command, values),
-		Args: expandAll(c.Args, values), Dir: c.Dir, Limits: c.Limits, Hostname: w.Hostname, TTY: c.TTY, Stdin: c.Stdin,
+		Args: expandAll(c.Args, values), Dir: c.Dir, Limits: c.Limits, Requests: c.Requests, Hostname: w.Hostname, TTY: c.TTY, Stdin: c.Stdin,
 		Log: m.places.logFile(w.Name, c.Name, r.n), LogBytes: m.logBytes}
 	if c.Security != nil {
 		out.Security = *c.Security

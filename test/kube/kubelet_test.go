@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-edge/skerry/api"
 )
 
 // onDevice is a pod on a device: name, node, restart policy, the rest of its container, the rest of it.
@@ -154,6 +156,22 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		apply(t, p, fmt.Sprintf(onDevice, "beside", "dev-l", "Always", "args: [count]", ""), "apply", "-f", "-")
 		kubectl(t, p, "wait", "pod/beside", "--for=condition=Ready", "--timeout=90s")
 		kubectl(t, p, "delete", "pod", "beside", "large", "--timeout=60s")
+	})
+	t.Run("a Node that a kubelet registers as is left to it", func(t *testing.T) { // the last one: the device has no Node then
+		kubectl(t, p, "taint", "node", "dev-l", "mlsysops.eu/far-edge-") // what the cluster agent cannot leave as it is
+		kubectl(t, p, "wait", "node/dev-l", "--for=jsonpath={.spec.taints[0].key}=mlsysops.eu/far-edge", "--timeout=60s")
+		kubectl(t, p, "patch", "node", "dev-l", "--subresource=status", "-p", `{"status":{"nodeInfo":{"machineID":"5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81","systemUUID":"5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81"}}}`)
+		kubectl(t, p, "taint", "node", "dev-l", "mlsysops.eu/far-edge-")
+		eventually(t, time.Minute, "the doctor tells", func() error {
+			var st api.ClusterStatus
+			if err := s.client.Get(t.Context(), "/v1/status", &st); err != nil || !strings.Contains(strings.Join(st.Trouble, "\n"), "it is not a device's") {
+				return fmt.Errorf("%q, %w", st.Trouble, err)
+			}
+			return nil
+		})
+		if out := kubectl(t, p, "get", "node", "dev-l", "-o", "jsonpath={.spec.taints[*].key} {.status.nodeInfo.machineID}"); strings.Contains(out, "far-edge") || !strings.HasSuffix(out, "5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81") {
+			t.Errorf("the machine's Node was written: %q", out)
+		}
 	})
 }
 

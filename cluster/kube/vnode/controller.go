@@ -192,6 +192,9 @@ func (r *reconciler) agree(ctx context.Context, req reconcile.Request) (reconcil
 		return reconcile.Result{}, nil
 	}
 	node, want, err := r.node(ctx, device)
+	if errors.Is(err, errForeign) {
+		r.leases.keep(device.ID, nil) // it says that the machine lives
+	}
 	if err != nil {
 		return again(err)
 	}

@@ -119,6 +119,15 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		kubectl(t, p, "patch", "pod", "steady", "-p", `{"spec":{"activeDeadlineSeconds":1}}`)
 		kubectl(t, p, "wait", "pod/steady", "--for=jsonpath={.status.reason}=DeadlineExceeded", "--timeout=60s")
 	})
+	t.Run("a pod that was put on the device by hand runs too", func(t *testing.T) { // the cache has no more of it than where it is
+		text := strings.Replace(fmt.Sprintf(onDevice, "by-hand", "dev-l", "Always", `args: [count]`, ""), "tolerations: [{key: mlsysops.eu/far-edge, operator: Exists}]", "nodeName: dev-l", 1)
+		apply(t, p, text, "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/by-hand", "--for=condition=Ready", "--timeout=90s")
+		if out := kubectl(t, p, "logs", "by-hand", "--limit-bytes=7"); out != "line 1\n" {
+			t.Errorf("its log begins with %q", out)
+		}
+		kubectl(t, p, "delete", "pod", "by-hand", "--timeout=60s")
+	})
 	t.Run("an image that is patched begins its container anew and no other", func(t *testing.T) {
 		s.bring(&archive{name: "registry.test/app:2", os: "linux", arch: runtime.GOARCH})
 		apply(t, p, fmt.Sprintf(strings.Replace(onDevice, "containers: [", "containers: [{name: side, image: registry.test/app:1, args: [count]}, ", 1), "patched", "dev-l", "Always",

@@ -36,6 +36,11 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 	bounds := make([]bound, 0, len(list.Items))
 	var faults []error
 	for i := range list.Items {
+		if err := Whole(ctx, r.reader, &list.Items[i]); apierrors.IsNotFound(err) {
+			continue // the cache hears of it soon
+		} else if err != nil {
+			return 0, fmt.Errorf("read pod %s/%s: %w", list.Items[i].Namespace, list.Items[i].Name, err)
+		}
 		b, err := r.translate(&list.Items[i], device, refs, target)
 		if _, missing := errors.AsType[*bridge.Missing](b.failed); missing {
 			after = missingAgain

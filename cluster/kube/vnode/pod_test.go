@@ -94,7 +94,7 @@ func aSite() *site {
 	on, gone := aWorkload("on", "i"), aWorkload("gone", "i")
 	gone.Draining = true
 	at, grace := metav1.Unix(1, 0), int64(30)
-	leaving := aPod("gone")
+	leaving := referring("gone", "")
 	leaving.DeletionTimestamp, leaving.DeletionGracePeriodSeconds = &at, &grace
 	s := &site{room: 60_000, told: map[string]corev1.PodStatus{}, refs: map[string]error{}, have: []api.Workload{gone, on}, pods: []*corev1.Pod{referring("on", ""), leaving, referring("new", "")},
 		device: &api.Node{ID: "n1", Presence: api.PresenceOnline, Desired: api.Revision{Generation: 2}, Reported: &api.Reported{Generation: 2,

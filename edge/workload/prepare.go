@@ -111,8 +111,8 @@ func (m *maker) mount(w *api.Workload, v *api.Volume, at api.Mount, sealed []api
 	}
 	source, err := within(dir, at.SubPath)
 	out.Source = source
-	if source != dir {
-		out.Within = dir // a program of the pod may have put a link there since
+	if source != dir && v.Files == nil {
+		out.Within = dir // a program of the pod may have put a link there since; into files it cannot
 	}
 	return out, err
 }

@@ -63,6 +63,7 @@ type Birth struct {
 	Host           Host              `json:"host"`
 	Labels         map[string]string `json:"labels,omitempty"`
 	Runtimes       []string          `json:"runtimes,omitempty"`
+	Renews         bool              `json:"renews,omitempty"` // what is sealed anew for a workload is taken without a new start
 	Sensors        []Sensor          `json:"sensors,omitempty"`
 	Probes         []Probe           `json:"probes,omitempty"`
 	Verbs          []Verb            `json:"verbs,omitempty"`

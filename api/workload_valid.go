@@ -64,8 +64,8 @@ func validFiles(files []File) error {
 	}
 	var errs []error
 	for _, f := range files {
-		if f.Path == "" || path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == ".." || strings.HasPrefix(f.Path, "../") {
-			errs = append(errs, fmt.Errorf("file %.80q: wanted a clean path that stays inside", f.Path))
+		if f.Path == "" || path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || strings.HasPrefix(f.Path, "..") {
+			errs = append(errs, fmt.Errorf("file %.80q: wanted a clean path that does not begin with two dots", f.Path))
 		}
 	}
 	return errors.Join(errs...)

@@ -30,7 +30,7 @@ func (a *Agent) birth() *api.Birth {
 		labels = nil
 	}
 	b := &api.Birth{Node: id.Node, Cluster: id.Cluster, Epoch: a.epoch.Load(), Boot: a.boot, At: api.At(now), TimeQuality: quality,
-		Started: api.At(a.started), Version: agent.Version(), Host: a.host, Labels: labels, Runtimes: a.workloads.Runtimes(), Sensors: a.probes.Sensors(),
+		Started: api.At(a.started), Version: agent.Version(), Host: a.host, Labels: labels, Runtimes: a.workloads.Runtimes(), Renews: true, Sensors: a.probes.Sensors(),
 		Probes: a.probes.Status(), Verbs: a.engine.Verbs(), Certificate: id.Describe(), Key: id.Leaf().RawSubjectPublicKeyInfo, Backlog: a.outbox.Backlog(),
 		IntervalMillis: cfg.Telemetry.Interval.Milliseconds() * int64(cfg.Telemetry.BatchRows),
 		AutonomyMillis: cfg.Autonomy.Milliseconds(), OpenCommands: a.engine.Open()}

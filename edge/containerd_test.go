@@ -2,13 +2,18 @@ package edge
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/configs"
+	"github.com/skerry-edge/skerry/edge/workload"
 	"github.com/skerry-edge/skerry/edge/workload/conformance"
 )
 
@@ -61,4 +66,57 @@ func TestPeerContainerdConforms(t *testing.T) {
 		socket := peerContainerd(t)
 		return subject(t, words, "containerd", func(cfg *configs.Workloads) { cfg.Containerd = socket })
 	})
+}
+
+func TestPeerARequestOfCPUIsTheWeightOfAContainerOfContainerd(t *testing.T) {
+	socket := peerContainerd(t)
+	rt := subject(t, words, "containerd", func(cfg *configs.Workloads) { cfg.Containerd = socket }).Runtime
+	digest, err := rt.Pull(t.Context(), words, api.PullMissing, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"asks": "cpu.shares 512 cpu.weight 20 ", "silent": "cpu.shares 2 cpu.weight 1 "} {
+		mark := filepath.Base(filepath.Dir(socket)) + name + strconv.Itoa(os.Getpid())
+		c := workload.Container{ID: workload.ContainerID("weight", name, 1), Workload: "weight", Name: name, Image: digest, Command: []string{"/words", "cat", "echo", mark},
+			Stdin: true, Log: filepath.Join(t.TempDir(), "log"), LogBytes: 1 << 20}
+		if name == "asks" {
+			c.Requests.CPUMillis = 500
+		}
+		if err := rt.Start(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if got := weightOf(t, mark); got == "" || !strings.Contains(want, got) {
+			t.Errorf("%s: %q; wanted one of %s", name, got, want)
+		}
+		if err := errors.Join(rt.Stop(t.Context(), c.ID, 0), rt.Remove(t.Context(), c.ID)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// weightOf is the weight of the program that has a word as its last argument, "" when there is none.
+func weightOf(t *testing.T, mark string) string {
+	t.Helper()
+	programs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range programs {
+		if raw, err := os.ReadFile(program); err != nil || !strings.HasPrefix(string(raw), "/words\x00") || !strings.HasSuffix(string(raw), mark+"\x00") {
+			continue // it has ended, or is another
+		}
+		groups, err := os.ReadFile(filepath.Join(filepath.Dir(program), "cgroup"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(groups)) {
+			parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+			for _, file := range []string{"cpu/" + parts[2] + "/cpu.shares", parts[2] + "/cpu.weight"} {
+				if raw, err := os.ReadFile("/sys/fs/cgroup/" + file); err == nil && (parts[1] == "" || strings.HasPrefix(parts[1], "cpu,") || parts[1] == "cpu") {
+					return filepath.Base(file) + " " + strings.TrimSpace(string(raw)) + " "
+				}
+			}
+		}
+	}
+	return ""
 }

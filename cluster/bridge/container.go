@@ -29,9 +29,6 @@ func (t *translation) container(c *corev1.Container) api.Container {
 		t.otherwise("%s.resizePolicy: a change of resources restarts", where)
 	}
 	t.extended(where, c.Resources.Limits)
-	if r := c.Resources.Requests; !r.Cpu().IsZero() || !r.Memory().IsZero() {
-		t.otherwise("resources.requests count for placement alone: whose is more has no greater share of the device")
-	}
 	for _, p := range c.Ports {
 		if p.Protocol == corev1.ProtocolSCTP {
 			t.no("%s.ports: SCTP", where)

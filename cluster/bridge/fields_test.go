@@ -31,7 +31,7 @@ var carried = map[string]string{
 	"ConfigMapKeySelector":    "Key Optional",
 	"SecretKeySelector":       "Key Optional",
 	"LocalObjectReference":    "Name",
-	"ResourceRequirements":    "Limits",
+	"ResourceRequirements":    "Limits Requests",
 	"VolumeMount":             "Name ReadOnly MountPath SubPath",
 	"Probe":                   "InitialDelaySeconds TimeoutSeconds PeriodSeconds SuccessThreshold FailureThreshold",
 	"ProbeHandler":            "Exec HTTPGet TCPSocket",
@@ -75,9 +75,6 @@ var told = []of{
 		p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "x"}}
 	}},
 	{"Container.ResizePolicy", "resizePolicy", func(_ *corev1.Pod, c *corev1.Container) { c.ResizePolicy = []corev1.ContainerResizePolicy{{}} }},
-	{"ResourceRequirements.Requests", "requests", func(_ *corev1.Pod, c *corev1.Container) {
-		c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}
-	}},
 	{"SecurityContext.AllowPrivilegeEscalation", "allowPrivilegeEscalation", func(_ *corev1.Pod, c *corev1.Container) {
 		c.SecurityContext = &corev1.SecurityContext{AllowPrivilegeEscalation: new(true)}
 	}},
@@ -273,7 +270,8 @@ func fullPod() *corev1.Pod {
 				{Name: "PASS", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: named("pass"), Key: "none", Optional: &yes}}},
 				{Name: "WORD", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: named("pass"), Key: "word"}}},
 				{Name: "LEVEL", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: named("conf"), Key: "level"}}}},
-			Resources:    corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("64Mi")}},
+			Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
+				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}},
 			VolumeMounts: []corev1.VolumeMount{{Name: "host", MountPath: "/h", ReadOnly: true, SubPath: "sub"}},
 			LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: action("/l")}, InitialDelaySeconds: 3, TimeoutSeconds: 3, PeriodSeconds: 7, SuccessThreshold: 2,
 				FailureThreshold: 5},

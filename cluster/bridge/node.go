@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"strings"
@@ -34,6 +36,11 @@ const (
 
 // maxPods is how many pods a device may have: so many have 1 KiB each in the document that it is told.
 const maxPods = 64
+
+// Registered reports whether a kubelet has told of its machine: its ids are no keys of ours.
+func Registered(info *corev1.NodeSystemInfo) bool {
+	return info.MachineID != "" && len(info.MachineID) != hex.EncodedLen(sha256.Size)
+}
 
 // Virtual reports whether a device becomes a node: one that offers a runtime.
 func Virtual(n *api.Node) bool { return n.Birth != nil && len(n.Birth.Runtimes) > 0 }

@@ -68,6 +68,9 @@ const (
 	ConditionNative    = "mlsysops.eu/AsKubelet" // False: what the device does otherwise
 )
 
+// notices are the conditions that come and go with their reason.
+var notices = []corev1.PodConditionType{ConditionNetwork, ConditionToken, ConditionNative}
+
 // RuntimeKey picks a runtime as an annotation of a pod; a RuntimeClass has precedence. Its values are process, wasm and containerd.
 const RuntimeKey = "mlsysops.eu/runtime"
 

@@ -16,6 +16,7 @@ type Word struct {
 	Status  *api.WorkloadStatus // nil: the device has not spoken of this form of the workload
 	Failed  error               // of FromPod; nil when it went
 	Notices []corev1.PodCondition
+	Noticed bool      // Notices are all there are: any other that the pod has is taken back. Else nobody has looked, and those stay
 	Node    *api.Node // the device
 	Now     time.Time
 }
@@ -163,6 +164,11 @@ func conditions(pod *corev1.Pod, out *corev1.PodStatus, w Word, now metav1.Time)
 		set(ConditionSupported, false, "NoRoom", w.Failed.Error())
 	default:
 		set(ConditionSupported, true, "", "")
+	}
+	if w.Noticed {
+		out.Conditions = slices.DeleteFunc(out.Conditions, func(have corev1.PodCondition) bool {
+			return slices.Contains(notices, have.Type) && !slices.ContainsFunc(w.Notices, func(n corev1.PodCondition) bool { return n.Type == have.Type })
+		})
 	}
 	for _, n := range w.Notices {
 		set(n.Type, n.Status == corev1.ConditionTrue, n.Reason, n.Message)

@@ -51,6 +51,26 @@ func TestAPodsStatusIsTheDevicesWord(t *testing.T) {
 	}
 }
 
+func TestANoticeIsTakenBackWhenItsReasonIsGone(t *testing.T) {
+	p, differs := aPod(nil), corev1.PodCondition{Type: ConditionNative, Status: corev1.ConditionFalse, Reason: "Differs", Message: "x"}
+	of := corev1.PodCondition{Type: "example.org/gate", Status: corev1.ConditionFalse}
+	p.Status.Conditions = []corev1.PodCondition{of}
+	p.Status = PodStatus(p, Word{Notices: []corev1.PodCondition{differs}, Noticed: true, Node: device(api.PresenceOnline), Now: noon})
+	if condition(p.Status.Conditions, ConditionNative).Message != "x" {
+		t.Fatalf("%+v", p.Status.Conditions)
+	}
+	if s := PodStatus(p, Word{Failed: &Missing{[]string{"y"}}, Node: device(api.PresenceOnline), Now: noon}); condition(s.Conditions, ConditionNative).Message != "x" {
+		t.Errorf("a pod that was not looked at loses what was told: %+v", s.Conditions)
+	}
+	s := PodStatus(p, Word{Noticed: true, Node: device(api.PresenceOnline), Now: noon})
+	if condition(s.Conditions, ConditionNative).Type != "" || condition(s.Conditions, of.Type).Type == "" || condition(s.Conditions, ConditionConnected).Type == "" {
+		t.Errorf("%+v; wanted all but the notice", s.Conditions)
+	}
+	if condition(p.Status.Conditions, ConditionNative).Message != "x" {
+		t.Error("the pod that was given has changed")
+	}
+}
+
 func TestAPodThatHasEndedStaysEnded(t *testing.T) {
 	p := aPod(nil)
 	p.Status = PodStatus(p, Word{Node: device(api.PresenceOnline), Now: noon, Status: &api.WorkloadStatus{Name: "w", State: api.WorkloadSucceeded,

@@ -206,7 +206,7 @@ func (b *Bridge) Status() *api.KubeStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	st := &api.KubeStatus{State: b.stage, Leader: b.held}
-	if b.reach != nil && b.stage == "leading" {
+	if b.reach != nil && (b.stage == "leading" || b.cfg.Replica != "") { // a replica reaches its own devices, whoever leads
 		st.Kubelet = b.reach.status()
 	}
 	if !b.since.IsZero() {

@@ -101,3 +101,13 @@ func TestAnAPIServerThatIsAwayIsToldAndTriedAgain(t *testing.T) {
 		t.Errorf("it is logged %d times that it is away; wanted once, and nothing else:\n%s", n, out)
 	}
 }
+
+func TestAReplicaThatStandsByTellsHowItsDevicesAreReached(t *testing.T) {
+	for replica, want := range map[string]bool{"a": true, "": false} { // without replicas, who stands by has no device
+		b := New(Config{Replica: replica, Now: time.Now})
+		b.stage, b.reach = "standing by", &reach{via: "direct"}
+		if got := b.Status().Kubelet; (got != nil) != want {
+			t.Errorf("replica %q: %+v", replica, got)
+		}
+	}
+}

@@ -63,7 +63,7 @@ func (b *Bridge) cached() map[client.Object]cache.ByObject {
 	if b.cfg.Virtual != nil {
 		ours := labels.SelectorFromSet(labels.Set{bridge.ManagedBy: bridge.Manager})
 		by[&corev1.Node{}] = cache.ByObject{Label: ours, Transform: cache.TransformStripManagedFields()}
-		by[&corev1.Pod{}] = cache.ByObject{Namespaces: map[string]cache.Config{cache.AllNamespaces: {}}, Transform: cache.TransformStripManagedFields()}
+		by[&corev1.Pod{}] = cache.ByObject{Namespaces: map[string]cache.Config{cache.AllNamespaces: {}}, Transform: vnode.Strip}
 	}
 	return by
 }
@@ -102,7 +102,7 @@ func (l *life) addVirtual(ctx context.Context, cfg *rest.Config, leaderOnly bool
 		clients.CertificatesV1().CertificateSigningRequests(), l.cfg.Now)
 	at.serving = serving
 	roots := func(ctx context.Context) (*x509.CertPool, error) { return clientRoots(ctx, clients) }
-	server := &kubelet.Server{Pods: pods{l.manager.GetClient(), ports}, Inside: v.Inside, Gauges: v.Gauges, Log: l.cfg.Log,
+	server := &kubelet.Server{Pods: pods{l.manager.GetClient(), l.manager.GetAPIReader(), ports}, Inside: v.Inside, Gauges: v.Gauges, Log: l.cfg.Log,
 		Access: &kubelet.Access{Tokens: clients.AuthenticationV1().TokenReviews(), Reviews: clients.AuthorizationV1().SubjectAccessReviews(), Roots: roots, Now: l.cfg.Now}}
 	serve := func(ctx context.Context) error {
 		return ports.Serve(ctx, server.Handler(), &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, GetCertificate: serving.Serving,
@@ -139,9 +139,10 @@ func clientRoots(ctx context.Context, clients kubernetes.Interface) (*x509.CertP
 	return pool, nil
 }
 
-// pods answers from the cache.
+// pods answers from the cache, and past it only for what that has not whole.
 type pods struct {
 	client client.Client
+	reader client.Reader
 	*kubelet.Ports
 }
 
@@ -154,11 +155,19 @@ func (p pods) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, err
 	if err != nil || pod.Spec.NodeName == "" || p.client.Get(ctx, client.ObjectKey{Name: pod.Spec.NodeName}, &corev1.Node{}) != nil {
 		return nil, nil // not there, or not one of ours
 	}
-	return pod, nil
+	return pod, vnode.Whole(ctx, p.reader, pod)
 }
 
 func (p pods) On(ctx context.Context, node string) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	err := p.client.List(ctx, &list, client.MatchingFields{vnode.ByNode: node})
-	return list.Items, err
+	if err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		if err := vnode.Whole(ctx, p.reader, &list.Items[i]); client.IgnoreNotFound(err) != nil {
+			return nil, err
+		}
+	}
+	return list.Items, nil
 }

@@ -15,6 +15,7 @@ const (
 	Stop                   // with grace
 	Remove                 // forget one that has ended
 	Clean                  // remove what the workload has on disk; of the whole workload
+	Lay                    // the files of volumes anew, under what runs; of the whole workload
 )
 
 // Action is one deed to be done. Actions of one container come one at a time.

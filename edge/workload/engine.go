@@ -76,6 +76,9 @@ type entry struct {
 	kept    bool // mem is on flash
 	trials  map[string]Trial
 	busy    map[string]*work // by container's ID, "" for the workload
+	laid    string           // the form whose files are in the volumes; "": not known
+	// layFailed is when they could not be laid; zero: they could.
+	layFailed time.Time
 	// outgrown: which volume of the form that is wanted has become larger than it may, for people; "": none.
 	outgrown string
 }

@@ -2,6 +2,7 @@ package workload_test
 
 import (
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -154,15 +155,29 @@ func TestAContainerThatDiffersIsBegunAnewAndTheOthersRunOn(t *testing.T) {
 func TestWhatIsSealedAnewIsTakenWithoutANewStart(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.stop()
+		var files []api.File
 		r.change = func(cfg *workload.Config) {
-			cfg.Unseal = func(*api.Workload) (*api.Secrets, error) { return &api.Secrets{}, nil }
+			cfg.Unseal = func(*api.Workload) (*api.Secrets, error) {
+				return &api.Secrets{Files: map[string][]api.File{"f": files}}, nil
+			}
 		}
 		r.start()
 		w := pod("web", "serve")
+		w.Volumes = []api.Volume{{Name: "f", Files: &api.FilesVolume{}}}
+		w.Containers[0].Mounts = []api.Mount{{Volume: "f", Path: "/f"}}
 		w.Sealed = &api.Sealed{ID: "a", Key: "k"}
+		files = []api.File{{Path: "a", Mode: 0o644, Data: []byte("old")}, {Path: "b", Mode: 0o644}}
 		r.want(w)
 		w.Sealed = &api.Sealed{ID: "b", Key: "k"}
+		files = []api.File{{Path: "a", Mode: 0o644, Data: []byte("new")}}
 		r.want(w)
+		in := filepath.Join(r.dir, "memory/web/volumes/f")
+		if raw, err := os.ReadFile(filepath.Join(in, "a")); err != nil || string(raw) != "new" {
+			t.Errorf("the file holds %q, %v; wanted what is new", raw, err)
+		}
+		if _, err := os.Stat(filepath.Join(in, "b")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a file that is no more: %v", err)
+		}
 		equal(t, "hash", r.status("web").Hash, w.Hash())
 		r.forget(nil)
 		r.want(w)

@@ -59,6 +59,7 @@ func (e *Engine) look(ctx context.Context) time.Duration {
 			}
 			e.do(ctx, en, a)
 		}
+		e.lay(ctx, en)
 		if v.Gone && en.want == nil && len(en.busy) == 0 {
 			delete(e.entries, name)
 		}
@@ -91,7 +92,7 @@ func (e *Engine) input(en *entry, seen []Seen) Input {
 	if runtime == "" {
 		runtime = en.runtime
 	}
-	in.Hold = runtime != "" && e.sources[runtime].collecting
+	in.Hold = runtime != "" && e.sources[runtime].collecting || en.busy[layID] != nil
 	for i := range in.Seen {
 		s := &in.Seen[i]
 		_, name, run, _ := ParseContainerID(s.ID)

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -144,42 +143,4 @@ func tailOf(path string) string {
 		return ""
 	}
 	return strings.ToValidUTF8(string(raw), "")
-}
-
-// layFiles writes files below dir, each whole or not at all, and leaves alone what is as it should be.
-func layFiles(dir string, files []api.File) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for _, f := range files {
-		if err := layFile(root, f); err != nil {
-			return fmt.Errorf("file %s: %w", f.Path, err)
-		}
-	}
-	return nil
-}
-
-func layFile(root *os.Root, f api.File) error {
-	mode := fs.FileMode(f.Mode).Perm()
-	if have, err := root.ReadFile(f.Path); err == nil && string(have) == string(f.Data) {
-		return root.Chmod(f.Path, mode)
-	}
-	if parent := filepath.Dir(f.Path); parent != "." {
-		if err := root.MkdirAll(parent, 0o755); err != nil {
-			return err
-		}
-	}
-	staged := f.Path + ".skerry-new"
-	if err := root.WriteFile(staged, f.Data, 0o600); err != nil {
-		return err
-	}
-	if err := root.Chmod(staged, mode); err != nil {
-		return err
-	}
-	return root.Rename(staged, f.Path)
 }

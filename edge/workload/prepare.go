@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -21,6 +22,7 @@ type maker struct {
 	node     Node
 	logBytes int64
 	unseal   func(w *api.Workload) (*api.Secrets, error) // of one that has something sealed
+	laying   sync.Mutex                                  // containers share volumes
 }
 
 // run is one run of a container.
@@ -33,18 +35,14 @@ type run struct {
 
 // make lays the volumes and resolves everything of one run.
 func (m *maker) make(r run) (Container, error) {
-	var secrets api.Secrets
-	if r.want.Sealed != nil {
-		opened, err := m.unseal(r.want)
-		if err != nil {
-			return Container{}, err
-		}
-		secrets = *opened
+	secrets, err := m.open(r.want)
+	if err != nil {
+		return Container{}, err
 	}
 	w, c := r.want, r.spec
 	values := environment(c.Env, secrets.Env[c.Name])
 	out := Container{ID: ContainerID(w.Name, c.Name, r.n), Workload: w.Name, Name: c.Name, Image: r.image, Command: expandAll(c.Command, values),
-		Args: expandAll(c.Args, values), Dir: c.Dir, Limits: c.Limits, Hostname: w.Hostname, TTY: c.TTY, Stdin: c.Stdin,
+		Args: expandAll(c.Args, values), Dir: c.Dir, Limits: c.Limits, Requests: c.Requests, Hostname: w.Hostname, TTY: c.TTY, Stdin: c.Stdin,
 		Log: m.places.logFile(w.Name, c.Name, r.n), LogBytes: m.logBytes}
 	if c.Security != nil {
 		out.Security = *c.Security
@@ -75,6 +73,18 @@ func (m *maker) make(r run) (Container, error) {
 	return out, os.MkdirAll(filepath.Dir(out.Log), 0o700)
 }
 
+// open returns what is sealed in a workload.
+func (m *maker) open(w *api.Workload) (api.Secrets, error) {
+	if w.Sealed == nil {
+		return api.Secrets{}, nil
+	}
+	opened, err := m.unseal(w)
+	if err != nil {
+		return api.Secrets{}, err
+	}
+	return *opened, nil
+}
+
 // mount lays a volume and finds what of it is to be shown.
 func (m *maker) mount(w *api.Workload, v *api.Volume, at api.Mount, sealed []api.File) (Mount, error) {
 	out := Mount{Target: at.Path, ReadOnly: at.ReadOnly}
@@ -88,7 +98,7 @@ func (m *maker) mount(w *api.Workload, v *api.Volume, at api.Mount, sealed []api
 		dir = resolved
 	case v.Files != nil:
 		out.ReadOnly = true
-		if err := layFiles(dir, slices.Concat(v.Files.Files, sealed)); err != nil {
+		if err := m.files(dir, v, sealed); err != nil {
 			return out, err
 		}
 	default:
@@ -101,8 +111,8 @@ func (m *maker) mount(w *api.Workload, v *api.Volume, at api.Mount, sealed []api
 	}
 	source, err := within(dir, at.SubPath)
 	out.Source = source
-	if source != dir {
-		out.Within = dir // a program of the pod may have put a link there since
+	if source != dir && v.Files == nil {
+		out.Within = dir // a program of the pod may have put a link there since; into files it cannot
 	}
 	return out, err
 }

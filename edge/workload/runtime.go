@@ -74,7 +74,8 @@ type Container struct {
 	Env      []string // NAME=value, in addition to the image's
 	Mounts   []Mount
 	Limits   api.Resources
-	Hostname string // empty: the node's
+	Requests api.Resources // of the CPU: its part where there is too little for all
+	Hostname string        // empty: the node's
 	Security api.Confinement
 	TTY      bool
 	Stdin    bool

@@ -119,7 +119,7 @@ func (e *Engine) cleaned(en *entry, err error) {
 	if s := e.sources[en.mem.Runtime]; s != nil {
 		s.unused = true
 	}
-	en.mem, en.kept = Memory{}, false
+	en.mem, en.kept, en.laid = Memory{}, false, ""
 	clear(en.trials)
 }
 

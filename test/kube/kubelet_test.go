@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-edge/skerry/api"
 )
 
 // onDevice is a pod on a device: name, node, restart policy, the rest of its container, the rest of it.
@@ -117,6 +119,15 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		kubectl(t, p, "patch", "pod", "steady", "-p", `{"spec":{"activeDeadlineSeconds":1}}`)
 		kubectl(t, p, "wait", "pod/steady", "--for=jsonpath={.status.reason}=DeadlineExceeded", "--timeout=60s")
 	})
+	t.Run("a pod that was put on the device by hand runs too", func(t *testing.T) { // the cache has no more of it than where it is
+		text := strings.Replace(fmt.Sprintf(onDevice, "by-hand", "dev-l", "Always", `args: [count]`, ""), "tolerations: [{key: mlsysops.eu/far-edge, operator: Exists}]", "nodeName: dev-l", 1)
+		apply(t, p, text, "apply", "-f", "-")
+		kubectl(t, p, "wait", "pod/by-hand", "--for=condition=Ready", "--timeout=90s")
+		if out := kubectl(t, p, "logs", "by-hand", "--limit-bytes=7"); out != "line 1\n" {
+			t.Errorf("its log begins with %q", out)
+		}
+		kubectl(t, p, "delete", "pod", "by-hand", "--timeout=60s")
+	})
 	t.Run("an image that is patched begins its container anew and no other", func(t *testing.T) {
 		s.bring(&archive{name: "registry.test/app:2", os: "linux", arch: runtime.GOARCH})
 		apply(t, p, fmt.Sprintf(strings.Replace(onDevice, "containers: [", "containers: [{name: side, image: registry.test/app:1, args: [count]}, ", 1), "patched", "dev-l", "Always",
@@ -135,6 +146,7 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 			t.Errorf("the volume holds %q", out)
 		}
 	})
+	t.Run("files of a ConfigMap and a Secret are renewed in a running pod", func(t *testing.T) { renewed(t, p) })
 	t.Run("attach ties a terminal to the program itself", func(t *testing.T) {
 		apply(t, p, fmt.Sprintf(onDevice, "attached", "dev-l", "Never", "args: [terminal], stdin: true, tty: true", ""), "apply", "-f", "-")
 		kubectl(t, p, "wait", "pod/attached", "--for=condition=Ready", "--timeout=90s")
@@ -154,4 +166,66 @@ func TestPodsOnADeviceLiveAsUnderAKubelet(t *testing.T) {
 		kubectl(t, p, "wait", "pod/beside", "--for=condition=Ready", "--timeout=90s")
 		kubectl(t, p, "delete", "pod", "beside", "large", "--timeout=60s")
 	})
+	t.Run("a Node that a kubelet registers as is left to it", func(t *testing.T) { // the last one: the device has no Node then
+		kubectl(t, p, "taint", "node", "dev-l", "mlsysops.eu/far-edge-") // what the cluster agent cannot leave as it is
+		kubectl(t, p, "wait", "node/dev-l", "--for=jsonpath={.spec.taints[0].key}=mlsysops.eu/far-edge", "--timeout=60s")
+		kubectl(t, p, "patch", "node", "dev-l", "--subresource=status", "-p", `{"status":{"nodeInfo":{"machineID":"5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81","systemUUID":"5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81"}}}`)
+		kubectl(t, p, "taint", "node", "dev-l", "mlsysops.eu/far-edge-")
+		eventually(t, time.Minute, "the doctor tells", func() error {
+			var st api.ClusterStatus
+			if err := s.client.Get(t.Context(), "/v1/status", &st); err != nil || !strings.Contains(strings.Join(st.Trouble, "\n"), "it is not a device's") {
+				return fmt.Errorf("%q, %w", st.Trouble, err)
+			}
+			return nil
+		})
+		if out := kubectl(t, p, "get", "node", "dev-l", "-o", "jsonpath={.spec.taints[*].key} {.status.nodeInfo.machineID}"); strings.Contains(out, "far-edge") || !strings.HasSuffix(out, "5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81") {
+			t.Errorf("the machine's Node was written: %q", out)
+		}
+	})
+}
+
+// renewed changes what a running pod refers to, and waits for it inside: nothing else tells of the change.
+func renewed(t *testing.T, p *ControlPlane) {
+	kubectl(t, p, "create", "configmap", "renewed", "--from-literal=word=one", "--from-literal=other=one")
+	kubectl(t, p, "create", "secret", "generic", "renewed", "--from-literal=word=one")
+	apply(t, p, fmt.Sprintf(onDevice, "renewed", "dev-l", "Always", `args: [count], env: [{name: WORD, valueFrom: {configMapKeyRef: {name: renewed, key: word}}}],
+ volumeMounts: [{name: c, mountPath: /c}, {name: s, mountPath: /s}, {name: c, mountPath: /sub/word, subPath: word}]`,
+		`, volumes: [{name: c, configMap: {name: renewed}}, {name: s, secret: {secretName: renewed}}]`), "apply", "-f", "-")
+	kubectl(t, p, "wait", "pod/renewed", "--for=condition=Ready", "--timeout=90s")
+	const is = "jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].state.running.startedAt}"
+	before := kubectl(t, p, "get", "pod", "renewed", "-o", is)
+	read := func(file string) (string, error) {
+		return p.Admin.Kubectl(t.Context(), "exec", "renewed", "--", "/app", "read", file)
+	}
+	becomes := func(file, want string) {
+		t.Helper()
+		eventually(t, 3*time.Minute, file+" is "+want, func() error {
+			if out, err := read(file); err != nil || out != want {
+				return fmt.Errorf("%q, %w", out, err)
+			}
+			return nil
+		})
+	}
+	becomes("/c/word", "one")
+	becomes("/s/word", "one")
+	kubectl(t, p, "patch", "configmap", "renewed", "--type=merge", "-p", `{"data":{"word":"two","other":null}}`)
+	kubectl(t, p, "patch", "secret", "renewed", "--type=merge", "-p", `{"stringData":{"word":"two"}}`)
+	becomes("/c/word", "two")
+	becomes("/s/word", "two")
+	becomes("/sub/word", "one") // as by a kubelet
+	if out, err := read("/c/other"); err == nil {
+		t.Errorf("a key that is no more has %q", out)
+	}
+	if after := kubectl(t, p, "get", "pod", "renewed", "-o", is); after != before || !strings.Contains(after, " 0 ") {
+		t.Errorf("%q became %q", before, after)
+	}
+	const notice = `jsonpath={.status.conditions[?(@.type=="mlsysops.eu/AsKubelet")].message}`
+	kubectl(t, p, "patch", "pod", "renewed", "--subresource=status", "-p", `{"status":{"conditions":[{"type":"mlsysops.eu/AsKubelet","status":"False","message":"of a cluster agent of before"}]}}`)
+	eventually(t, time.Minute, "a notice that has no reason is taken back", func() error {
+		if out := kubectl(t, p, "get", "pod", "renewed", "-o", notice); out != "" {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
+	kubectl(t, p, "delete", "pod", "renewed", "--timeout=60s")
 }

@@ -81,7 +81,8 @@ func sensor(t *testing.T) string {
 const onSensor = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: %[1]s}, spec: {selector: {matchLabels: {app: %[1]s}},
  template: {metadata: {labels: {app: %[1]s}, annotations: {mlsysops.eu/runtime: %[1]s}}, spec: {nodeSelector: {sensor.mlsysops.eu/temperature: bme280},
  tolerations: [{key: mlsysops.eu/far-edge, operator: Exists}], hostNetwork: true, terminationGracePeriodSeconds: 5, containers: [{name: main, image: "%[2]s", args: [%[3]s],
- env: [{name: WORD, valueFrom: {secretKeyRef: {name: pass, key: word}}}, {name: COST, value: "5$$(WORD)"}], resources: {limits: {memory: 64Mi, cpu: 500m}}}]}}}}`
+ env: [{name: WORD, valueFrom: {secretKeyRef: {name: pass, key: word}}}, {name: COST, value: "5$$(WORD)"}], resources: {limits: {memory: 64Mi, cpu: 500m}},
+ volumeMounts: [{name: c, mountPath: /c}, {name: c, mountPath: /sub/word, subPath: word}]}], volumes: [{name: c, configMap: {name: words}}]}}}}`
 
 // TestADeploymentRunsUnderEachRuntime has one device with all runtimes, chosen by its sensor, and goes through kubectl's verbs under
 // each: where the API server reaches the cluster agent directly, and through the tunnel of k3s.
@@ -109,6 +110,7 @@ func verbsUnderEachRuntime(t *testing.T, p *ControlPlane, host, socket string) {
 	s.node(device, "workloads.containerd="+socket, "telemetry.sys="+sensor(t))
 	s.conditionBecomes("node/"+device, "Ready", "True", time.Minute)
 	apply(t, p, "{apiVersion: v1, kind: Secret, metadata: {name: pass}, stringData: {word: hush}}", "apply", "-f", "-")
+	kubectl(t, p, "create", "configmap", "words", "--from-literal=word=none")
 	address := freeport.Addr(t)
 	for _, c := range []struct{ runtime, image, args string }{
 		{"process", AppImage, `serve, "` + address + `"`}, {"containerd", AppImage, `serve, "` + address + `"`}, {"wasm", moduleImage, "count"},
@@ -125,12 +127,35 @@ func verbsUnderEachRuntime(t *testing.T, p *ControlPlane, host, socket string) {
 				moduleRefuses(t, p, pod)
 			} else {
 				execIn(t, p, pod)
+				renewedUnder(t, p, pod, c.runtime)
 				forwardTo(t, p, pod, address)
 			}
 			metricsAsAMetricsServer(t, p, host, device, pod)
 			described(t, p, device, pod)
 			deleted(t, p, c.runtime, pod, address)
 		})
+	}
+}
+
+// renewedUnder changes a file of a volume while the pod runs. The label has the pod looked at now rather than by and by.
+func renewedUnder(t *testing.T, p *ControlPlane, pod, word string) {
+	read := func(file string) (string, error) {
+		return p.Admin.Kubectl(t.Context(), "exec", pod, "--", "/app", "read", file)
+	}
+	before, err := read("/c/word")
+	if sub, err2 := read("/sub/word"); err != nil || err2 != nil || sub != before || sub == word {
+		t.Errorf("%q, %v; subPath %q, %v", before, err, sub, err2)
+	}
+	kubectl(t, p, "patch", "configmap", "words", "--type=merge", "-p", `{"data":{"word":"`+word+`"}}`)
+	kubectl(t, p, "label", "pod", pod, "look=now")
+	eventually(t, time.Minute, "the file is renewed", func() error {
+		if out, err := read("/c/word"); err != nil || out != word {
+			return fmt.Errorf("%q, %w", out, err)
+		}
+		return nil
+	})
+	if out, err := read("/sub/word"); err != nil || out != before {
+		t.Errorf("subPath has become %q, %v", out, err)
 	}
 }
 

@@ -57,6 +57,8 @@ const (
 	// missingAgain is when something that a pod refers to is looked for again: no watch tells, because to watch Secrets is to read
 	// all of them.
 	missingAgain = 10 * time.Second
+	// renewAgain is when what pods refer to is looked at again, for the same reason; a kubelet does as often.
+	renewAgain = time.Minute
 )
 
 // ByNode is the index of pods by the node that they are bound to.
@@ -190,6 +192,9 @@ func (r *reconciler) agree(ctx context.Context, req reconcile.Request) (reconcil
 		return reconcile.Result{}, nil
 	}
 	node, want, err := r.node(ctx, device)
+	if errors.Is(err, errForeign) {
+		r.leases.keep(device.ID, nil) // it says that the machine lives
+	}
 	if err != nil {
 		return again(err)
 	}

@@ -26,7 +26,7 @@ func size(w *api.Workload) int {
 }
 
 // fit returns pods without the workloads that the document has no room for. What it has already stays, whatever else is wanted; another
-// form of that comes before new ones, and an older pod before a younger one. One that does not fit keeps no smaller one out.
+// form of that, such as a ConfigMap that has grown, comes before new ones, and an older pod before a younger one. One that does not fit keeps no smaller one out.
 func fit(have []api.Workload, pods []bound, room int) []bound {
 	out, kept := slices.Clone(pods), slices.Clone(pods)
 	whole := room
@@ -34,7 +34,7 @@ func fit(have []api.Workload, pods []bound, room int) []bound {
 	there := map[int]int{} // what the document has of it
 	for i := range out {
 		at := slices.IndexFunc(have, func(w api.Workload) bool { return w.Name == string(out[i].pod.UID) })
-		if out[i].want == nil || at >= 0 && sameForm(&have[at], out[i].want) {
+		if out[i].want == nil || at >= 0 && out[i].keeps(&have[at]) {
 			continue
 		}
 		if at >= 0 {

@@ -117,3 +117,17 @@ func TestADocumentNeverOutgrowsItsRoom(t *testing.T) {
 		}
 	}
 }
+
+func TestAConfigMapThatHasGrownTooLargeLeavesItsPodAsItIs(t *testing.T) {
+	pods := []bound{ofSize("a", 1, 1000), ofSize("b", 2, 1000)}
+	have := plan(nil, pods)
+	grown := ofSize("a", 1, 1600)
+	grown.want.Sealed.ID, grown.renews = "b", true
+	got := fit(have, []bound{grown, pods[1]}, 2500)
+	if next := plan(have, got); !slices.Equal(left(got), []string{"a"}) || next[0].Sealed.ID != "a" || len(next) != 2 {
+		t.Errorf("%v wait, and the document has %v", left(got), names(next))
+	}
+	if got = fit(have, []bound{grown, pods[1]}, 2600); left(got) != nil || plan(have, got)[0].Sealed.ID != "b" {
+		t.Errorf("%v wait where there is room", left(got))
+	}
+}

@@ -53,8 +53,12 @@ func (r *reconciler) node(ctx context.Context, device *api.Node) (*corev1.Node, 
 	return node, want, r.status(ctx, node, want)
 }
 
-// ours reports whether a Node is one of this cluster agent's, or of its replicas. One that says no cluster is taken over.
+// ours reports whether a Node is one of this cluster agent's, or of its replicas. One that says no cluster is taken over. One that a kubelet
+// has registered as is a machine's since, whatever its labels say: two that write one Node, and run its pods, would never agree.
 func (r *reconciler) ours(node client.Object) bool {
+	if n, ok := node.(*corev1.Node); ok && bridge.Registered(&n.Status.NodeInfo) {
+		return false
+	}
 	l := node.GetLabels()
 	of, said := l[bridge.LabelCluster]
 	return l[bridge.ManagedBy] == bridge.Manager && (!said || of == r.Cluster)

@@ -18,7 +18,9 @@ type bound struct {
 	pod    *corev1.Pod
 	want   *api.Workload // sealed; nil when Failed
 	notes  []corev1.PodCondition
+	noted  bool // notes are all there are
 	failed error
+	renews bool // its device takes what is sealed anew without a new start
 }
 
 // keepEnded is how many pods that have ended stay in a device's document, the latest ones: their logs are there for as long.
@@ -47,7 +49,7 @@ func plan(have []api.Workload, pods []bound) []api.Workload {
 			if at >= 0 { // one that never reached the document needs no end on the device
 				out = append(out, draining(have[at], p.pod))
 			}
-		case at >= 0 && (p.want == nil || sameForm(&have[at], p.want)): // nil: what it refers to has gone since, and what runs goes on
+		case at >= 0 && p.keeps(&have[at]):
 			out = append(out, limited(have[at], p.pod))
 		case at >= 0:
 			out = append(out, limited(patched(have[at], p.want), p.pod))
@@ -119,13 +121,29 @@ func draining(w api.Workload, p *corev1.Pod) api.Workload {
 }
 
 // sameForm reports whether a workload need not be replaced: whether nothing differs that may change while its pod is the same and that a
-// kubelet would act upon. What comes of a ConfigMap, a label or an amount of the node is settled at the first start; only a device with a new key
-// needs what is sealed anew.
+// kubelet would act upon. What comes of a label or an amount of the node is settled at the first start. A device with a new key needs what is
+// sealed anew, also one that begins the pod anew for it.
 func sameForm(have, want *api.Workload) bool {
 	if have.Sealed != nil && want.Sealed != nil && have.Sealed.Key != want.Sealed.Key {
 		return false
 	}
 	return !have.Draining && slices.EqualFunc(have.Init, want.Init, sameContainer) && slices.EqualFunc(have.Containers, want.Containers, sameContainer)
+}
+
+// keeps reports whether what the document has of a pod stays as it is.
+func (b *bound) keeps(have *api.Workload) bool {
+	if b.want == nil { // what it refers to has gone since, and what runs goes on
+		return true
+	}
+	return sameForm(have, b.want) && !(b.renews && resealed(have, b.want))
+}
+
+// resealed reports whether what a pod refers to has changed.
+func resealed(have, want *api.Workload) bool {
+	if have.Sealed == nil || want.Sealed == nil {
+		return have.Sealed != want.Sealed
+	}
+	return have.Sealed.ID != want.Sealed.ID
 }
 
 func sameContainer(a, b api.Container) bool {

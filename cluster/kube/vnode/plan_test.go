@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,9 @@ func TestARunningPodIsNotReplacedForASecretThatChanged(t *testing.T) {
 	want.Sealed = &api.Sealed{ID: "b", Key: "k", Data: []byte("y")}
 	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Sealed.ID != "a" {
 		t.Error("a changed Secret restarts the pod")
+	}
+	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want, renews: true}}); got[0].Sealed.ID != "b" {
+		t.Error("a changed Secret does not reach a device that takes it without a new start")
 	}
 	want.Sealed.Key = "other"
 	if got := plan([]api.Workload{have}, []bound{{pod: aPod("u1"), want: &want}}); got[0].Sealed.ID != "b" {
@@ -278,5 +282,23 @@ func TestANodeOfAnotherClusterOrOfNobodyIsNotOurs(t *testing.T) {
 				t.Errorf("%v: %v", l, got)
 			}
 		}
+	}
+}
+
+func TestANodeThatAKubeletHasTakenIsNotOurs(t *testing.T) {
+	r := &reconciler{Config: Config{Cluster: "a"}}
+	device := &api.Node{ID: "edge", KeySHA256: strings.Repeat("ab", 32), Birth: &api.Birth{Runtimes: []string{"process"}}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{bridge.ManagedBy: bridge.Manager}}}
+	if !r.ours(node) {
+		t.Error("a Node whose status is not written yet is taken for a machine's")
+	}
+	node.Status = bridge.FromDevice(device, bridge.Pressure{}, nil, bridge.Place{}, time.Unix(1764000000, 0)).Status
+	if !r.ours(node) {
+		t.Errorf("our own: %+v", node.Status.NodeInfo)
+	}
+	node.Status.NodeInfo.MachineID = "5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81" // of /etc/machine-id, which is a machine's UUID too where it has none
+	node.Status.NodeInfo.SystemUUID = node.Status.NodeInfo.MachineID
+	if r.ours(node) {
+		t.Error("a machine's Node is written, and deleted with the device of its name")
 	}
 }

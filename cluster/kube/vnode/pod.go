@@ -36,11 +36,19 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 	bounds := make([]bound, 0, len(list.Items))
 	var faults []error
 	for i := range list.Items {
+		if err := Whole(ctx, r.reader, &list.Items[i]); apierrors.IsNotFound(err) {
+			continue // the cache hears of it soon
+		} else if err != nil {
+			return 0, fmt.Errorf("read pod %s/%s: %w", list.Items[i].Namespace, list.Items[i].Name, err)
+		}
 		b, err := r.translate(&list.Items[i], device, refs, target)
 		if _, missing := errors.AsType[*bridge.Missing](b.failed); missing {
 			after = missingAgain
 		}
 		bounds, faults = append(bounds, b), append(faults, err)
+	}
+	if refs.asked() && device.Birth != nil && device.Birth.Renews {
+		after = min(after, renewAfter(node))
 	}
 	have, bounds, err := r.document(device.ID, bounds)
 	if faults = append(faults, err); bounds == nil {
@@ -58,7 +66,7 @@ func (r *reconciler) pods(ctx context.Context, device *api.Node, node *corev1.No
 
 // translate makes a pod a workload. An error is none of the pod's and passes: until then the pod stays as it is.
 func (r *reconciler) translate(pod *corev1.Pod, device *api.Node, refs bridge.References, target bridge.Target) (bound, error) {
-	b := bound{pod: pod}
+	b := bound{pod: pod, renews: device.Birth != nil && device.Birth.Renews}
 	if ended(pod) || pod.DeletionTimestamp != nil {
 		return b, nil
 	}
@@ -71,7 +79,7 @@ func (r *reconciler) translate(pod *corev1.Pod, device *api.Node, refs bridge.Re
 	default:
 		return b, fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	b.notes, b.want = w.Notices, &w.Workload
+	b.notes, b.noted, b.want = w.Notices, true, &w.Workload
 	if len(w.Secrets.Env)+len(w.Secrets.Files) == 0 {
 		return b, nil
 	}
@@ -118,7 +126,7 @@ func (r *reconciler) pod(ctx context.Context, device *api.Node, b *bound, have [
 		}
 		pod = next
 	}
-	status := bridge.PodStatus(pod, bridge.Word{Status: word(pod, have, device), Failed: b.failed, Notices: b.notes, Node: device, Now: r.Now()})
+	status := bridge.PodStatus(pod, bridge.Word{Status: word(pod, have, device), Failed: b.failed, Notices: b.notes, Noticed: b.noted, Node: device, Now: r.Now()})
 	if equality.Semantic.DeepEqual(status, pod.Status) {
 		return nil
 	}

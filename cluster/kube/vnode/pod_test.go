@@ -94,7 +94,7 @@ func aSite() *site {
 	on, gone := aWorkload("on", "i"), aWorkload("gone", "i")
 	gone.Draining = true
 	at, grace := metav1.Unix(1, 0), int64(30)
-	leaving := aPod("gone")
+	leaving := referring("gone", "")
 	leaving.DeletionTimestamp, leaving.DeletionGracePeriodSeconds = &at, &grace
 	s := &site{room: 60_000, told: map[string]corev1.PodStatus{}, refs: map[string]error{}, have: []api.Workload{gone, on}, pods: []*corev1.Pod{referring("on", ""), leaving, referring("new", "")},
 		device: &api.Node{ID: "n1", Presence: api.PresenceOnline, Desired: api.Revision{Generation: 2}, Reported: &api.Reported{Generation: 2,
@@ -204,5 +204,25 @@ func TestAPodThatDoesNotFitWaitsAlone(t *testing.T) {
 	s.room *= 2
 	if _, err := s.agree(t); err != nil || !slices.Contains(names(s.have), "big") {
 		t.Errorf("with more room: %v, %v", names(s.have), err)
+	}
+}
+
+func TestWhatPodsReferToIsLookedAtAgainByTime(t *testing.T) {
+	s := aSite()
+	s.device.Birth = &api.Birth{Renews: true}
+	if after, err := s.agree(t); err != nil || after != far {
+		t.Errorf("%v, %v; wanted no look for what refers to nothing", after, err)
+	}
+	s.refs["word"] = nil
+	s.pods = append(s.pods, referring("reads", "word"))
+	if after, err := s.agree(t); err != nil || after < renewAgain || after > 2*renewAgain {
+		t.Errorf("%v, %v; wanted a look after a minute or two", after, err)
+	}
+	s.device.Birth.Renews = false
+	if after, err := s.agree(t); err != nil || after != far {
+		t.Errorf("%v, %v; wanted none for a device that takes nothing anew", after, err)
+	}
+	if large := (&corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.ObjectTTLAnnotationKey: "300"}}}); renewAfter(large) < 6*time.Minute {
+		t.Errorf("%v in a large cluster; wanted later", renewAfter(large))
 	}
 }

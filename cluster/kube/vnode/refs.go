@@ -3,6 +3,9 @@ package vnode
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +31,19 @@ type looked[T any] struct {
 
 func newReferences(ctx context.Context, reader client.Reader) *references {
 	return &references{ctx: ctx, reader: reader, maps: map[types.NamespacedName]looked[*corev1.ConfigMap]{}, secret: map[types.NamespacedName]looked[*corev1.Secret]{}}
+}
+
+// asked reports whether anything was looked up.
+func (r *references) asked() bool { return len(r.maps)+len(r.secret) > 0 }
+
+// renewAfter is when to look up again what the pods of a node refer to. In a larger cluster that is later, by what kube-controller-manager
+// tells kubelets for this: seconds, by the number of nodes.
+func renewAfter(node *corev1.Node) time.Duration {
+	seconds, err := strconv.ParseUint(node.Annotations[corev1.ObjectTTLAnnotationKey], 10, 16)
+	if err != nil {
+		seconds = 0
+	}
+	return renewAgain + time.Duration(seconds)*time.Second + rand.N(renewAgain/2)
 }
 
 func (r *references) ConfigMap(namespace, name string) (*corev1.ConfigMap, error) {

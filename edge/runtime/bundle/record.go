@@ -34,6 +34,7 @@ type Spec struct {
 	Security   api.Confinement `json:"security"`
 	Mounts     []Mount         `json:"mounts"`
 	Limits     api.Resources   `json:"limits"`
+	Requests   api.Resources   `json:"requests"`  // the CPU's is a weight
 	Processes  int64           `json:"processes"` // how many at once
 	Hostname   string          `json:"hostname"`
 	TTY        bool            `json:"tty"`

@@ -101,6 +101,19 @@ func TestLimitsAndUsageOfVersion1(t *testing.T) {
 	}
 }
 
+func TestARequestOfCPUWeighsAsAKubeletHasIt(t *testing.T) {
+	for millis, want := range map[int64][2]string{0: {"2", "1"}, 1: {"2", "1"}, 100: {"102", "4"}, 1000: {"1024", "39"}, 1_000_000: {"262144", "10000"}} {
+		g, read := fake(t, map[string]string{"cpu.shares": "", "cpu.weight": ""})
+		if held, err := g.Weigh(Shares(millis)); err != nil || !held || read("cpu.shares") != want[0] || read("cpu.weight") != want[1] {
+			t.Errorf("%dm: shares %s, weight %s, %v; wanted %v", millis, read("cpu.shares"), read("cpu.weight"), err, want)
+		}
+	}
+	g, _ := fake(t, nil)
+	if held, err := g.Weigh(1024); held || err != nil {
+		t.Errorf("a kernel without weights: %v, %v", held, err)
+	}
+}
+
 func TestALimitThatNobodyHoldsIsAnError(t *testing.T) {
 	g, _ := fake(t, nil)
 	for _, l := range []Limits{{MemoryBytes: 1 << 20}, {CPUMillis: 100}} {

@@ -82,6 +82,16 @@ func (g *Group) Set(l Limits) error {
 	return nil
 }
 
+// Shares are what a request of so many thousandths of a CPU weighs in cpu.shares of version 1, as a kubelet counts: without one the least there is.
+func Shares(millis int64) uint64 { return uint64(min(max(millis*1024/1000, 2), 262144)) }
+
+// Weigh sets which part of the CPUs the group has when there are not enough for all. held is false where the kernel has no weights.
+func (g *Group) Weigh(shares uint64) (held bool, err error) {
+	v1, err1 := g.write("cpu.shares", strconv.FormatUint(shares, 10))
+	v2, err2 := g.write("cpu.weight", strconv.FormatUint(1+(shares-2)*9999/262142, 10)) // as runc and kubelets convert it
+	return v1 || v2, errors.Join(err1, err2)
+}
+
 // noSwap makes the bound one of memory and swap together, and one that kills all of a container at once where the kernel
 // can. Kernels without swap accounting have no such files.
 func (g *Group) noSwap(n string) error {

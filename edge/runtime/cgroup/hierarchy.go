@@ -117,6 +117,11 @@ func (t Tree) counting() []*hierarchy {
 	return out
 }
 
+// Weighs tells whether the kernel has weights of CPU.
+func (t Tree) Weighs() bool {
+	return slices.ContainsFunc(t.hierarchies, func(h hierarchy) bool { return h.unified && h.offers("cpu") || !h.unified && h.has("cpu") })
+}
+
 // Create makes the folders that Dirs names.
 func (t Tree) Create(parent, name string) ([]string, error) {
 	var dirs []string

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-edge/skerry/edge/runtime/cgroup"
 	"github.com/skerry-edge/skerry/edge/runtime/confine"
 	"github.com/skerry-edge/skerry/edge/runtime/launch"
 	"github.com/skerry-edge/skerry/edge/workload"
@@ -137,10 +138,15 @@ func (r *Runtime) resources(c *workload.Container) *specs.LinuxResources {
 	if bytes := c.Limits.MemoryBytes; bytes > 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &bytes, Swap: &bytes}
 	}
+	out.CPU = &specs.LinuxCPU{}
+	if r.tree.Weighs() { // runc would refuse a weight that the kernel lacks
+		shares := cgroup.Shares(c.Requests.CPUMillis)
+		out.CPU.Shares = &shares
+	}
 	if millis := c.Limits.CPUMillis; millis > 0 {
 		period := uint64(100_000)
 		quota := max(millis*int64(period)/1000, 1000)
-		out.CPU = &specs.LinuxCPU{Period: &period, Quota: &quota}
+		out.CPU.Period, out.CPU.Quota = &period, &quota
 	}
 	return out
 }

@@ -157,7 +157,7 @@ func (r *Runtime) specOf(c *workload.Container, image *launch.Image) (*bundle.Sp
 	s := &bundle.Spec{
 		Record: bundle.Record{ID: c.ID, Workload: c.Workload, Kind: r.cfg.Kind, Image: c.Image, Created: time.Now()},
 		Lower:  image.Lower, Argv: launch.Command(c, &image.Config), Env: launch.Environment(image.Config.Env, c.Env), Dir: launch.Dir(c, &image.Config),
-		User: image.Config.User, Security: c.Security, Limits: c.Limits, Processes: r.cfg.Processes,
+		User: image.Config.User, Security: c.Security, Limits: c.Limits, Requests: c.Requests, Processes: r.cfg.Processes,
 		Hostname: c.Hostname, TTY: c.TTY, Stdin: c.Stdin, Log: c.Log, LogBytes: c.LogBytes, Cgroup: r.cfg.Cgroup, Wall: r.cfg.Wall,
 	}
 	var err error

@@ -181,6 +181,31 @@ func TestMemoryBeyondTheLimitEndsTheContainer(t *testing.T) {
 	}
 }
 
+func TestARequestOfCPUIsTheWeightOfTheContainer(t *testing.T) {
+	r := newRig(t)
+	for id, millis := range map[string]int64{"a": 500, "b": 0} {
+		c := r.container(id, "burn", "1h")
+		c.Requests.CPUMillis = millis
+		r.start(c)
+		held := 0
+		for _, dir := range r.begun(c.ID).Cgroups {
+			for name, want := range map[string]string{"cpu.shares": map[string]string{"a": "512", "b": "2"}[id], "cpu.weight": map[string]string{"a": "20", "b": "1"}[id]} {
+				raw, err := os.ReadFile(filepath.Join(dir, name))
+				if errors.Is(err, os.ErrNotExist) {
+					continue
+				}
+				held++
+				if got := strings.TrimSpace(string(raw)); err != nil || got != want {
+					t.Errorf("%dm: %s is %s, %v; wanted %s", millis, name, got, err, want)
+				}
+			}
+		}
+		if without := strings.Join(r.begun(c.ID).Without, "; "); held == 0 && !strings.Contains(without, "cpu weight") {
+			t.Errorf("%dm: nothing holds it, and nothing says so: %s", millis, without)
+		}
+	}
+}
+
 func TestTheCPULimitHolds(t *testing.T) {
 	r := newRig(t)
 	c := r.container("a", "burn", "1h")

@@ -107,6 +107,11 @@ func (s *supervisor) settle() error {
 	if err := s.group.Set(limits); err != nil {
 		return err
 	}
+	if held, err := s.group.Weigh(cgroup.Shares(s.spec.Requests.CPUMillis)); err != nil {
+		return fmt.Errorf("cpu weight: %w", err)
+	} else if !held {
+		s.begun.Without = append(s.begun.Without, "cpu weight: this kernel has no control group for it")
+	}
 	if limits.Processes > 0 && !s.group.HasPids() {
 		s.begun.Without = append(s.begun.Without, "pids: this kernel does not bound the number of processes")
 	}

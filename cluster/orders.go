@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/cluster/access"
@@ -144,21 +145,36 @@ func (a orders) Order(ctx context.Context, req api.CommandRequest, who rest.Prin
 		return nil, badRequest("deadline", err)
 	}
 	at := deadline.Resolve(a.clock.Now())
-	var out []api.CommandRecord
-	for _, node := range nodes {
-		rec, err := a.order(ctx, command.Order{ID: req.ID, Node: node, Verb: req.Verb, Args: req.Args, By: "rest:" + who.Name, Deadline: at}, who)
-		if err != nil && len(nodes) == 1 {
+	one := func(node string) (api.CommandRecord, error) {
+		return a.order(ctx, command.Order{ID: req.ID, Node: node, Verb: req.Verb, Args: req.Args, By: "rest:" + who.Name, Deadline: at}, who)
+	}
+	if len(nodes) == 1 {
+		rec, err := one(nodes[0])
+		if err != nil {
 			return nil, err
 		}
-		if err != nil { // of many, one that cannot be asked is told as what became of it
-			rec = api.CommandRecord{Node: node, Verb: req.Verb, By: "rest:" + who.Name, Created: api.At(a.clock.Now()), Deadline: api.At(at),
-				Phase: api.PhaseRejected, Final: true, History: []api.Transition{{Phase: api.PhaseRejected, At: api.At(a.clock.Now()),
-					Side: "cluster", Reason: err.Error()}}}
-		}
-		out = append(out, rec)
+		return []api.CommandRecord{rec}, nil
 	}
-	return out, nil
+	out := make([]api.CommandRecord, len(nodes))
+	var all errgroup.Group
+	all.SetLimit(ordersAtOnce)
+	for i, node := range nodes {
+		all.Go(func() error {
+			rec, err := one(node)
+			if err != nil { // of many, one that cannot be asked is told as what became of it
+				rec = api.CommandRecord{Node: node, Verb: req.Verb, By: "rest:" + who.Name, Created: api.At(a.clock.Now()), Deadline: api.At(at),
+					Phase: api.PhaseRejected, Final: true, History: []api.Transition{{Phase: api.PhaseRejected, At: api.At(a.clock.Now()),
+						Side: "cluster", Reason: err.Error()}}}
+			}
+			out[i] = rec
+			return nil
+		})
+	}
+	return out, all.Wait()
 }
+
+// ordersAtOnce is how many commands of one request share the journal's transactions: one after the other, each would wait for the disk.
+const ordersAtOnce = 64
 
 // targets are the nodes that a request means.
 func (a orders) targets(req api.CommandRequest) ([]string, error) {

@@ -94,6 +94,50 @@ func TestPeerARequestOfCPUIsTheWeightOfAContainerOfContainerd(t *testing.T) {
 	}
 }
 
+func TestPeerAPathWithinAVolumeIsMountedByContainerd(t *testing.T) {
+	socket := peerContainerd(t)
+	rt := subject(t, words, "containerd", func(cfg *configs.Workloads) { cfg.Containerd = socket }).Runtime
+	digest, err := rt.Pull(t.Context(), words, api.PullMissing, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume := t.TempDir()
+	sub := filepath.Join(volume, "a", "b")
+	if err := errors.Join(os.MkdirAll(sub, 0o755), os.WriteFile(filepath.Join(sub, "file"), []byte("inside"), 0o644), os.Symlink("/etc", filepath.Join(volume, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	start := func(name, source, target string) (id string, err error) {
+		c := workload.Container{ID: workload.ContainerID("within", name, 1), Workload: "within", Name: name, Image: digest, Command: []string{"/words", "wait"},
+			Mounts: []workload.Mount{{Source: source, Within: volume, Target: target}}, Log: filepath.Join(t.TempDir(), "log"), LogBytes: 1 << 20}
+		return c.ID, rt.Start(t.Context(), c)
+	}
+	for _, c := range []struct{ name, source, target, read string }{
+		{"folder", sub, "/data/deep", "/data/deep/file"},
+		{"file", filepath.Join(sub, "file"), "/data/one", "/data/one"},
+	} {
+		id, err := start(c.name, c.source, c.target)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		list, err := rt.List(t.Context())
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%s: %+v, %v", c.name, list, err)
+		}
+		if raw, err := os.ReadFile("/proc/" + strconv.Itoa(list[0].Pid) + "/root" + c.read); err != nil || string(raw) != "inside" {
+			t.Errorf("%s: the container has %q, %v", c.name, raw, err)
+		}
+		if err := errors.Join(rt.Stop(t.Context(), id, 0), rt.Remove(t.Context(), id)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := start("link", filepath.Join(volume, "link"), "/data"); err == nil {
+		t.Error("a link that leads out of the volume was mounted")
+	}
+	if left, err := rt.List(t.Context()); err != nil || len(left) > 0 {
+		t.Errorf("left are %+v, %v", left, err)
+	}
+}
+
 // weightOf is the weight of the program that has a word as its last argument, "" when there is none.
 func weightOf(t *testing.T, mark string) string {
 	t.Helper()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -19,15 +20,21 @@ import (
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
-// made is a specification, and the files that it names by their descriptors.
+// made is a specification, and what has to be at some of its mounts.
 type made struct {
 	spec  *specs.Spec
-	files []*os.File
+	found []found
+}
+
+// found is what a source was when it was looked for, which is to be mounted at target.
+type found struct {
+	target string
+	file   *os.File
 }
 
 func (m *made) close() {
-	for _, f := range m.files {
-		_ = f.Close() // they were only looked at
+	for _, f := range m.found {
+		_ = f.file.Close() // they were only looked at
 	}
 }
 
@@ -179,8 +186,8 @@ func system(privileged bool) []specs.Mount {
 		specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: split(plainMount)})
 }
 
-// mount adds one. A source that may not leave a folder is found beneath it and named by its descriptor, so that a symbolic link
-// that is put in its way meanwhile leads nowhere else.
+// mount adds one. A source that may not leave a folder is found beneath it, and named by what it is called without symbolic links. runc
+// may find something else there, when a link is put in its way meanwhile: see verify.
 func (m *made) mount(w workload.Mount) error {
 	source := w.Source
 	if w.Within != "" {
@@ -197,8 +204,10 @@ func (m *made) mount(w workload.Mount) error {
 		if err != nil {
 			return err
 		}
-		m.files = append(m.files, f)
-		source = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+		m.found = append(m.found, found{w.Target, f})
+		if source, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd()))); err != nil {
+			return err
+		}
 	} else if _, err := os.Stat(source); err != nil {
 		return err
 	}
@@ -207,5 +216,43 @@ func (m *made) mount(w workload.Mount) error {
 		options = append(options, "ro")
 	}
 	m.spec.Mounts = append(m.spec.Mounts, specs.Mount{Destination: w.Target, Type: "bind", Source: source, Options: options})
+	return nil
+}
+
+// verify tells whether the container of a process, which is made and not started, has mounted what was found and nothing else. To hand
+// descriptors to runc would be simpler, but a kernel binds no mount of another namespace.
+func (m *made) verify(pid int) error {
+	if len(m.found) == 0 {
+		return nil
+	}
+	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("look at the mounts of process %d: %w", pid, err)
+	}
+	defer unix.Close(root)
+	for _, f := range m.found {
+		if err := f.verify(root); err != nil {
+			return fmt.Errorf("mount %s: %w", f.target, err)
+		}
+	}
+	return nil
+}
+
+func (f found) verify(root int) error {
+	at, err := unix.Openat2(root, f.target, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if errors.Is(err, unix.ENOSYS) {
+		return errors.New("this kernel cannot tell what was mounted; wanted Linux 5.6 or later for a path within a volume")
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	var is, was unix.Stat_t
+	if err := errors.Join(unix.Fstat(at, &is), unix.Fstat(int(f.file.Fd()), &was)); err != nil {
+		return err
+	}
+	if is.Dev != was.Dev || is.Ino != was.Ino {
+		return errors.New("something else was put in its place while the container was made")
+	}
 	return nil
 }

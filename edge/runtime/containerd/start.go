@@ -123,6 +123,9 @@ func (r *Runtime) launch(ctx context.Context, dir string, c *workload.Container,
 	if begun.Start, err = bundle.StartOf(begun.Pid); err != nil {
 		return fmt.Errorf("look at process %d of the container: %w", begun.Pid, err)
 	}
+	if err := made.verify(begun.Pid); err != nil {
+		return err
+	}
 	b, err := bundle.Open(dir)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -174,5 +175,33 @@ func TestANodeThatHasAnotherContentOfTheSameGenerationIsToldAnew(t *testing.T) {
 	}
 	if told.Generation != now.Desired.Generation+1 || told.Hash != now.Desired.Hash {
 		t.Errorf("told generation %d; it has %d with another content, and takes only greater ones", told.Generation, now.Desired.Generation)
+	}
+}
+
+// TestANodeThatIsThereDoesNotWaitForThoseThatAreAway has a broker that never had a document of n1, repeat those of a thousand nodes that
+// are off.
+func TestANodeThatIsThereDoesNotWaitForThoseThatAreAway(t *testing.T) {
+	var skip time.Duration
+	r, s := replicaRig(t, &skip)
+	for i := range 1000 {
+		name := fmt.Sprintf("a%04d", i)
+		if err := r.registry.Enrolled(registry.Enrolment{Node: name, KeySHA256: name}); err != nil {
+			t.Fatal(err)
+		}
+		s.held[name] = &holding{since: s.now(), told: true, stated: true}
+	}
+	r.online("n1", r.enrol("n1"), 5, false)
+	s.held["n1"] = &holding{since: s.now()}
+	for began := skip; !s.held["n1"].told; skip += lookEvery {
+		if waited := skip - began; waited > 3*s.board.Settle() {
+			t.Fatalf("n1 is not greeted after %s, for %d nodes that are away", waited, len(s.held)-1)
+		}
+		s.giveUp()
+		for _, node := range s.unclear() {
+			s.asked([]string{node})
+			if h := s.held[node]; h.told {
+				kept(t, r, s, node, 7, "a")
+			}
+		}
 	}
 }

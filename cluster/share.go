@@ -49,6 +49,7 @@ type holding struct {
 	floor  api.Claim // the greatest claim of others that was seen
 	since  time.Time // when the broker was last asked what it keeps of it
 	asked  int       // how often that was done again
+	clear  bool      // there was nothing more to ask for
 	after  time.Time // another replica acts for it as well: not before
 	met    uint64    // the node's session that was greeted with claim; 0: none
 	told   bool      // the broker's copy of the desired document was seen, or does not come

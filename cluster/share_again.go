@@ -39,20 +39,31 @@ func (s *share) asked(nodes []string) {
 }
 
 // unclear are nodes that it is time to ask for again, and notes that they were: after Settle of quiet, and then after twice as long as
-// the time before, for as long as it matters. No more than perRound at once.
-func (s *share) unclear() (nodes []string) {
+// the time before, for as long as it matters. No more than perRound at once, those first that wait to be greeted.
+func (s *share) unclear() []string {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.replay) < s.board.Settle() {
 		return nil
 	}
+	var urgent, rest []string
 	for node, h := range s.held {
-		if !h.since.IsZero() && now.Sub(h.since) >= s.patience(h) && s.lacks(node, h) {
-			nodes = append(nodes, node)
+		if h.clear || h.since.IsZero() || now.Sub(h.since) < s.patience(h) {
+			continue
+		}
+		switch lacks, waits := s.lacks(node, h); {
+		case !lacks:
+			h.clear = true // what changes from here on is heard
+		case waits:
+			urgent = append(urgent, node)
+		default:
+			rest = append(rest, node)
 		}
 	}
-	slices.Sort(nodes)
+	slices.Sort(urgent)
+	slices.Sort(rest)
+	nodes := append(urgent, rest...)
 	nodes = nodes[:min(len(nodes), perRound)]
 	for _, node := range nodes {
 		s.held[node].asked++
@@ -64,18 +75,19 @@ func (s *share) unclear() (nodes []string) {
 func (s *share) patience(h *holding) time.Duration { return s.board.Settle() << min(h.asked, 20) }
 
 // lacks tells whether something of a node may have been missed: the first time whatever is not all there, as also a state may have been
-// replaced unheard; then what has to come of a node that is there. Caller holds mu.
-func (s *share) lacks(node string, h *holding) bool {
+// replaced unheard; then what has to come of a node that is there. One waits that is there, and is not greeted before it is known what
+// it was told. Caller holds mu.
+func (s *share) lacks(node string, h *holding) (lacks, waits bool) {
 	n, ok := s.agent.registry.Get(node)
 	if !ok {
-		return false
+		return false, false
 	}
 	here := n.Presence == api.PresenceOnline || n.Presence == api.PresenceDraining
 	born := n.Birth != nil && n.Birth.Epoch == n.Epoch
 	if h.asked == 0 {
-		return !h.told || !here || !born
+		return !h.told || !here || !born, here && !h.told
 	}
-	return !h.stated || here && !born
+	return !h.stated || here && !born, false
 }
 
 // keptOf is what a broker keeps of nodes: as for filters, the desired document first.

@@ -79,10 +79,10 @@ func (s *share) onDesired(node string, m mqtt.Inbound) error {
 	if h == nil {
 		return nil
 	}
-	h.told = true
-	if m.Retained {
+	if m.Retained && !h.told { // one that is repeated once more says nothing of those that are still to come
 		s.replay = s.now()
 	}
+	h.told = true
 	if taken && n.Desired.Generation > d.Generation { // it has a number of its own now, which nobody was told
 		h.met = 0
 	}

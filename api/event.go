@@ -58,7 +58,8 @@ func (e *Event) Validate() error {
 // node keeps what it has, all of it that is not acknowledged, and sends telemetry again after that long.
 //
 // RetryMillis, when it is not 0, is how long the broker takes to let all nodes of the site in, and comes once in a session: a node
-// that the broker sends away, with a connection that ends before TLS has begun, comes back at a random time within that.
+// that the broker sends away, with a connection that ends before TLS has begun, comes back at a random time within that. It knows of no
+// such time after its own restart, nor from the cluster agent of an external broker, and goes by its backoff then.
 type Ack struct {
 	Epoch    uint64   `json:"epoch"`
 	Seq      uint64   `json:"seq"`

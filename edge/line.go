@@ -18,9 +18,10 @@ type line struct {
 
 	replacing atomic.Bool // the link that ends makes room for another
 
-	mu   sync.Mutex
-	link *mqtt.Link    // the current one
-	next chan struct{} // closed when link has been replaced
+	mu    sync.Mutex
+	link  *mqtt.Link    // the current one
+	next  chan struct{} // closed when link has been replaced
+	crowd time.Duration // as the cluster agent told last, for the next one too
 }
 
 func newLine(build func(cfg configs.Edge) (*mqtt.Link, error)) *line {
@@ -36,6 +37,7 @@ func (l *line) use(cfg configs.Edge) (*mqtt.Link, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.link = link
+	link.SetCrowd(l.crowd)
 	close(l.next)
 	l.next = make(chan struct{})
 	return link, nil
@@ -49,8 +51,10 @@ func (l *line) current() (*mqtt.Link, <-chan struct{}) {
 
 // setCrowd passes on how long the broker takes to let everybody in.
 func (l *line) setCrowd(d time.Duration) {
-	link, _ := l.current()
-	link.SetCrowd(d)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.crowd = d
+	l.link.SetCrowd(d)
 }
 
 // Run runs the current link, and the one that replaces it, until ctx ends.

@@ -26,7 +26,7 @@ func sentAway(err error) error {
 // SetCrowd tells the link how long the broker takes to let in all that want to, when they come at once; 0: not known. A link that is
 // sent away comes back at a random time within that, instead of its backoff, which is too short for the many at first and too long
 // for the last of them in the end: as many as were let in come fewer. One that is sent away more than patientAway times in a row takes
-// twice the time each time, for it may be that nobody is let in. The word holds until the process ends.
+// twice the time each time, for it may be that nobody is let in. The word holds for the link's life.
 func (l *Link) SetCrowd(d time.Duration) { l.crowd.Store(int64(d)) }
 
 // pause is how long Run waits after a connection that ended with err.
@@ -36,8 +36,10 @@ func (l *Link) pause(err error) time.Duration {
 		l.away = 0
 		return l.backoff.Next()
 	}
-	l.away++
-	within := crowd << min(max(0, l.away-patientAway), 10)
+	if l.away++; l.away < len(l.servers) { // another address may have nobody before it
+		return l.backoff.Next()
+	}
+	within := crowd << min(max(0, l.away-len(l.servers)-patientAway+1), 10)
 	return rand.N(max(crowd, min(within, l.cfg.BackoffMax)))
 }
 

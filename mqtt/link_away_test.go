@@ -80,4 +80,19 @@ func TestALinkThatIsSentAwayTakesTheTimeOfTheCrowd(t *testing.T) {
 	if _, is := errors.AsType[*sentAwayError](refused); is {
 		t.Errorf("%v is taken for one that was sent away", refused)
 	}
+	l.servers = append(l.servers, l.servers[0])
+	for n, want := range map[int]time.Duration{1: time.Second, 2: crowd} { // of two addresses the other one may have room
+		most := time.Duration(0)
+		for range 200 {
+			l.pause(nil)
+			l.backoff.Reset()
+			for range n - 1 {
+				l.pause(away)
+			}
+			most = max(most, l.pause(away))
+		}
+		if most < want*3/4 || most >= want {
+			t.Errorf("two addresses, sent away %d times: waits up to %s; wanted any time within %s", n, most, want)
+		}
+	}
 }

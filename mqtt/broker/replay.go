@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -123,6 +124,10 @@ func (h *hook) retainedTopics(p *peer, filter string) []string {
 func (h *hook) replayOne(cl *mochi.Client, s subscription, topic string) {
 	retained := h.broker.server.Topics.Retained
 	pk, ok := retained.Get(topic)
+	if ok && pk.Expiry > 0 && pk.Expiry < time.Now().Unix() { // as its publisher wanted, by MQTT 5 [MQTT-3.3.2-5]
+		retained.Delete(topic)
+		return
+	}
 	for ok {
 		if err := h.send(cl, s, pk); err != nil {
 			h.broker.count.replayed.Add(1)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/skerry-edge/skerry/api"
 	"github.com/skerry-edge/skerry/mqtt"
 	"github.com/skerry-edge/skerry/mqtt/broker"
 )
@@ -178,5 +179,39 @@ func TestMessagesAreCountedOnce(t *testing.T) {
 	}
 	if got := w.Stats().Received - before; got != 7 {
 		t.Errorf("counted %d of 7 messages", got)
+	}
+}
+
+// TestWhatItsPublisherLetsExpireIsNotRepeated has a client of MQTT 5 retain a message for a second [MQTT-3.3.2-5].
+func TestWhatItsPublisherLetsExpireIsNotRepeated(t *testing.T) {
+	w := newWorld(t)
+	topic := w.topics.Of(mqtt.KindState, "n1", "")
+	r := w.dial(w.tls(node("n1")))
+	r.version = 5
+	if c := r.connect("n1"); c != 0 {
+		t.Fatalf("CONNACK %d", c)
+	}
+	r.write(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: true}, ProtocolVersion: 5, PacketID: 1,
+		TopicName: topic, Payload: []byte("x"), Properties: packets.Properties{MessageExpiryInterval: 1}})
+	if _, err := r.read(patience); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.Stats().Retained; n != 1 {
+		t.Fatalf("%d messages are retained", n)
+	}
+	<-time.After(3 * time.Second) // by the broker's clock, in whole seconds
+	got := w.reads(w.join(person("ann", api.RoleOperator)), topic)
+	w.send(w.join(node("n2")), w.topics.Of(mqtt.KindState, "n2", ""), "later", true) // what is repeated comes before this can be asked for
+	second := w.reads(w.join(person("eve", api.RoleOperator)), w.topics.Filter(mqtt.KindState, "+"))
+	for m := <-second; string(m.Payload()) != "later"; m = <-second {
+		t.Errorf("%q is repeated", m.Payload())
+	}
+	select {
+	case m := <-got:
+		t.Errorf("%q is repeated", m.Payload())
+	default:
+	}
+	if n := w.Stats().Retained; n != 1 {
+		t.Errorf("%d messages are retained; wanted that of n2 alone", n)
 	}
 }

@@ -108,7 +108,13 @@ func (c *Container) validate(volumes, others []string) error {
 		errs = append(errs, fmt.Errorf("%d words of command, %d of args, %d mounts, %d ports: wanted at most %d each",
 			len(c.Command), len(c.Args), len(c.Mounts), len(c.Ports), MaxListEntries))
 	}
+	at := map[string]bool{}
 	for _, m := range c.Mounts {
+		if clean := path.Clean(m.Path); at[clean] {
+			errs = append(errs, fmt.Errorf("mount %.80q: wanted one mount at a path", m.Path))
+		} else {
+			at[clean] = true
+		}
 		if !slices.Contains(volumes, m.Volume) {
 			errs = append(errs, fmt.Errorf("mount %.80q: no volume has the name %.80q", m.Path, m.Volume))
 		}

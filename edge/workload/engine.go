@@ -213,9 +213,9 @@ func (e *Engine) take() {
 	}
 	e.told = true
 	e.order = e.order[:0]
-	before := map[string]string{}
+	before, forms := map[string]string{}, map[string]*api.Workload{}
 	for name, en := range e.entries {
-		before[name] = en.hash
+		before[name], forms[name] = en.hash, en.want
 		en.want, en.hash, en.refuse = nil, "", nil
 	}
 	for i := range list {
@@ -234,7 +234,7 @@ func (e *Engine) take() {
 		if changed {
 			en.anew()
 		}
-		if changed || en.want == nil || en.want.Draining {
+		if changed && !resealed(forms[name], en.want) || en.want == nil || en.want.Draining {
 			for _, w := range en.busy {
 				if w.deed == Begin {
 					w.cancel() // nobody wants it any more

@@ -16,7 +16,8 @@ import (
 
 // A volume of files is laid as a kubelet lays it: the files are in a folder of a name of its own, dataLink leads to that, and what
 // people see leads through dataLink. So all files change at once, which is when dataLink does, and a program that watches it
-// or a file hears of it. A subPath is a file of the folder itself, and stays as it was.
+// or a file hears of it. A subPath of one file is that file, and stays as it was; one of a folder is of the folder that goes, and empty then,
+// as under a kubelet (kubernetes#126152).
 const (
 	dataLink = "..data"
 	newLink  = "..new" // on its way to another name
@@ -39,17 +40,16 @@ func layFiles(dir string, files []api.File) error {
 	}
 	defer root.Close()
 	was, err := root.Readlink(dataLink)
-	if err == nil && was == now {
-		return show(root, files)
-	}
 	plain := err != nil // of an agent that laid them without links
-	if err := fill(root, now, files); err != nil {
-		return err
+	if was != now {
+		if err := fill(root, now, files); err != nil {
+			return errors.Join(err, root.RemoveAll(now))
+		}
+		if err := link(root, now, dataLink); err != nil {
+			return err
+		}
 	}
-	if err := link(root, now, dataLink); err != nil {
-		return err
-	}
-	if err := show(root, files); err != nil {
+	if err := show(root, files); err != nil { // also what an attempt that broke off left to do
 		return err
 	}
 	return sweep(root, now, files, plain)
@@ -83,7 +83,13 @@ func link(root *os.Root, target, name string) error {
 			return err
 		}
 	}
-	return errors.Join(root.RemoveAll(newLink), root.Symlink(target, newLink), root.Rename(newLink, name))
+	if err := root.RemoveAll(newLink); err != nil {
+		return err
+	}
+	if err := root.Symlink(target, newLink); err != nil {
+		return err
+	}
+	return root.Rename(newLink, name)
 }
 
 // show has the names that people see lead to the files.

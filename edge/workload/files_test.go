@@ -1,7 +1,9 @@
 package workload
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,4 +110,41 @@ func TestAFileTakesNoNameOfTheWayToIt(t *testing.T) {
 	}
 	lay(t, dir, text("a", "two"))
 	holds(t, dir, map[string]string{"a": "two"})
+}
+
+// TestWhatALayLeftUndoneIsDoneByTheNext has one end after the files were switched, and before what was there went.
+func TestWhatALayLeftUndoneIsDoneByTheNext(t *testing.T) {
+	two := []api.File{text("a", "two")}
+	named := filepath.Join(t.TempDir(), "named")
+	lay(t, named, two...)
+	name, err := os.Readlink(filepath.Join(named, dataLink))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "v")
+	lay(t, dir, text("a", "one"), text("secret", "one"))
+	was, err := os.Readlink(filepath.Join(dir, dataLink))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(fill(root, name, two), link(root, name, dataLink), root.Close()); err != nil {
+		t.Fatal(err)
+	}
+	lay(t, dir, two...)
+	for _, gone := range []string{was, "secret"} {
+		if _, err := os.Lstat(filepath.Join(dir, gone)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", gone, err)
+		}
+	}
+	if err := layFiles(dir, []api.File{text("a", "three"), text("a/b", "no folder")}); err == nil {
+		t.Fatal("a file is a folder")
+	}
+	lay(t, dir, two...)
+	if left, err := filepath.Glob(filepath.Join(dir, "..*")); err != nil || len(left) != 2 { // the folder and the link to it
+		t.Errorf("left of one that broke off: %v, %v", left, err)
+	}
 }

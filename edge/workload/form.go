@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -29,6 +30,16 @@ func formOf(c *api.Container) string {
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
+}
+
+// resealed reports whether two forms differ in nothing that a container which begins has to be begun anew for: what is sealed reaches its files
+// afterwards, and its variables when it begins the next time.
+func resealed(a, b *api.Workload) bool {
+	if a == nil || b == nil || frameOf(a) != frameOf(b) {
+		return false
+	}
+	same := func(a, b api.Container) bool { return formOf(&a) == formOf(&b) }
+	return slices.EqualFunc(a.Init, b.Init, same) && slices.EqualFunc(a.Containers, b.Containers, same)
 }
 
 // renew takes on another form within the frame.

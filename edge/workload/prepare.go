@@ -1,13 +1,16 @@
 package workload
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/skerry-edge/skerry/api"
@@ -32,6 +35,9 @@ type run struct {
 	n     int
 	image string // digest
 }
+
+// depth is how many folders a path goes down.
+func depth(p string) int { return strings.Count(path.Clean("/"+p), "/") }
 
 // make lays the volumes and resolves everything of one run.
 func (m *maker) make(r run) (Container, error) {
@@ -70,6 +76,7 @@ func (m *maker) make(r run) (Container, error) {
 		target = defaultMessage
 	}
 	out.Mounts = append(out.Mounts, Mount{Source: message, Target: target})
+	slices.SortStableFunc(out.Mounts, func(a, b Mount) int { return cmp.Compare(depth(a.Target), depth(b.Target)) }) // one would hide what is below it
 	return out, os.MkdirAll(filepath.Dir(out.Log), 0o700)
 }
 

@@ -35,6 +35,7 @@ func (e *Engine) do(ctx context.Context, en *entry, a Action) {
 	var task func(context.Context) outcome
 	switch a.Deed {
 	case Begin:
+		en.laid = "" // it lays the files of its form, which may not be the one that is wanted by then
 		r := run{want: en.want, spec: spec(en.want, a.Container), n: a.Run}
 		rt := e.sources[a.Runtime].rt
 		task = func(ctx context.Context) outcome { return e.begin(ctx, rt, r) }

@@ -86,6 +86,9 @@ func (r *Runtime) settle(ctx context.Context, id string, p *task.Process) (bundl
 		return bundle.State{}, err
 	}
 	st, err := b.StateIn(dir)
+	if err == nil && st.End == nil && (p == nil || p.GetStatus() == task.Status_CREATED) { // by a look from before it was started, perhaps
+		p, err = r.task(ctx, id)
+	}
 	if err == nil && st.End == nil {
 		if st.End = r.endOf(&st, p); st.End != nil {
 			err = b.Finish(st.End)

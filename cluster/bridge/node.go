@@ -37,9 +37,9 @@ const (
 // maxPods is how many pods a device may have: so many have 1 KiB each in the document that it is told.
 const maxPods = 64
 
-// Registered reports whether a kubelet has told of its machine: its ids are no keys of ours.
+// Registered reports whether a kubelet has told of its machine: its machine id is no key of ours, as of a machine that has none.
 func Registered(info *corev1.NodeSystemInfo) bool {
-	return info.MachineID != "" && len(info.MachineID) != hex.EncodedLen(sha256.Size)
+	return info.KubeletVersion != "" && len(info.MachineID) != hex.EncodedLen(sha256.Size)
 }
 
 // Virtual reports whether a device becomes a node: one that offers a runtime.

@@ -43,6 +43,11 @@ type Missing struct{ What []string }
 
 func (m *Missing) Error() string { return strings.Join(m.What, "; ") }
 
+// Notice is the condition of a pod that runs on without it.
+func (m *Missing) Notice() corev1.PodCondition {
+	return corev1.PodCondition{Type: ConditionNative, Status: corev1.ConditionFalse, Reason: "NotRenewed", Message: "nothing of the pod is renewed until it is there: " + m.Error()}
+}
+
 // Denied is the error of References for something that may not be read. To the pod it is Missing.
 type Denied struct{ Why string }
 

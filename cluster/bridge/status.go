@@ -15,6 +15,7 @@ import (
 type Word struct {
 	Status  *api.WorkloadStatus // nil: the device has not spoken of this form of the workload
 	Failed  error               // of FromPod; nil when it went
+	Placed  bool                // the device's document has the pod, in whatever form: what runs goes on though it failed
 	Notices []corev1.PodCondition
 	Noticed bool      // Notices are all there are: any other that the pod has is taken back. Else nobody has looked, and those stay
 	Node    *api.Node // the device
@@ -41,7 +42,7 @@ func PodStatus(pod *corev1.Pod, w Word) corev1.PodStatus {
 		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: configError, Message: w.Status.Reason + ": " + w.Status.Message})
 	case w.Status != nil: // also when it could not be begun any more as it is now: what runs goes on
 		reported(pod, &out, w.Status)
-	case w.Failed != nil:
+	case w.Failed != nil && !w.Placed:
 		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: configError, Message: w.Failed.Error()})
 	case len(out.ContainerStatuses) == 0:
 		waiting(pod, &out, corev1.ContainerStateWaiting{Reason: "ContainerCreating"})

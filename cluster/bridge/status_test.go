@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,5 +185,47 @@ func TestEvictionWaitsForTheAutonomyOfTheDevice(t *testing.T) {
 	p.Spec.Tolerations[0].TolerationSeconds, p.Annotations = &own, map[string]string{EvictEarly: "true"}
 	if _, ok := Tolerations(p, time.Hour); ok {
 		t.Error("a pod that asked to be evicted early is not")
+	}
+}
+
+// TestAPodThatRunsIsNotToldToWaitBetweenTwoForms has a device that has not spoken of a form yet, of a pod that runs and of which something is
+// missing by now.
+func TestAPodThatRunsIsNotToldToWaitBetweenTwoForms(t *testing.T) {
+	p := aPod(nil)
+	run := &api.WorkloadStatus{Name: "w", State: api.WorkloadRunning, Containers: []api.ContainerStatus{{Name: p.Spec.Containers[0].Name, State: api.ContainerRunning, Ready: true, Up: true}}}
+	p.Status = PodStatus(p, Word{Status: run, Placed: true, Noticed: true, Node: device(api.PresenceOnline), Now: noon})
+	missing := &Missing{[]string{"secret \"x\" not found"}}
+	for what, w := range map[string]Word{
+		"of the form before": {Failed: missing, Placed: true, Notices: []corev1.PodCondition{missing.Notice()}},
+		"of this form":       {Failed: missing, Placed: true, Notices: []corev1.PodCondition{missing.Notice()}, Status: run},
+	} {
+		w.Node, w.Now = device(api.PresenceOnline), noon
+		s := PodStatus(p, w)
+		if c := s.ContainerStatuses[0]; c.State.Running == nil || !c.Ready || s.Phase != corev1.PodRunning || condition(s.Conditions, corev1.PodReady).Status != corev1.ConditionTrue {
+			t.Errorf("%s: %+v, %s", what, c, s.Phase)
+		}
+		if c := condition(s.Conditions, ConditionNative); c.Reason != "NotRenewed" || !strings.Contains(c.Message, "secret") {
+			t.Errorf("%s: nobody is told: %+v", what, c)
+		}
+	}
+	p.Status = corev1.PodStatus{}
+	if s := PodStatus(p, Word{Failed: missing, Node: device(api.PresenceOnline), Now: noon}); s.ContainerStatuses[0].State.Waiting == nil {
+		t.Errorf("one that was never begun does not wait: %+v", s.ContainerStatuses)
+	}
+}
+
+func TestAKubeletIsKnownByItsMachineIDOrByHavingNone(t *testing.T) {
+	for what, c := range map[string]struct {
+		info corev1.NodeSystemInfo
+		want bool
+	}{
+		"nobody yet":                {corev1.NodeSystemInfo{}, false},
+		"a machine":                 {corev1.NodeSystemInfo{KubeletVersion: "v1.37.2+k3s1", MachineID: "5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81"}, true},
+		"a machine without its id":  {corev1.NodeSystemInfo{KubeletVersion: "v1.37.2+k3s1"}, true},
+		"a device, by its key's id": {corev1.NodeSystemInfo{KubeletVersion: "v0.9.0", MachineID: strings.Repeat("ab", 32)}, false},
+	} {
+		if got := Registered(&c.info); got != c.want {
+			t.Errorf("%s: %v; wanted %v", what, got, c.want)
+		}
 	}
 }

@@ -296,6 +296,7 @@ func TestANodeThatAKubeletHasTakenIsNotOurs(t *testing.T) {
 	if !r.ours(node) {
 		t.Errorf("our own: %+v", node.Status.NodeInfo)
 	}
+	node.Status.NodeInfo.KubeletVersion = "v1.37.2+k3s1"
 	node.Status.NodeInfo.MachineID = "5d1a1f0c2f1e4b0b9c3c0a7e6f2d4b81" // of /etc/machine-id, which is a machine's UUID too where it has none
 	node.Status.NodeInfo.SystemUUID = node.Status.NodeInfo.MachineID
 	if r.ours(node) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -126,7 +127,12 @@ func (r *reconciler) pod(ctx context.Context, device *api.Node, b *bound, have [
 		}
 		pod = next
 	}
-	status := bridge.PodStatus(pod, bridge.Word{Status: word(pod, have, device), Failed: b.failed, Notices: b.notes, Noticed: b.noted, Node: device, Now: r.Now()})
+	told := bridge.Word{Status: word(pod, have, device), Failed: b.failed, Notices: b.notes, Noticed: b.noted, Node: device, Now: r.Now(),
+		Placed: slices.ContainsFunc(have, func(w api.Workload) bool { return w.Name == string(pod.UID) })}
+	if missing, is := errors.AsType[*bridge.Missing](b.failed); is && told.Placed {
+		told.Notices = append(told.Notices, missing.Notice())
+	}
+	status := bridge.PodStatus(pod, told)
 	if equality.Semantic.DeepEqual(status, pod.Status) {
 		return nil
 	}

@@ -28,6 +28,7 @@ func TestPodsDoNotNoticeThatTheAgentIsUpdated(t *testing.T) {
 	s.start(edge)
 	s.conditionBecomes("node/dev-u", "Ready", "True", time.Minute)
 	apply(t, p, "{apiVersion: v1, kind: Secret, metadata: {name: pass}, stringData: {word: hush}}", "apply", "-f", "-")
+	apply(t, p, "{apiVersion: v1, kind: ConfigMap, metadata: {name: words}, data: {word: one}}", "apply", "-f", "-")
 	images := map[string]string{"process": AppImage, "containerd": AppImage, "wasm": moduleImage}
 	pods, before := map[string]string{}, map[string]string{}
 	is := func(runtime string) string {

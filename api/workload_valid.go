@@ -110,11 +110,10 @@ func (c *Container) validate(volumes, others []string) error {
 	}
 	at := map[string]bool{}
 	for _, m := range c.Mounts {
-		if clean := path.Clean(m.Path); at[clean] {
+		if at[path.Clean(m.Path)] {
 			errs = append(errs, fmt.Errorf("mount %.80q: wanted one mount at a path", m.Path))
-		} else {
-			at[clean] = true
 		}
+		at[path.Clean(m.Path)] = true
 		if !slices.Contains(volumes, m.Volume) {
 			errs = append(errs, fmt.Errorf("mount %.80q: no volume has the name %.80q", m.Path, m.Volume))
 		}

@@ -30,7 +30,7 @@ type nodeAcks struct {
 	owedEvents  map[uint64]uint64 // by epoch: the watermark
 	commands    bool
 	pause       bool
-	crowd       bool
+	crowd       time.Duration // to be told; 0: nothing
 }
 
 // owed is a watermark that may be told once the store has synced up to pos.
@@ -94,12 +94,13 @@ func (k *acks) pause(node string) {
 
 // crowd tells a node that begins a session how long the site takes to come back.
 func (k *acks) crowd(node string) {
-	if k.agent.crowd() == 0 {
+	d := k.agent.crowd()
+	if d == 0 {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.of(node).crowd = true
+	k.of(node).crowd = d
 }
 
 // reset forgets what was owed in an older session; the node sends again what is not acknowledged.
@@ -180,9 +181,9 @@ func (k *acks) due(pos uint64) []dueAck {
 			n.pause = false
 			out = append(out, dueAck{node, &api.Ack{Time: now, PauseMillis: pauseFor.Milliseconds()}})
 		}
-		if n.crowd {
-			n.crowd = false
-			out = append(out, dueAck{node, &api.Ack{Time: now, RetryMillis: k.agent.crowd().Milliseconds()}})
+		if n.crowd > 0 {
+			out = append(out, dueAck{node, &api.Ack{Time: now, RetryMillis: n.crowd.Milliseconds()}})
+			n.crowd = 0
 		}
 		for _, ack := range byEpoch {
 			out = append(out, dueAck{node, ack})

@@ -91,17 +91,12 @@ func (s *share) lacks(node string, h *holding) (lacks, waits bool) {
 }
 
 // keptOf is what a broker keeps of nodes: as for filters, the desired document first.
-func (s *share) keptOf(nodes []string) (out []string) {
+func (s *share) keptOf(nodes []string) []string {
 	kinds := []mqtt.Kind{mqtt.KindDesired}
 	for _, e := range mqtt.Contract() {
 		if e.Dir == mqtt.Up && e.Retain {
 			kinds = append(kinds, e.Kind)
 		}
 	}
-	for _, node := range nodes {
-		for _, kind := range kinds {
-			out = append(out, s.agent.topics.Filter(kind, node))
-		}
-	}
-	return out
+	return s.each(nodes, kinds)
 }

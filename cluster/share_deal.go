@@ -95,8 +95,12 @@ func (s *share) take(ctx context.Context, session *mqtt.Session, come []string) 
 
 // filters is what has to be listened to for nodes: the desired document first, for what the node should be has to be known
 // before it is greeted.
-func (s *share) filters(nodes []string) (out []string) {
-	kinds := append([]mqtt.Kind{mqtt.KindDesired}, s.agent.inbound()...)
+func (s *share) filters(nodes []string) []string {
+	return s.each(nodes, append([]mqtt.Kind{mqtt.KindDesired}, s.agent.inbound()...))
+}
+
+// each is every kind of message of every node.
+func (s *share) each(nodes []string, kinds []mqtt.Kind) (out []string) {
 	for _, node := range nodes {
 		for _, kind := range kinds {
 			out = append(out, s.agent.topics.Filter(kind, node))

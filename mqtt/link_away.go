@@ -29,6 +29,9 @@ func sentAway(err error) error {
 // twice the time each time, for it may be that nobody is let in. The word holds for the link's life.
 func (l *Link) SetCrowd(d time.Duration) { l.crowd.Store(int64(d)) }
 
+// patientAway is how often in a row a link is sent away before it takes more time.
+const patientAway = 4
+
 // pause is how long Run waits after a connection that ended with err.
 func (l *Link) pause(err error) time.Duration {
 	crowd := time.Duration(l.crowd.Load())
@@ -42,5 +45,3 @@ func (l *Link) pause(err error) time.Duration {
 	within := crowd << min(max(0, l.away-len(l.servers)-patientAway+1), 10)
 	return rand.N(max(crowd, min(within, l.cfg.BackoffMax)))
 }
-
-const patientAway = 4

@@ -377,6 +377,16 @@ func receive[T any](t *testing.T, from <-chan T, what string) (got T) {
 	return got
 }
 
+// holds returns how many bytes of messages wait or are handled, of the session that is up.
+func (x *tapped) holds() int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.session == nil {
+		return 0
+	}
+	return x.session.held.Load()
+}
+
 // scripted returns a Dial hook to a broker that is played by f, on a pipe.
 func scripted(f func(conn net.Conn)) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) {

@@ -312,6 +312,11 @@ func conformOverflowBytes(t *testing.T, b *brokerEnd) {
 	for range 5 { // more in all than it holds at once; and each alone is more
 		say(120 << 10)
 		receive(t, handle, "a handler")
+		for since := time.Now(); link.holds() > 0; time.Sleep(time.Millisecond) { // until the handler has returned
+			if time.Since(since) > 15*time.Second {
+				t.Fatalf("%d bytes of a message that is handled still count", link.holds())
+			}
+		}
 	}
 	for range 3 {
 		say(40 << 10)

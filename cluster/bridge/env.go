@@ -84,7 +84,11 @@ func (t *translation) one(where string, c *corev1.Container, e corev1.EnvVar, be
 	v := variable{EnvVar: api.EnvVar{Name: e.Name}}
 	from := e.ValueFrom
 	if from == nil {
-		v.Value, v.sealed = expand(e.Value, before)
+		var known bool
+		v.Value, v.sealed, known = expand(e.Value, before)
+		// What it refers to may come from an optional source that is not there now. Where it stands in the workload must not change
+		// with that: a variable that came out of the seal would be a change of the pod, which a kubelet's containers do not notice.
+		v.sealed = v.sealed || !known && hasOptional(c)
 		return v, true
 	}
 	switch {
@@ -136,9 +140,21 @@ func (t *translation) one(where string, c *corev1.Container, e corev1.EnvVar, be
 	return v, true
 }
 
+// hasOptional reports whether variables of c may come and go with a ConfigMap or Secret.
+func hasOptional(c *corev1.Container) bool {
+	is := func(o *bool) bool { return o != nil && *o }
+	return slices.ContainsFunc(c.EnvFrom, func(f corev1.EnvFromSource) bool {
+		return f.ConfigMapRef != nil && is(f.ConfigMapRef.Optional) || f.SecretRef != nil && is(f.SecretRef.Optional)
+	}) || slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+		f := e.ValueFrom
+		return f != nil && (f.ConfigMapKeyRef != nil && is(f.ConfigMapKeyRef.Optional) || f.SecretKeyRef != nil && is(f.SecretKeyRef.Optional))
+	})
+}
+
 // expand replaces $(NAME) as Kubernetes does: $$ is a dollar, a name that is not known stays as it is.
-func expand(text string, vars []variable) (value string, sealed bool) {
+func expand(text string, vars []variable) (value string, sealed, known bool) {
 	var b strings.Builder
+	known = true
 	for i := 0; i < len(text); i++ {
 		if text[i] != '$' || i+1 == len(text) {
 			b.WriteByte(text[i])
@@ -159,6 +175,7 @@ func expand(text string, vars []variable) (value string, sealed bool) {
 			at := slices.IndexFunc(vars, func(v variable) bool { return v.Name == name })
 			if at < 0 {
 				b.WriteString("$(" + name + ")")
+				known = false
 			} else {
 				b.WriteString(vars[at].Value)
 				sealed = sealed || vars[at].sealed
@@ -168,7 +185,7 @@ func expand(text string, vars []variable) (value string, sealed bool) {
 			b.WriteByte('$')
 		}
 	}
-	return b.String(), sealed
+	return b.String(), sealed, known
 }
 
 // field resolves a path of the downward API.

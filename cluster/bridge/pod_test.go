@@ -92,6 +92,43 @@ func TestTheEnvironmentIsThatOfAKubeletAndWhatWasReferredToIsSealed(t *testing.T
 	}
 }
 
+// TestAVariableStaysWhereItIsWhenAnOptionalSourceGoes: a container that runs does not notice that, so neither may its workload.
+func TestAVariableStaysWhereItIsWhenAnOptionalSourceGoes(t *testing.T) {
+	optional := true
+	for name, c := range map[string]corev1.Container{
+		"envFrom of a ConfigMap": {EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Optional: &optional}}}},
+		"envFrom of a Secret": {EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Optional: &optional}}}},
+		"a key of a ConfigMap": {Env: []corev1.EnvVar{{Name: "level", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Key: "level", Optional: &optional}}}}},
+		"a key of a Secret": {Env: []corev1.EnvVar{{Name: "level", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Key: "level", Optional: &optional}}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := aPod(func(p *corev1.Pod) {
+				p.Spec.Containers[0].EnvFrom = c.EnvFrom
+				p.Spec.Containers[0].Env = append(c.Env, corev1.EnvVar{Name: "FLAG", Value: "--v=$(level)"}, corev1.EnvVar{Name: "PLAIN", Value: "x"})
+			})
+			there := aShelf()
+			there.secrets["conf"] = &corev1.Secret{Data: map[string][]byte{"level": []byte("debug")}}
+			gone := shelf{}
+			for value, s := range map[string]shelf{"--v=debug": there, "--v=$(level)": gone} {
+				w, err := FromPod(pod, s, Target{Node: "edge-1"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := w.Containers[0].Env; !slices.Equal(got, []api.EnvVar{{Name: "PLAIN", Value: "x"}}) {
+					t.Errorf("plain: %v", got)
+				}
+				if got := w.Secrets.Env["main"]; !slices.Contains(got, api.EnvVar{Name: "FLAG", Value: value}) {
+					t.Errorf("sealed: %v; wanted FLAG=%s among them", got, value)
+				}
+			}
+		})
+	}
+}
+
 func TestFilesOfConfigMapsSecretsAndThePodItselfAreSealed(t *testing.T) {
 	w := translate(t, aPod(func(p *corev1.Pod) {
 		mode, optional := int32(0o400), true

@@ -13,7 +13,7 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
 SMALL    := -gcflags=all=-l -gcflags=crypto/internal/fips140/edwards25519/...= -ldflags '$(LDFLAGS) -funcalign=8'
 EDGE     := -tags nethttpomithttp2,lite $(SMALL)
 FULL     := -tags nethttpomithttp2,grpcnotrace $(SMALL)
-FUZZTIME ?= $(if $(CI),10s,30s)
+FUZZTIME ?= 30s
 ARGS     ?=
 HOURS    ?= 1
 SEED     ?= 1
@@ -117,7 +117,7 @@ bench-kube: build bin/kube/kubectl ## KUBENODES (1000) devices as nodes of a Kub
 bench-growth: build ## how everything grows over SIZES (100 to 10000 nodes), into docs/performance/growth.json and .svg (root)
 	bin/skerry-scale growth --sizes $(SIZES) --minutes 3 --dir $(SCALEDIR) $(ARGS)
 
-fuzz: ## every fuzz target for FUZZTIME (30s; in CI 10s)
+fuzz: ## every fuzz target for FUZZTIME (30s)
 	@test/fuzz.sh $(FUZZTIME)
 
 lint: ## gofmt, vet, staticcheck, shellcheck, house rules

@@ -133,7 +133,7 @@ func TestATrialThatARestartInterruptedHasTheRestOfItsWindow(t *testing.T) {
 		}
 	}
 	a := built(t, (&enrolment.Service{}).Start(t))
-	a.settings.trial = trialTimes{window: time.Minute, least: 100 * time.Millisecond, reserve: 59 * time.Second}
+	a.settings.trial = trialTimes{window: time.Minute, least: 100 * time.Millisecond, reserve: time.Minute}
 	a.settings.read = func(src configs.Source) (configs.Edge, error) {
 		if len(src.Overlay) > 0 {
 			if s := anew(t, a); s.kept.Trial != nil && s.kept.Until < api.At(time.Now().Add(-time.Minute)) {
@@ -142,7 +142,7 @@ func TestATrialThatARestartInterruptedHasTheRestOfItsWindow(t *testing.T) {
 		}
 		return load(src)
 	}
-	_, err := a.settings.set(t.Context(), order(time.Minute), map[string]any{"mqtt.servers": []any{"mqtts://127.0.0.1:1"}})
+	_, err := a.settings.set(t.Context(), order(time.Minute+3*time.Second), map[string]any{"mqtt.servers": []any{"mqtts://127.0.0.1:1"}})
 	if err == nil || !strings.Contains(err.Error(), "rolled back") {
 		t.Error(err)
 	}

@@ -50,7 +50,7 @@ func lifeOf(t *testing.T, dir, runtime, join, want string, sig os.Signal) (log s
 	go func() { ended <- cmd.Wait() }()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(30 * time.Second); ; {
+	for end := time.After(2 * time.Minute); ; {
 		if st, err := askStatus(t.Context(), runtime); err == nil && strings.Contains(st.Trouble+st.Cluster+st.Config, want) && st.Enrolled {
 			break
 		}

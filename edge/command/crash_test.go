@@ -168,15 +168,19 @@ func (s *site) life(fresh []*api.Command, killAt api.Phase, killAfter time.Durat
 	acks := make(chan string, 4096)
 	feeding.Go(func() { feed(stdin, append(s.owed(), fresh...), acks) })
 	kill := sync.OnceFunc(func() { _ = cmd.Process.Kill() })
+	arm := func() {}
 	if killAfter > 0 {
-		timer := time.AfterFunc(killAfter, kill)
-		defer timer.Stop()
+		arm = sync.OnceFunc(func() { time.AfterFunc(killAfter, kill) })
 	}
-	hang := time.AfterFunc(time.Minute, kill)
+	if killAt == "" && rand.N(2) == 0 { // while it starts, if that takes so long
+		arm()
+	}
+	hang := time.AfterFunc(3*time.Minute, kill)
 	defer hang.Stop()
 	in := bufio.NewScanner(stdout)
 	in.Buffer(nil, 1<<20)
 	for in.Scan() {
+		arm() // it lives, however long its start has taken
 		var st api.Status
 		if err := json.Unmarshal(in.Bytes(), &st); err != nil {
 			continue // the line in which it died

@@ -122,18 +122,15 @@ func plain(t *testing.T) string {
 	return "https://" + l.Addr().String()
 }
 
-// closed refuses connections.
+// closed refuses connections: its port is held, so that nobody else listens there, but not listened on.
 func closed(t *testing.T) string {
 	t.Helper()
-	l := listen(t)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return "https://" + l.Addr().String()
+	_, to := bound(t)
+	return "https://" + to
 }
 
-// silent drops what is sent to it, as a firewall does: a listener whose queue is full answers no SYN (listen(2)).
-func silent(t *testing.T) string {
+// bound is a socket with a port of this machine that does not listen.
+func bound(t *testing.T) (fd int, address string) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -143,22 +140,28 @@ func silent(t *testing.T) string {
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
 	name, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in4, ok := name.(*syscall.SockaddrInet4)
 	if !ok {
-		t.Fatalf("listener has address %T", name)
+		t.Fatalf("socket has address %T", name)
 	}
-	to := net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: in4.Port}
-	for range 8 {
-		conn, err := net.DialTimeout("tcp", to.String(), 200*time.Millisecond)
+	return fd, (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: in4.Port}).String()
+}
+
+// silent drops what is sent to it, as a firewall does: a listener whose queue is full answers no SYN (listen(2)).
+func silent(t *testing.T) string {
+	t.Helper()
+	fd, to := bound(t)
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 { // with a second for each: a call that is answered late has filled a place all the same
+		conn, err := net.DialTimeout("tcp", to, time.Second)
 		if err != nil {
-			return "https://" + to.String()
+			return "https://" + to
 		}
 		t.Cleanup(func() { conn.Close() })
 	}

@@ -32,7 +32,7 @@ func newRig(t *testing.T, script string) *rig {
 		t.Fatal(err)
 	}
 	r.cfg = Config{Program: program, Args: []string{"--node-label=a=b"}, Data: filepath.Join(r.dir, "data"), Dir: filepath.Join(r.dir, "own"),
-		Log: slog.New(slog.DiscardHandler), Proof: 300 * time.Millisecond, Grace: 5 * time.Second}
+		Log: slog.New(slog.DiscardHandler), Proof: 300 * time.Millisecond, Grace: time.Minute}
 	r.begin()
 	return r
 }
@@ -63,9 +63,9 @@ func (r *rig) read(name string) string {
 
 func (r *rig) until(what string, ok func() bool) {
 	r.t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
-			r.t.Fatalf("not within 20s: %s; argv %q", what, r.read("argv"))
+			r.t.Fatalf("not within a minute: %s; argv %q", what, r.read("argv"))
 		}
 	}
 }
@@ -146,7 +146,7 @@ func TestLeaveStopsK3sAndLeavesNoCredentials(t *testing.T) {
 func TestAJoinThatFailsSaysWhyAndJoinsNothing(t *testing.T) {
 	r := newRig(t, "echo 'level=fatal msg=\"token CA hash does not match\"' >&2; exit 1")
 	r.stop()
-	r.cfg.Proof = 20 * time.Second // it is told before
+	r.cfg.Proof = 5 * time.Minute // it is told before
 	r.begin()
 	err := r.Join(t.Context(), "https://10.0.0.1:6443", "pi-a-k3s", secret)
 	if err == nil || !strings.Contains(err.Error(), "CA hash does not match") {

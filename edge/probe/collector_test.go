@@ -373,21 +373,26 @@ func TestOwnIntervalOfAProbeIsKept(t *testing.T) {
 	if err := os.WriteFile(path, []byte("21500\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newCollector(t, Config{Interval: time.Second, Disabled: builtinNames(), User: []UserProbe{
-		{Name: "room", Kind: KindFile, Path: path, Scale: 0.001, Interval: 3 * time.Second}}})
-	var got []float64
-	for range 7 {
-		s, err := c.scrape(t.Context(), false)
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) { // no scrape waits in vain, however long a look at a file takes
+		c := newCollector(t, Config{Interval: time.Second, Disabled: builtinNames(), User: []UserProbe{
+			{Name: "room", Kind: KindFile, Path: path, Scale: 0.001, Interval: 3 * time.Second}}})
+		var got []float64
+		for range 7 {
+			s, err := c.scrape(t.Context(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, _ := value(s, `skerry_probe_value{probe="room"}`)
+			got = append(got, v)
 		}
-		v, _ := value(s, `skerry_probe_value{probe="room"}`)
-		got = append(got, v)
-	}
-	if want := []float64{21.5, 0, 0, 21.5, 0, 0, 21.5}; !slices.Equal(got, want) {
-		t.Errorf("values %v; wanted %v", got, want)
-	}
-	if status := c.Status(); status[0].IntervalMillis != 3000 {
-		t.Errorf("status says every %d ms; wanted 3000", status[0].IntervalMillis)
-	}
+		if want := []float64{21.5, 0, 0, 21.5, 0, 0, 21.5}; !slices.Equal(got, want) {
+			t.Errorf("values %v; wanted %v", got, want)
+		}
+		if status := c.Status(); status[0].IntervalMillis != 3000 {
+			t.Errorf("status says every %d ms; wanted 3000", status[0].IntervalMillis)
+		}
+		if err := c.set.stop(time.Minute); err != nil {
+			t.Error(err)
+		}
+	})
 }

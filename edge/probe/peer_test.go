@@ -4,13 +4,14 @@ import (
 	"context"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skerry-edge/skerry/test/freeport"
 )
 
 // nodeExporter starts Debian's node_exporter on loopback and returns what it says.
@@ -23,12 +24,7 @@ func nodeExporter(t *testing.T) map[string]float64 {
 		}
 		t.Skip("needs the package prometheus-node-exporter")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	listener.Close()
+	addr := freeport.Addr(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cmd := exec.CommandContext(ctx, program, "--web.listen-address="+addr, "--collector.processes",
 		"--collector.filesystem.mount-points-exclude="+defaultIgnoreMounts)
@@ -39,7 +35,7 @@ func nodeExporter(t *testing.T) map[string]float64 {
 		cancel()
 		_ = cmd.Wait() // killed: that is what it says
 	})
-	deadline, tick := time.After(10*time.Second), time.NewTicker(50*time.Millisecond)
+	deadline, tick := time.After(time.Minute), time.NewTicker(50*time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {

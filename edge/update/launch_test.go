@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,6 +98,21 @@ func (r *rig) run() State {
 	return s
 }
 
+// hearer is a log that has something done when a word is first written to it.
+type hearer struct {
+	to   io.Writer
+	word string
+	do   func()
+}
+
+func (h *hearer) Write(p []byte) (int, error) {
+	if h.do != nil && bytes.Contains(p, []byte(h.word)) {
+		h.do()
+		h.do = nil
+	}
+	return h.to.Write(p)
+}
+
 // asSelf is a program that is this test program on trial.
 func asSelf(how string) string {
 	return "#!/bin/sh\n" + asTrial + "=\"" + how + " $(dirname \"$(dirname \"$0\")\")\" exec " + os.Args[0] + "\n"
@@ -173,8 +189,11 @@ func TestASecondAgentWaitsForTheEndOfTheFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	waits := make(chan struct{})
+	r.launcher.Log = &hearer{to: &r.said, word: "waiting for its end", do: func() { close(waits) }}
 	done := make(chan State, 1)
 	go func() { done <- r.run() }()
+	<-waits
 	select {
 	case <-done:
 		t.Fatal("two agents run at once")

@@ -154,7 +154,7 @@ func TestATrialWhoseFileSomebodyWritesToIsStartedWhenTheyAreDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(1500*time.Millisecond, func() { _ = f.Close() })
+	r.launcher.Log = &hearer{to: &r.said, word: "text file busy", do: func() { _ = f.Close() }}
 	s := r.run()
 	if o, ended := s.Outcome("c1"); !ended || !o.OK || !strings.Contains(r.said.String(), "text file busy") {
 		t.Errorf("%+v; said %s", s, r.said.String())
@@ -201,10 +201,10 @@ func TestASupervisorGoesOnWhenAStartFails(t *testing.T) {
 	dir := t.TempDir()
 	script := filepath.Join(dir, "agent")
 	var said strings.Builder
-	time.AfterFunc(300*time.Millisecond, func() { // the program was being replaced
+	replaced := &hearer{to: &said, word: "no such file", do: func() { // the program was being replaced
 		_ = errors.Join(os.WriteFile(script+".new", []byte("#!/bin/sh\nexit 2\n"), 0o700), os.Rename(script+".new", script))
-	})
-	s := &Supervisor{Argv: []string{script}, Final: 2, Log: &said, First: 20 * time.Millisecond, Longest: 20 * time.Millisecond, Stable: time.Hour}
+	}}
+	s := &Supervisor{Argv: []string{script}, Final: 2, Log: replaced, First: 20 * time.Millisecond, Longest: 20 * time.Millisecond, Stable: time.Hour}
 	if code, err := s.Run(t.Context()); err != nil || code != 2 || !strings.Contains(said.String(), "no such file") {
 		t.Errorf("code %d, %v; said %s", code, err, said.String())
 	}

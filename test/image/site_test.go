@@ -133,7 +133,7 @@ func (s *site) start() {
 			if err != nil {
 				s.t.Errorf("run: %v", err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			s.t.Error("the cluster agent does not stop")
 		}
 		if s.t.Failed() {
@@ -147,7 +147,7 @@ func (s *site) start() {
 // await waits until the agent serves, and reads its administrator's context.
 func (s *site) await() {
 	s.t.Helper()
-	for limit := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for limit := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(limit) {
 			s.t.Fatal("the cluster agent is not ready")
 		}

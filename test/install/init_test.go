@@ -99,8 +99,8 @@ func (m *Machine) Boot() {
 			m.t.Fatalf("systemd ended: %v\n%s", err, said.String())
 		default:
 		}
-		if time.Since(begun) > time.Minute {
-			m.t.Fatalf("systemd takes no orders after a minute\n%s", said.String())
+		if time.Since(begun) > 3*time.Minute {
+			m.t.Fatalf("systemd takes no orders after three minutes\n%s", said.String())
 		}
 	}
 	if out, _ := m.Run(nil, "systemctl", "is-system-running", "--wait"); !strings.Contains("running degraded", strings.TrimSpace(out)) {
@@ -138,7 +138,7 @@ func removeGroups(name string) error {
 		}))
 		for i := len(groups) - 1; i >= 0; i-- {
 			gone := os.Remove(groups[i])
-			for begun := time.Now(); errors.Is(gone, syscall.EBUSY) && time.Since(begun) < 10*time.Second; gone = os.Remove(groups[i]) {
+			for begun := time.Now(); errors.Is(gone, syscall.EBUSY) && time.Since(begun) < time.Minute; gone = os.Remove(groups[i]) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			err = errors.Join(err, gone)

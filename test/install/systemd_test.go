@@ -54,8 +54,8 @@ func (m *Machine) becomes(service, property, want string) {
 func (m *Machine) eventually(what string, ok func() bool) {
 	m.t.Helper()
 	for begun := time.Now(); !ok(); time.Sleep(100 * time.Millisecond) {
-		if time.Since(begun) > time.Minute {
-			m.t.Fatalf("waited a minute in vain until %s", what)
+		if time.Since(begun) > 3*time.Minute {
+			m.t.Fatalf("waited three minutes in vain until %s", what)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestUnderSystemdTheServicesKeepTheirWord(t *testing.T) {
 		begun := time.Now()
 		out, code = m.Run(nil, "systemctl", "restart", "skerry-edge")
 		wantRun(t, out, code, 0)
-		if took := time.Since(begun); took > 10*time.Second {
+		if took := time.Since(begun); took > 25*time.Second { // after 30 s systemd would have killed it
 			t.Errorf("a restart took %s", took)
 		}
 		m.eventually("the new one runs after a restart", runs)

@@ -86,12 +86,15 @@ func TestUninstallingLeavesTheAgentsOfOthers(t *testing.T) {
 		out, code = m.Run(nil, "sh", "-c", `mkdir -p /srv/root /srv/other/update/a /var/lib/skerry-edge/update/b
 for at in /var/lib/skerry-edge/update/b /srv/other/update/a; do cp /usr/bin/perl $at/skerry-edge; done
 /var/lib/skerry-edge/update/b/skerry-edge -e 'chroot "/srv/root" or die; sleep 300' >/dev/null 2>&1 &
-echo $!
+inside=$!
 /srv/other/update/a/skerry-edge -e 'sleep 300' >/dev/null 2>&1 &
-echo $!
+other=$!
 /var/lib/skerry-edge/update/b/skerry-edge -e 'sleep 300' >/dev/null 2>&1 &
-echo $!
-busybox sleep 1`)
+ours=$!
+echo $inside $other $ours
+tries=0
+until [ "$(readlink /proc/$inside/root)" = /srv/root ] && readlink /proc/$other/exe | grep -q ^/srv/other && readlink /proc/$ours/exe | grep -q skerry-edge
+do tries=$((tries+1)); [ $tries -lt 600 ] || exit 1; busybox sleep 0.1; done`)
 		pids := strings.Fields(out)
 		if code != 0 || len(pids) != 3 {
 			t.Fatalf("%d: %s", code, out)

@@ -35,7 +35,7 @@ func TestWithoutItsAPIServerNothingElseIsMissed(t *testing.T) {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		id := list.Items[0].ID
-		eventually(t, 30*time.Second, "a ping over REST", func() error {
+		eventually(t, time.Minute, "a ping over REST", func() error {
 			var rec api.CommandRecord
 			if err := s.client.Get(t.Context(), "/v1/commands/"+id, &rec); err != nil {
 				return err

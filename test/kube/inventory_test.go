@@ -23,7 +23,7 @@ func TestEveryDeviceIsAnObject(t *testing.T) {
 
 	// What people say stays, what the device knows is put right.
 	kubectl(t, p, "-n", agentNamespace, "patch", "mlsysopsnode", "inv-a", "--type=merge", "-p", `{"continuum_layer":"edge","mobile":true,"hardware":{"cpu":{"cores":999}}}`)
-	eventually(t, 30*time.Second, "the cores are right again", func() error {
+	eventually(t, time.Minute, "the cores are right again", func() error {
 		got, err := s.field("mlsysopsnode", "inv-a", ".hardware.cpu.cores")
 		if err == nil && got == "999" {
 			return errUnchanged

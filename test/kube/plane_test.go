@@ -97,7 +97,7 @@ func TestRolesAreKept(t *testing.T) {
 		t.Error(err)
 	}
 	kubectl(t, p, "create", "clusterrolebinding", "people-view", "--clusterrole=view", "--group=people")
-	eventually(t, 20*time.Second, "eve may list pods", func() error {
+	eventually(t, time.Minute, "eve may list pods", func() error {
 		_, err := eve.Kubectl(t.Context(), "get", "pods")
 		return err
 	})

@@ -58,7 +58,7 @@ func connect(t *testing.T, p *ControlPlane, cert tls.Certificate) {
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	host := strings.TrimPrefix(cert.Leaf.Subject.CommonName, "system:node:")
-	eventually(t, 30*time.Second, "the session of "+host, func() error { return sessionOf(p, host) })
+	eventually(t, time.Minute, "the session of "+host, func() error { return sessionOf(p, host) })
 }
 
 func sessionOf(p *ControlPlane, host string) error {
@@ -121,7 +121,7 @@ func TestANodeWithoutASessionIsRefused(t *testing.T) {
 	onNode(t, p, "by-name", "Hostname", "alone", port)
 	onNode(t, p, "by-address", "InternalIP", "127.0.0.1", port) // where a kubelet listens, even
 	for _, name := range []string{"by-name", "by-address"} {
-		eventually(t, 20*time.Second, name+" is refused", func() error { // the table follows the node
+		eventually(t, time.Minute, name+" is refused", func() error { // the table follows the node
 			_, err := p.Admin.Kubectl(t.Context(), "logs", "on-"+name)
 			return refusedWith(err, "code 502: 502 Bad Gateway")
 		})
@@ -192,7 +192,7 @@ func TestTheTunnelGoesAndComes(t *testing.T) {
 	if err := refusedWith(err, "refused"); err != nil {
 		t.Error(err)
 	}
-	eventually(t, 20*time.Second, "the session ends", func() error {
+	eventually(t, time.Minute, "the session ends", func() error {
 		if p.Tunnel.HasSession("restart") {
 			return errors.New("still there")
 		}
@@ -201,7 +201,7 @@ func TestTheTunnelGoesAndComes(t *testing.T) {
 	if err := p.Tunnel.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the session is back", func() error { return sessionOf(p, "restart") })
+	eventually(t, time.Minute, "the session is back", func() error { return sessionOf(p, "restart") })
 	if got := kubectl(t, p, "logs", "on-restarted"); !strings.HasPrefix(got, "log of") {
 		t.Errorf("logs are %q", got)
 	}

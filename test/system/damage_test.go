@@ -28,7 +28,7 @@ func TestADamagedStateIsToldToTheCluster(t *testing.T) {
 	start(t, node)
 	f.online("hurt")
 	f.ping("hurt")
-	poll(t, 30*time.Second, "the alarm is there", func() error {
+	poll(t, 2*time.Minute, "the alarm is there", func() error {
 		var events api.List[api.EventRecord]
 		if err := f.get("/v1/events", &events); err != nil {
 			return err

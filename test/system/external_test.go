@@ -68,7 +68,7 @@ func mosquitto(t *testing.T, dir, conf, port string) *Process {
 	p := &Process{Name: "mosquitto", Log: filepath.Join(dir, "mosquitto.log"), Program: path, Args: []string{"-v", "-c", filepath.Join(conf, "mosquitto.conf")}}
 	cleanup(t, p)
 	start(t, p)
-	poll(t, 10*time.Second, "mosquitto listens", func() error {
+	poll(t, time.Minute, "mosquitto listens", func() error {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			err = conn.Close()

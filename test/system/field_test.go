@@ -48,7 +48,7 @@ func fieldIn(t *testing.T, root string, settings ...string) *field {
 	f.cluster = newProcess(t, f.dir, "skerry-cluster", "cluster", append(args,
 		"--set", "mqtt.listen="+freeport.Addr(t), "--set", "http.listen="+freeport.Addr(t))...)
 	start(t, f.cluster)
-	poll(t, time.Minute, "the cluster agent answers", func() error { return f.learn(dir) })
+	poll(t, 2*time.Minute, "the cluster agent answers", func() error { return f.learn(dir) })
 	return f
 }
 
@@ -101,7 +101,7 @@ func (f *field) node(name, join, extra string) *Process {
 // online waits until the node is.
 func (f *field) online(name string) {
 	f.t.Helper()
-	poll(f.t, time.Minute, name+" is online", func() error {
+	poll(f.t, 2*time.Minute, name+" is online", func() error {
 		var n api.Node
 		if err := f.get("/v1/nodes/"+name, &n); err != nil {
 			return err
@@ -114,13 +114,13 @@ func (f *field) online(name string) {
 }
 
 func (f *field) get(path string, out any) error {
-	ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
 	defer cancel()
 	return f.client.Get(ctx, path, out)
 }
 
 func (f *field) post(path string, body, out any) error {
-	ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
 	defer cancel()
 	return f.client.Post(ctx, path, body, out)
 }
@@ -129,10 +129,10 @@ func (f *field) post(path string, body, out any) error {
 func (f *field) ping(name string) {
 	f.t.Helper()
 	var list api.List[api.CommandRecord]
-	if err := f.post("/v1/commands", api.CommandRequest{Nodes: []string{name}, Verb: "ping", Deadline: "30s"}, &list); err != nil {
+	if err := f.post("/v1/commands", api.CommandRequest{Nodes: []string{name}, Verb: "ping", Deadline: "2m"}, &list); err != nil {
 		f.t.Fatalf("order ping: %v", err)
 	}
-	poll(f.t, time.Minute, "the ping succeeds", func() error {
+	poll(f.t, 2*time.Minute, "the ping succeeds", func() error {
 		var r api.CommandRecord
 		if err := f.get("/v1/commands/"+url.PathEscape(list.Items[0].ID), &r); err != nil {
 			return err

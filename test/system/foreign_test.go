@@ -24,14 +24,14 @@ func TestForeignClients(t *testing.T) {
 	f.operatorCertificate("alice", "bob")
 	alice, bob, thief := f.foreign("alice"), f.foreign("bob"), f.foreign(f.stolen("n1"))
 
-	if out, err := alice(t, "mosquitto_sub", "-i", "alice", "-q", "1", "-t", base+"/tele", "-C", "1", "-W", "20"); err != nil ||
+	if out, err := alice(t, "mosquitto_sub", "-i", "alice", "-q", "1", "-t", base+"/tele", "-C", "1", "-W", "50"); err != nil ||
 		!strings.Contains(out, "node_") {
 		t.Errorf("telemetry for an operator: %v\n%s", err, out)
 	}
 
 	answer := make(chan string, 1)
 	go func() {
-		out, err := alice(t, "mosquitto_sub", "-i", "alice", "-q", "1", "-t", base+"/request/try1/status", "-C", "1", "-W", "30")
+		out, err := alice(t, "mosquitto_sub", "-i", "alice", "-q", "1", "-t", base+"/request/try1/status", "-C", "1", "-W", "50")
 		if err != nil {
 			out += err.Error()
 		}

@@ -120,7 +120,7 @@ func (f *field) judge(orders []api.CommandRequest, effects string) {
 	records := make([]api.CommandRecord, len(orders))
 	ends := map[api.Phase]int{}
 	for i := range orders {
-		poll(f.t, 75*time.Second, "the command "+orders[i].ID+" ends", func() error {
+		poll(f.t, 2*time.Minute, "the command "+orders[i].ID+" ends", func() error {
 			records[i] = api.CommandRecord{}
 			if err := f.get("/v1/commands/"+orders[i].ID, &records[i]); err != nil {
 				return err

@@ -56,7 +56,7 @@ authorization: {
 	s := &Process{Name: "nats-server", Log: filepath.Join(p.dir, "nats-server.log"), Program: program, Args: []string{"-DV", "-c", file}}
 	cleanup(p.t, s)
 	start(p.t, s)
-	poll(p.t, 20*time.Second, "NATS listens", func() error {
+	poll(p.t, time.Minute, "NATS listens", func() error {
 		conn, err := net.Dial("tcp", p.broker)
 		if err == nil {
 			err = conn.Close()
@@ -76,14 +76,14 @@ func TestNATSKeepsNodesToTheirOwn(t *testing.T) {
 	eve := p.as(t, "n1", "eve")
 	for _, filter := range []string{topic("n2/desired"), topic("+/desired"), topic("#"), topic("n1/cmd/+/status"), "#"} {
 		token := eve.Subscribe(filter, 1, func(_ paho.Client, m paho.Message) { t.Errorf("n1 was sent %s", m.Topic()) })
-		token.WaitTimeout(10 * time.Second)
+		token.WaitTimeout(time.Minute)
 		if granted := token.(*paho.SubscribeToken).Result()[filter]; granted != 0x80 {
 			t.Errorf("n1 was granted %s: %#x", filter, granted)
 		}
 	}
 	heard := make(chan string, 16)
 	n2 := p.as(t, "n2", "listener")
-	if token := n2.Subscribe(topic("n2/desired"), 1, func(_ paho.Client, m paho.Message) { heard <- string(m.Payload()) }); !token.WaitTimeout(10 * time.Second) {
+	if token := n2.Subscribe(topic("n2/desired"), 1, func(_ paho.Client, m paho.Message) { heard <- string(m.Payload()) }); !token.WaitTimeout(time.Minute) {
 		t.Fatal("no SUBACK")
 	}
 	if m := <-heard; !strings.Contains(m, "signature") {
@@ -105,7 +105,7 @@ func TestNATSKeepsNodesToTheirOwn(t *testing.T) {
 	pass(t, 2*time.Second)
 	t.Logf("n1 holds the client id n2: %t", thief.IsConnected())
 	thief.Disconnect(0)
-	p.settled(30*time.Second, "a", "b")
+	p.settled(time.Minute, "a", "b")
 }
 
 // as connects with the certificate of a node that is enrolled, under a client id of its own: NATS does not tie the two.
@@ -125,9 +125,9 @@ func (p *pair) as(t *testing.T, node, id string) paho.Client {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(identity.CA))
-	c := paho.NewClient(paho.NewClientOptions().AddBroker("ssl://" + p.broker).SetClientID(id).SetAutoReconnect(false).SetConnectTimeout(10 * time.Second).
+	c := paho.NewClient(paho.NewClientOptions().AddBroker("ssl://" + p.broker).SetClientID(id).SetAutoReconnect(false).SetConnectTimeout(time.Minute).
 		SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{pair}}))
-	if token := c.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := c.Connect(); !token.WaitTimeout(time.Minute) || token.Error() != nil {
 		t.Fatalf("connect as %s: %v", node, token.Error())
 	}
 	t.Cleanup(func() { c.Disconnect(0) })

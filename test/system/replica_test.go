@@ -159,8 +159,8 @@ func killReplica(t *testing.T, p *pair) {
 	stop, issued := make(chan struct{}), make(chan []order)
 	go func() { issued <- p.issue(stop) }()
 	pass(t, 6*time.Second)
-	begun := order{api.NewID(), dead, "exec"}                                    // it ends while its replica is dead
-	poll(t, 20*time.Second, "n1's owner takes the command", func() (err error) { // who that is may have changed, on a busy machine
+	begun := order{api.NewID(), dead, "exec"}                                 // it ends while its replica is dead
+	poll(t, time.Minute, "n1's owner takes the command", func() (err error) { // who that is may have changed, on a busy machine
 		if owners, err = p.owners("a", "b"); err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func killReplica(t *testing.T, p *pair) {
 		return p.fields[dead].post("/v1/commands", api.CommandRequest{ID: begun.id, Nodes: []string{"n1"}, Verb: "exec",
 			Args: map[string]any{"argv": []string{p.slow, begun.id}}, Deadline: "2m"}, nil)
 	})
-	poll(t, 10*time.Second, "it runs", func() error {
+	poll(t, time.Minute, "it runs", func() error {
 		if linesOf(t, p.effects)[begun.id] == 0 {
 			return errors.New("no effect yet")
 		}
@@ -263,7 +263,7 @@ func TestTheBrokerMayForgetEverything(t *testing.T) {
 	owners := p.settled(time.Minute, "a", "b")
 	for _, node := range p.nodes {
 		p.fields[owners[node]].ping(node)
-		poll(t, 10*time.Second, "the labels of "+node+" are there", func() error {
+		poll(t, time.Minute, "the labels of "+node+" are there", func() error {
 			var n api.Node
 			if err := p.fields[owners[node]].get("/v1/nodes/"+node, &n); err != nil || n.Labels["rack"] != node {
 				return fmt.Errorf("labels %v, %v", n.Labels, err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -150,9 +151,16 @@ func TestFilesAndLogsArriveEveryTime(t *testing.T) {
 		}
 	}
 	var list api.List[api.CommandRecord]
-	if err := f.get("/v1/commands?limit=1000", &list); err != nil {
-		t.Fatal(err)
-	}
+	poll(t, time.Minute, "all have their end", func() error {
+		list = api.List[api.CommandRecord]{}
+		if err := f.get("/v1/commands?limit=1000", &list); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(list.Items, func(c api.CommandRecord) bool { return !c.Final }) {
+			return errors.New("not all of them have ended")
+		}
+		return nil
+	})
 	for _, c := range list.Items {
 		if c.Phase != api.PhaseSucceeded {
 			t.Errorf("%s is journalled as %s although its bytes arrived", c.Verb, c.Phase)

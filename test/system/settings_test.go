@@ -70,12 +70,12 @@ func TestSettingsTakeEffectOrSayWhyNot(t *testing.T) {
 		{"outbox", map[string]any{"spill_after": "1s", "max_bytes": "1MiB"}, api.PhaseSucceeded},
 		{"outbox", map[string]any{"max_bytes": "1KiB"}, api.PhaseRejected},
 	} {
-		if rec := f.run("set", "config.set", patch(c.section, c.values), 20*time.Second); rec.Phase != c.want {
+		if rec := f.run("set", "config.set", patch(c.section, c.values), time.Minute); rec.Phase != c.want {
 			t.Errorf("%s %v: %s, %+v; wanted %s", c.section, c.values, rec.Phase, rec.Status, c.want)
 		}
 	}
 	f.configured("set", "rejected") // the last attempt; what was applied before is in force, and told without a reconnect
-	poll(t, 20*time.Second, "the birth follows the setting", func() error {
+	poll(t, time.Minute, "the birth follows the setting", func() error {
 		var n api.Node
 		if err := f.get("/v1/nodes/set", &n); err != nil || n.Birth.IntervalMillis != 3000 {
 			return fmt.Errorf("interval is %d ms, error %w", n.Birth.IntervalMillis, err)
@@ -114,14 +114,14 @@ func TestALinkThatDoesNotConnectIsTakenBack(t *testing.T) {
 	if rec := f.run("trial", "config.set", nowhere, 15*time.Second); rec.Phase != api.PhaseRejected || !strings.Contains(rec.Status.Reason, "wanted a deadline of") {
 		t.Errorf("without time for its trial: %s, %+v", rec.Phase, rec.Status)
 	}
-	rec := f.run("trial", "config.set", nowhere, 27*time.Second)
+	rec := f.run("trial", "config.set", nowhere, 40*time.Second) // 25 s at least when it arrives
 	if rec.Phase != api.PhaseFailed || !strings.HasPrefix(rec.Status.Reason, "rolled back: ") {
 		t.Errorf("a broker that is not there: %s, %+v; wanted failed, rolled back", rec.Phase, rec.Status)
 	}
 	f.online("trial")
 	f.ping("trial")
 	f.configured("trial", "rolled-back")
-	if rec := f.run("trial", "config.set", patch("mqtt", map[string]any{"encoding": "cbor"}), 30*time.Second); rec.Phase != api.PhaseSucceeded {
+	if rec := f.run("trial", "config.set", patch("mqtt", map[string]any{"encoding": "cbor"}), 2*time.Minute); rec.Phase != api.PhaseSucceeded {
 		t.Errorf("a link that does connect: %s, %+v", rec.Phase, rec.Status)
 	}
 	f.configured("trial", "applied")
@@ -133,7 +133,7 @@ func TestAnAgentRestartsWhenToldTo(t *testing.T) {
 	f := newField(t)
 	start(t, f.node("again", f.join(api.TokenRequest{TTL: "1h", MaxUses: 1}).Join, ""))
 	f.online("again")
-	if rec := f.run("again", "agent.restart", nil, 30*time.Second); rec.Phase != api.PhaseSucceeded {
+	if rec := f.run("again", "agent.restart", nil, 2*time.Minute); rec.Phase != api.PhaseSucceeded {
 		t.Errorf("restart: %s, %+v", rec.Phase, rec.Status)
 	}
 	f.ping("again")

@@ -42,7 +42,7 @@ func play(t *testing.T, profile swarm.Profile, script string) *swarm.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	program, err := Program("skerry-cluster")
 	if err != nil {
@@ -99,35 +99,35 @@ func play(t *testing.T, profile swarm.Profile, script string) *swarm.Result {
 
 const killed = `
 name: killed
-limit: 2m
+limit: 5m
 steps:
   - {do: ramp, rate: 200}
-  - {do: await, share: 0.9, within: 30s}
+  - {do: await, share: 0.9, within: 1m}
   - {do: command, verb: work, rate: 10, for: 20s, deadline: 40s, background: true}
   - {do: command, verb: work, rate: 5, for: 20s, deadline: 40s, via: mqtt, background: true}
   - {do: hold, for: 8s}
-  - {do: tier, tier: cluster, action: kill, within: 10s}
+  - {do: tier, tier: cluster, action: kill, within: 30s}
   - {do: hold, for: 2s}
-  - {do: tier, tier: cluster, action: start, within: 10s}
-  - {do: tier, tier: cluster, action: await, within: 30s}
+  - {do: tier, tier: cluster, action: start, within: 30s}
+  - {do: tier, tier: cluster, action: await, within: 1m}
   - {do: hold, for: 10s}
-  - {do: drain, within: 40s}
+  - {do: drain, within: 90s}
   - {do: account}
 `
 
 const overflowing = `
 name: overflowing
-limit: 2m
+limit: 5m
 steps:
   - {do: ramp, rate: 100}
-  - {do: await, share: 1, within: 20s}
+  - {do: await, share: 1, within: 1m}
   - {do: hold, for: 2s}
   - {do: reset, share: 1}
   - {do: cut, share: 0.7}
   - {do: hold, for: 12s}
   - {do: back}
-  - {do: await, share: 1, within: 30s}
-  - {do: drain, within: 40s}
+  - {do: await, share: 1, within: 1m}
+  - {do: drain, within: 90s}
   - {do: account}
 `
 

@@ -259,10 +259,9 @@ func TestExecKillsTheWholeGroup(t *testing.T) {
 func TestExecDoesNotWaitForWhatLeftTheGroup(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	e := must(NewExec(allowed(), nil))(t)
-	begin := time.Now()
 	_, err := do(t.Context(), e, argv("sh", "setsid sh -c 'echo $$ > "+pidFile+"; exec sleep 600' & while [ ! -s "+pidFile+" ]; do :; done"))
-	if err != nil || time.Since(begin) > 30*time.Second {
-		t.Errorf("took %s, error %v", time.Since(begin), err)
+	if err != nil {
+		t.Error(err)
 	}
 	raw, err := os.ReadFile(pidFile)
 	if err != nil {
@@ -273,7 +272,7 @@ func TestExecDoesNotWaitForWhatLeftTheGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Error(err)
+		t.Errorf("what left the group was waited for: %v", err)
 	}
 }
 

@@ -2,7 +2,9 @@ package process
 
 import (
 	"bufio"
+	"errors"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -245,14 +247,11 @@ func TestManyEndsLeaveNothing(t *testing.T) {
 		}
 	}
 	pid := r.begun(c.ID).Pid
-	var there []os.DirEntry
-	r.until("the supervisor to hold but its own", func() bool {
-		var err error
-		there, err = os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
-		return err == nil && len(there) < 40
-	})
-	if threads, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task"); err != nil || len(threads) > 20 {
-		t.Errorf("the supervisor has %d threads, %v", len(threads), err)
+	for what, most := range map[string]int{"fd": 40, "task": 20} {
+		r.until("the supervisor to hold but its own of "+what, func() bool {
+			there, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/" + what)
+			return err == nil && len(there) <= most
+		})
 	}
 	if err := r.Stop(t.Context(), c.ID, 0); err != nil {
 		t.Fatal(err)
@@ -270,6 +269,78 @@ func descriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(all)
+}
+
+// TestAStopThatComesAsTheProgramEndsLeavesItsSupervisorTheLastWord stands in for a supervisor that has yet to write the end down.
+func TestAStopThatComesAsTheProgramEndsLeavesItsSupervisorTheLastWord(t *testing.T) {
+	r := newRigIn(t, shortDir(t))
+	c := r.container("a", "serve")
+	dir := filepath.Join(r.cfg.Dir, c.ID)
+	if err := bundle.Create(dir, &bundle.Record{ID: c.ID, Workload: "w", Kind: bundle.KindProcess}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bundle.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	if err := errors.Join(b.Take(), cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	start, err := bundle.StartOf(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := &bundle.Begun{Pid: cmd.Process.Pid, Start: start, Boot: r.boot, Started: time.Now()}
+	door, err := net.Listen("unix", filepath.Join(dir, bundle.SocketFile))
+	if err := errors.Join(err, b.Begin(begun)); err != nil {
+		t.Fatal(err)
+	}
+	defer door.Close()
+	said := make(chan error, 1)
+	go func() { said <- refuseAsEnded(door) }()
+	written := make(chan error, 1)
+	go func() {
+		err := <-said
+		<-time.After(300 * time.Millisecond) // as a slow disk has it
+		written <- errors.Join(err, b.Finish(&bundle.End{Exit: 3, Finished: time.Now()}), b.Close())
+	}()
+	if err := errors.Join(r.Stop(t.Context(), c.ID, 0), <-written); err != nil {
+		t.Error(err)
+	}
+	if !begun.Running(r.boot) {
+		t.Error("the supervisor was killed")
+	}
+	if o, _ := r.observe(c.ID); o.Exit != 3 || o.Unknown {
+		t.Errorf("got %+v; wanted exit 3", o)
+	}
+	_ = errors.Join(cmd.Process.Kill(), cmd.Wait()) // it was killed
+}
+
+// shortDir is one whose sockets have names that are not too long.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "skerry-process")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// refuseAsEnded answers one request as a supervisor does whose program has ended.
+func refuseAsEnded(door net.Listener) error {
+	conn, err := door.Accept()
+	if err != nil {
+		return err
+	}
+	var q bundle.Request
+	return errors.Join(bundle.ReadJSON(conn, bundle.FrameRequest, &q),
+		bundle.WriteJSON(conn, bundle.FrameAnswer, bundle.Answer{Error: "the container has ended", Ended: true}), conn.Close())
 }
 
 func TestAStoppedSupervisorDoesNotKeepItsContainer(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,10 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, below := range []string{"/*", ""} {
 		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + testCgroup() + below) // the pattern is good
+		left = slices.DeleteFunc(left, func(name string) bool {
+			info, err := os.Stat(name)
+			return err != nil || !info.IsDir()
+		})
 		if err := cgroup.Remove(left); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}

@@ -204,7 +204,7 @@ func (r *rig) tree() string {
 			r.t.Fatal(err)
 		}
 		for _, e := range entries {
-			if e.Name() != "containers" && e.Name() != "logs" {
+			if e.Name() != "containers" && e.Name() != "logs" && (dir != "/" || e.Name() == "made") { // others make theirs in the root
 				out = append(out, e.Name())
 			}
 		}

@@ -46,7 +46,13 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 			}
 		}
 	}
-	if r.signal(ctx, dir, &bundle.Request{Op: bundle.OpSignal, Signal: int(unix.SIGKILL), All: true}) != nil && ctx.Err() == nil {
+	err = r.signal(ctx, dir, &bundle.Request{Op: bundle.OpSignal, Signal: int(unix.SIGKILL), All: true})
+	if refused, ok := errors.AsType[*bundle.Refused](err); ok && refused.Ended { // its supervisor is about to write down how
+		if ended, err := r.await(ctx, dir, answerTime); ended || err != nil {
+			return err
+		}
+	}
+	if err != nil && ctx.Err() == nil {
 		if st.Begun == nil { // it is about to begin, and cannot be reached yet
 			return fmt.Errorf("container %s is being started; ask again", id)
 		}

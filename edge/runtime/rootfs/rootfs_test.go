@@ -85,7 +85,7 @@ func TestACopyShowsWhatAnOverlayWould(t *testing.T) {
 		t.Skip("no overlay here to compare with: ", err)
 	}
 	defer func() {
-		if err := unix.Unmount(mnt, 0); err != nil {
+		if err := unix.Unmount(mnt, unix.MNT_DETACH); err != nil { // a process that is just being started may hold it too
 			t.Error(err)
 		}
 	}()

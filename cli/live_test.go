@@ -243,7 +243,12 @@ func TestOneNodesOutputComesAsItIsPrinted(t *testing.T) {
 		done <- app.Main(t.Context(), []string{"run", "exec", "--on", "n1", "-f", "--deadline", "5m", "--", "/bin/sh", "-c",
 			"echo first; while [ ! -e " + release + " ]; do sleep 0.1; done; echo second >&2; exit 3"})
 	}()
-	eventually(t, "the first line", func() bool { return strings.Contains(out.String(), "first") })
+	eventually(t, "the first line", func() bool {
+		if len(done) > 0 {
+			t.Fatalf("exit %d before the first line: %q, %q", <-done, out.String(), errs.String())
+		}
+		return strings.Contains(out.String(), "first")
+	})
 	select {
 	case code := <-done:
 		t.Errorf("ended with %d before the command did", code)

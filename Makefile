@@ -57,7 +57,7 @@ deps: ## install what the tests need from Debian (root; nothing is started)
 test: deps lint test-unit test-crd test-peer test-release test-install test-system test-fault test-kube fuzz size ## everything
 
 test-unit: ## unit and component tests, with the race detector
-	$(GO) test -race -shuffle=on -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/... ./test/image ./test/freeport ./test/kept
+	$(GO) test -race -shuffle=on -timeout 20m -skip '^TestPeer' $$($(GO) list ./... | grep -v '/test/') ./test/swarm/... ./test/scale/... ./test/image ./test/freeport ./test/kept
 	$(GO) test -shuffle=on ./test/arch ./cluster/kube/tunnel
 
 test-crd: ## the CRDs against the API server's own code, and the framework's fields (a module of its own)

@@ -60,27 +60,25 @@ func TestACrewKeepsNobodyAfterItsStopAndStillRuns(t *testing.T) {
 
 // TestAStackThatACrewKeepsIsNotGrownAgain runs one function before and after a collection, on the same stack.
 func TestAStackThatACrewKeepsIsNotGrownAgain(t *testing.T) {
-	stop := make(chan struct{})
-	c := NewCrew(1, stop)
-	places := make(chan uintptr)
-	for range 2 {
-		c.Go(func() { places <- deep(60) })
-		first := <-places
-		for c.waiting.Load() == 0 {
-			runtime.Gosched()
+	synctest.Test(t, func(t *testing.T) {
+		stop := make(chan struct{})
+		c := NewCrew(1, stop)
+		places := make(chan uintptr)
+		for range 2 {
+			c.Go(func() { places <- deep(60) })
+			first := <-places
+			synctest.Wait() // until it waits for the next: one that is only about to is passed over
+			runtime.GC()
+			runtime.GC()
+			c.Go(func() { places <- deep(60) })
+			if second := <-places; second != first {
+				t.Errorf("its deepest frame is at %#x, and at %#x after a collection", first, second)
+			}
+			synctest.Wait()
 		}
-		runtime.GC()
-		runtime.GC()
-		c.Go(func() { places <- deep(60) })
-		if second := <-places; second != first {
-			t.Errorf("its deepest frame is at %#x, and at %#x after a collection", first, second)
-		}
-		for c.waiting.Load() == 0 {
-			runtime.Gosched()
-		}
-	}
-	close(stop)
-	c.Wait()
+		close(stop)
+		c.Wait()
+	})
 }
 
 // deep uses some 6 KiB of stack and returns where that ends.

@@ -195,7 +195,7 @@ func TestWaitingTooLongHasACodeOfItsOwn(t *testing.T) {
 			watchAnswer(w, openRecord(api.PhaseRunning))
 			<-r.Context().Done()
 		}}
-	code, _, errs := run(t, routes, "run", "ping", "--on", "n1", "--wait", "--timeout", "300ms")
+	code, _, errs := run(t, routes, "run", "ping", "--on", "n1", "--wait", "--timeout", "3s")
 	if code != ExitTimeout || !strings.Contains(errs, "skerry get commands --open") {
 		t.Errorf("exit %d, %s", code, errs)
 	}
@@ -215,7 +215,7 @@ func TestWaitingOutlivesARestartOfTheClusterAgent(t *testing.T) {
 				watchAnswer(w, openRecord(api.PhaseSucceeded))
 			}
 		}}
-	code, _, errs := run(t, routes, "run", "ping", "--on", "n1", "--wait", "--timeout", "20s")
+	code, _, errs := run(t, routes, "run", "ping", "--on", "n1", "--wait", "--timeout", "2m")
 	if code != ExitOK || watches.Load() != 3 {
 		t.Errorf("exit %d after %d watches, %s", code, watches.Load(), errs)
 	}

@@ -19,7 +19,11 @@ func TestWithoutItsAPIServerTheClusterAgentIsComplete(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	r := newRig(t, map[string]string{"mode": configs.ModeKube, "kube.kubeconfig": file})
 	r.enrol("n1")
-	st := must[api.ClusterStatus](r, "GET", "/v1/status", nil)
+	var st api.ClusterStatus
+	eventually(t, "it was tried once", func() bool {
+		st = must[api.ClusterStatus](r, "GET", "/v1/status", nil)
+		return st.Kube == nil || st.Kube.State != "starting"
+	})
 	if st.Kube == nil || st.Kube.State != "down" || !strings.Contains(strings.Join(st.Trouble, "\n"), "kubernetes is out of reach") {
 		t.Errorf("%+v, %q; wanted that Kubernetes is down, with the cure", st.Kube, st.Trouble)
 	}

@@ -42,7 +42,7 @@ func TestSingleSignOn(t *testing.T) {
 	}
 	token := func(group string) caller {
 		body, err := json.Marshal(map[string]any{"iss": issuer.URL, "aud": "skerry", "sub": "alice", "groups": []string{group},
-			"exp": time.Now().Add(time.Minute).Unix()})
+			"exp": time.Now().Add(time.Hour).Unix()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,8 @@ import (
 	"github.com/skerry-edge/skerry/test/freeport"
 )
 
-const patience = 20 * time.Second
+// patience is for a machine that is busy with much else: no test waits for it to end.
+const patience = time.Minute
 
 // rig is a cluster agent on loopback, with everything that it has in the field.
 type rig struct {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skerry-edge/skerry/api"
 )
@@ -55,6 +56,11 @@ func TestNodesThatCannotBeOrderedAreNotedAtOnce(t *testing.T) {
 		spec.Nodes = append(spec.Nodes, id)
 	}
 	before := r.commits()
+	for calm := time.Now(); time.Since(calm) < time.Second; time.Sleep(20 * time.Millisecond) { // what the nodes said last is written
+		if now := r.commits(); now != before {
+			before, calm = now, time.Now()
+		}
+	}
 	must[api.Rollout](r, "POST", "/v1/rollouts", spec)
 	var got api.Rollout
 	eventually(t, "all are refused, and the rollout pauses", func() bool {

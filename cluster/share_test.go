@@ -13,8 +13,8 @@ import (
 // TestALeaseIsOverAfterTheMachineSlept has the boot clock go on, and with it the time of whoever is awake.
 func TestALeaseIsOverAfterTheMachineSlept(t *testing.T) {
 	r := newRig(t, map[string]string{"replica.timeout": "20s"})
-	slept := time.Duration(0)
-	r.uptime = func() time.Duration { return agent.SinceBoot() + slept }
+	begun, slept := agent.SinceBoot(), time.Duration(0)
+	r.uptime = func() time.Duration { return begun + slept }
 	s := newShare(r.Agent)
 	s.held["n1"] = &holding{met: 1}
 	s.board.Connected(1, s.now(), s.now())

@@ -71,8 +71,8 @@ func TestWhileTheClusterClockIsBehindNodesKeepTheirSamplesAndCommandsGoOn(t *tes
 			if st := must[api.ClusterStatus](r, "GET", "/v1/status", nil); !slices.ContainsFunc(st.Trouble, func(s string) bool { return strings.HasPrefix(s, "clock is wrong: ") }) {
 				t.Errorf("trouble %q", st.Trouble)
 			}
-			if rec := must[api.List[api.CommandRecord]](r, "POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "ping", Deadline: "20s"}).Items[0]; time.Until(rec.Deadline.Time()) < 10*time.Second {
-				t.Errorf("deadline %s; wanted 20 s from now", rec.Deadline.Time())
+			if rec := must[api.List[api.CommandRecord]](r, "POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "ping", Deadline: "1h"}).Items[0]; time.Until(rec.Deadline.Time()) < 30*time.Minute {
+				t.Errorf("deadline %s; wanted an hour from now", rec.Deadline.Time())
 			}
 
 			r.stop() // and it wakes with the wrong clock
@@ -111,9 +111,9 @@ func TestWhatANodeDatesIntoTheFutureIsDroppedAndTold(t *testing.T) {
 	d := r.online("n1", r.enrol("n1"), 1, false)
 	d.measure(1, 1, time.Now().Add(time.Hour), 41)
 	eventually(t, "it is acknowledged: to send it again is of no use", func() bool { seq, _, _ := d.acked(); return seq == 1 })
-	if n := must[api.Node](r, "GET", "/v1/nodes/n1", nil); n.Rejected["future"] != 1 {
-		t.Errorf("rejected: %v; wanted one of the future", n.Rejected)
-	}
+	eventually(t, "one of the future is counted", func() bool {
+		return must[api.Node](r, "GET", "/v1/nodes/n1", nil).Rejected["future"] == 1
+	})
 	eventually(t, "an alarm", func() bool {
 		a := r.alarms("telemetry.rejected")
 		return len(a) == 1 && strings.HasPrefix(a[0], "n1 1 samples are dropped")
@@ -154,7 +154,7 @@ func TestANodeWithoutStateIsHeardByAClusterAgentThatWakesIn1970(t *testing.T) {
 	if n := must[api.Node](r, "GET", "/v1/nodes/n1", nil); n.Epoch != floor+1 || n.Presence != api.PresenceOnline {
 		t.Errorf("session %d, %s", n.Epoch, n.Presence)
 	}
-	id := must[api.List[api.CommandRecord]](r, "POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "ping", Deadline: "20s"}).Items[0].ID
+	id := must[api.List[api.CommandRecord]](r, "POST", "/v1/commands", api.CommandRequest{Nodes: []string{"n1"}, Verb: "ping", Deadline: "5m"}).Items[0].ID
 	eventually(t, "it is commanded", func() bool {
 		return must[api.CommandRecord](r, "GET", "/v1/commands/"+id, nil).Phase == api.PhaseSucceeded
 	})

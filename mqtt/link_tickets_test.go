@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"testing"
-	"time"
 )
 
 func withLeaf(leaf string) *tls.Config {
@@ -43,7 +42,7 @@ func TestALinkThatComesBackTakesUpItsTLSSession(t *testing.T) {
 	b := startMochi(t, server, client)
 	x := tap(t, b, b.addr, "n1", "", nil)
 	for i, want := range []bool{false, true, true} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), linkPatience)
 		if err := x.AwaitUp(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -146,7 +146,7 @@ func (p *peer) run(path, conf string) {
 			p.t.Logf("mosquitto: %s", log.String())
 		}
 	})
-	for range 200 {
+	for since := time.Now(); time.Since(since) < peerPatience; {
 		conn, err := net.DialTimeout("tcp", p.addr, time.Second)
 		if err == nil {
 			_ = conn.Close()
@@ -190,7 +190,7 @@ func (p *peer) issue(template *x509.Certificate) ([]byte, *ecdsa.PrivateKey) {
 	return p.sign(template, key), key
 }
 
-const peerPatience = 10 * time.Second
+const peerPatience = time.Minute
 
 // join connects with a certificate for id; nil when that is refused.
 func (p *peer) join(id mqtt.Identity, clientID string, tweak ...func(*paho.ClientOptions)) paho.Client {

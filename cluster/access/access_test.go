@@ -36,7 +36,7 @@ func newClock() *clock { return &clock{t: time.Date(2026, 11, 24, 12, 30, 0, 0, 
 
 func openDB(t *testing.T, path string) *bbolt.DB {
 	t.Helper()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,7 +169,12 @@ func TestCommandAndPromptAnswerShareATransaction(t *testing.T) {
 	watch := j.Watch(t.Context())
 	defer watch.Close()
 	before := j.Stats().Commits
-	rec := mustSubmit(t, j, Order{ID: "a", Verb: "look"})
+	writing := make(chan struct{})
+	p.wait = writing // so that it is the answer that is journalled, however late this machine lets it speak
+	rec := mustSubmit(t, j, Order{ID: "a", Verb: "look", Journalled: func(*bbolt.Tx) error {
+		close(writing)
+		return nil
+	}})
 	p.answers.Wait()
 	if err := <-p.errs; err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func killAfter(t *testing.T, path string, n int) []string {
 
 // hammer never returns: it is killed.
 func hammer(t *testing.T, path string) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

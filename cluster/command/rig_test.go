@@ -78,7 +78,7 @@ func (c *clock) add(d time.Duration) {
 
 func openDB(t testing.TB, path string, sync bool) *bbolt.DB {
 	t.Helper()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: !sync, Timeout: 5 * time.Second})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: !sync, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

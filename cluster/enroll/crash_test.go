@@ -55,7 +55,7 @@ func openIn(ctx context.Context, dir string, nodes Nodes) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(filepath.Join(dir, "store.db"), 0o600, &bbolt.Options{Timeout: 5 * time.Second})
+	db, err := bbolt.Open(filepath.Join(dir, "store.db"), 0o600, &bbolt.Options{Timeout: time.Minute})
 	if err != nil {
 		return nil, err
 	}

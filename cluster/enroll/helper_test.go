@@ -104,7 +104,7 @@ func (s *site) open(t testing.TB, change func(*Config)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := bbolt.Open(filepath.Join(s.dir, "store.db"), 0o600, &bbolt.Options{Timeout: time.Second})
+	db, err := bbolt.Open(filepath.Join(s.dir, "store.db"), 0o600, &bbolt.Options{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func (d *device) do(t testing.TB, method, path string, body any) (int, []byte) {
 		config.Certificates = []tls.Certificate{{Certificate: [][]byte{d.cert.Raw}, PrivateKey: d.key}}
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, d.site.url+path, bytes.NewReader(raw))
 	if err != nil {

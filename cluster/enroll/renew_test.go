@@ -357,7 +357,7 @@ func TestTheBrokersListenerTakesGoodCertificatesOnly(t *testing.T) {
 		if d.cert != nil {
 			config.Certificates = []tls.Certificate{{Certificate: [][]byte{d.cert.Raw}, PrivateKey: d.key}}
 		}
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", tcp.Addr().String(), config)
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", tcp.Addr().String(), config)
 		if err != nil {
 			return err
 		}

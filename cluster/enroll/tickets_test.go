@@ -45,7 +45,7 @@ func TestATicketSparesTheHandshakeAndNotTheCheck(t *testing.T) {
 		if caches[d] == nil {
 			caches[d] = tls.NewLRUClientSessionCache(1)
 		}
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", addr, &tls.Config{RootCAs: s.cfg.Authority.Pool(), Time: s.clock.now,
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", addr, &tls.Config{RootCAs: s.cfg.Authority.Pool(), Time: s.clock.now,
 			ServerName: "127.0.0.1", ClientSessionCache: caches[d], Certificates: []tls.Certificate{{Certificate: [][]byte{d.cert.Raw}, PrivateKey: d.key}}})
 		if err != nil {
 			return false, err

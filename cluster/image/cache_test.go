@@ -117,7 +117,7 @@ func newCache(t *testing.T, u *upstream, change func(*Config)) *cache {
 
 func (c *cache) open(t *testing.T, u *upstream, change func(*Config)) {
 	t.Helper()
-	cfg := Config{DB: c.db, Dir: c.dir, MaxBytes: 64 << 20, Log: slog.New(slog.DiscardHandler), Stall: 10 * time.Second,
+	cfg := Config{DB: c.db, Dir: c.dir, MaxBytes: 64 << 20, Log: slog.New(slog.DiscardHandler), Stall: 2 * time.Minute,
 		Now: func() time.Time { return time.Now().Add(time.Duration(c.now.Load())) }}
 	if u != nil {
 		cfg.Upstreams = []Upstream{{Registry: u.host, Insecure: true}}
@@ -285,7 +285,7 @@ func TestManyWhoWantOneBlobCauseOneDownload(t *testing.T) {
 			}
 		})
 	}
-	for limit := time.Now().Add(10 * time.Second); len(c.pulls) < 30 && time.Now().Before(limit); {
+	for limit := time.Now().Add(30 * time.Second); len(c.pulls) < 30 && time.Now().Before(limit); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	close(go_on)

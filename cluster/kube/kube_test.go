@@ -48,7 +48,7 @@ func begin(t *testing.T, kubeconfig string) (*Bridge, *buffer, func() error) {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the bridge does not stop")
 			return nil
 		}
@@ -57,7 +57,7 @@ func begin(t *testing.T, kubeconfig string) (*Bridge, *buffer, func() error) {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !ok(); {
+	for limit := time.Now().Add(time.Minute); !ok(); {
 		if !agent.Wait(t.Context(), 10*time.Millisecond) || time.Now().After(limit) {
 			t.Fatalf("never: %s", what)
 		}

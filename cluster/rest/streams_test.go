@@ -41,7 +41,7 @@ func within[T any](t *testing.T, what string, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("never: %s", what)
 	}
 	panic("unreachable")
@@ -223,13 +223,13 @@ func TestAQuietStreamIsNoSlowReader(t *testing.T) {
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-time.After(700 * time.Millisecond):
+			case <-time.After(2 * time.Second):
 			}
 		}
 		return nil
 	}}
 	th := open(t, s)
-	th.server.stalled = 200 * time.Millisecond
+	th.server.stalled = time.Second // which each line has to be written within
 	if resp, text := th.do(t, request{"GET", "/v1/nodes/n1/logs", "", "", api.RoleOperator}); text != "one\ntwo\n" || resp.Trailer.Get(trailerError) != "" {
 		t.Errorf("%q, %q", text, resp.Trailer)
 	}

@@ -21,11 +21,15 @@ func TestABrokerThatKeepsMuchDoesNothingWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	<-time.After(3 * time.Second)
-	runtime.ReadMemStats(&after)
-	if got := after.TotalAlloc - before.TotalAlloc; got > kept*100 {
-		t.Errorf("%d bytes were allocated in 3 s with nothing to do; wanted less than 100 for each message that is kept", got)
+	least := uint64(1 << 62)
+	for range 5 { // what other tests have left may still be ending; a loop has its share in every one
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		<-time.After(3 * time.Second)
+		runtime.ReadMemStats(&after)
+		if least = min(least, after.TotalAlloc-before.TotalAlloc); least <= kept*100 {
+			return
+		}
 	}
+	t.Errorf("%d bytes were allocated in 3 s with nothing to do; wanted less than 100 for each message that is kept", least)
 }

@@ -95,6 +95,7 @@ func TestPeerMosquittoClientsReadAndRequestWithAnOperatorsCertificate(t *testing
 
 			request, status := w.topics.Of(mqtt.KindRequest, "n1", "r1"), w.topics.Of(mqtt.KindRequestStatus, "n1", "r1")
 			operator := person("bob", api.RoleOperator)
+			eventually(t, "viewer is gone", func() bool { return w.Stats().Subscriptions == 0 })
 			answer := w.foreign(t, "mosquitto_sub", operator, version).start("-t", status, "-C", "1")
 			eventually(t, "operator has subscribed", func() bool { return w.Stats().Subscriptions == 1 })
 			out, code = w.foreign(t, "mosquitto_pub", operator, version).start("-t", request, "-m", `{"verb":"ping"}`)()
@@ -118,7 +119,7 @@ func TestPeerMosquittoClientsAreRefusedWithANodesCertificate(t *testing.T) {
 	for _, version := range []string{"mqttv311", "mqttv5"} {
 		t.Run(version, func(t *testing.T) {
 			w := newWorld(t)
-			out, code := w.foreign(t, "mosquitto_sub", node("n1"), version).start("-i", "n1", "-t", w.topics.All(), "-C", "1", "-W", "5")()
+			out, code := w.foreign(t, "mosquitto_sub", node("n1"), version).start("-i", "n1", "-t", w.topics.All(), "-C", "1", "-W", "50")()
 			if !strings.Contains(out, "denied") { // with exit code 0, for all that
 				t.Errorf("mosquitto_sub printed %q, exit %d; wanted a refusal", out, code)
 			}

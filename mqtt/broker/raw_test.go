@@ -35,7 +35,7 @@ func (w *world) dial(cfg *tls.Config) *raw {
 func (r *raw) connect(clientID string, tweak ...func(*packets.Packet)) byte {
 	r.t.Helper()
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}, ProtocolVersion: r.version,
-		Connect: packets.ConnectParams{ProtocolName: []byte("MQTT"), Clean: true, Keepalive: 60, ClientIdentifier: clientID}}
+		Connect: packets.ConnectParams{ProtocolName: []byte("MQTT"), Clean: true, Keepalive: 3600, ClientIdentifier: clientID}}
 	for _, f := range tweak {
 		f(&pk)
 	}
@@ -117,6 +117,14 @@ func (r *raw) read(within time.Duration) (packets.Packet, error) {
 		err = pk.DisconnectDecode(body)
 	}
 	return pk, err
+}
+
+// takeLittle bounds what the kernel takes for a client that does not read.
+func (r *raw) takeLittle() {
+	r.t.Helper()
+	if err := r.conn.(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // closed fails the test unless the broker closes the connection without another packet.

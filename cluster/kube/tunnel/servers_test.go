@@ -48,7 +48,7 @@ func told(t *testing.T, servers *Servers) func(want ...string) {
 					return
 				}
 				t.Errorf("servers %v; wanted %v", got, want)
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("no servers are told; wanted %v", want)
 			}
 		}

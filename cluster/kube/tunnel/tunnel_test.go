@@ -123,7 +123,7 @@ func newRig(t *testing.T) *rig {
 		cancel()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the tunnel does not stop")
 		}
 	}
@@ -140,16 +140,16 @@ func (r *rig) server(address string) *server {
 
 func (r *rig) until(what string, ok func() bool) {
 	r.t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
-			r.t.Fatalf("not within 20s: %s; sessions %+v", what, r.tunnel.Status())
+			r.t.Fatalf("not within a minute: %s; sessions %+v", what, r.tunnel.Status())
 		}
 	}
 }
 
 // ask goes to the kubelet API by a server.
 func (r *rig) ask(s *server, address string) (string, error) {
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return s.Dialer("ours")(ctx, network, address)
 		}}}

@@ -1,7 +1,6 @@
 package verb
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -181,7 +180,7 @@ func TestExecBringsAllOutputThroughASlowStream(t *testing.T) {
 		return n == 1 && err == nil
 	})
 	eventually(t, func() bool { return !alive(pid) })
-	if !agent.Wait(t.Context(), linger+linger/2) {
+	if !agent.Wait(t.Context(), agent.Linger+agent.Linger/2) {
 		t.Fatal("test ended")
 	}
 	close(p.hold)
@@ -331,33 +330,5 @@ func TestWhatMayRunIsToldByNameAndProgram(t *testing.T) {
 		if _, _, err := match(rules, []string{"/bin/rm"}); err == nil || err.Error() != want {
 			t.Errorf("%v; wanted %s", err, want)
 		}
-	}
-}
-
-// slow closes ended while it writes first, as a stream does that waits for credit.
-type slow struct {
-	bytes.Buffer
-	ended chan struct{}
-}
-
-func (s *slow) Write(p []byte) (int, error) {
-	if s.Len() == 0 {
-		close(s.ended)
-	}
-	return s.Buffer.Write(p)
-}
-
-// held is a source that somebody else holds open.
-type held struct{ bytes.Reader }
-
-func (*held) SetReadDeadline(time.Time) error { return nil }
-
-// A program may end with a full pipe behind what is just being written.
-func TestWhatAProgramLeftInItsPipeIsRead(t *testing.T) {
-	all := make([]byte, api.MaxFrameData+pipeBytes)
-	from, to := &held{*bytes.NewReader(all)}, &slow{ended: make(chan struct{})}
-	drain(to, from, to.ended)
-	if to.Len() != len(all) {
-		t.Errorf("%d of %d bytes", to.Len(), len(all))
 	}
 }

@@ -16,15 +16,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/skerry-edge/skerry/api"
+	"github.com/skerry-edge/skerry/agent"
 )
 
-const (
-	// linger is how long the output of a program that has ended is waited for.
-	linger = time.Second
-	// pipeBytes is what a pipe can hold when its writer has ended (pipe(7)).
-	pipeBytes = 64 << 10
-)
+// pipeBytes is what a pipe can hold when its writer has ended (pipe(7)).
+const pipeBytes = 64 << 10
 
 // process is a program in a process group of its own, which dies with it.
 type process struct {
@@ -46,7 +42,7 @@ func (p *process) run(ctx context.Context, stdout, stderr io.Writer) (*int, erro
 	if cmd.Dir == "" {
 		cmd.Dir = "/"
 	}
-	cmd.Stdin, cmd.WaitDelay = strings.NewReader(p.stdin), linger
+	cmd.Stdin, cmd.WaitDelay = strings.NewReader(p.stdin), agent.Linger
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: p.credential}
 	// Not cmd.Stdout: what a program printed just before its end must get through a slow stream, and exec.Cmd would
 	// give up on it after WaitDelay.
@@ -59,8 +55,8 @@ func (p *process) run(ctx context.Context, stdout, stderr io.Writer) (*int, erro
 	}
 	ended := make(chan struct{})
 	var copying, killing sync.WaitGroup
-	copying.Go(func() { drain(stdout, outs[0], ended) })
-	copying.Go(func() { drain(stderr, outs[1], ended) })
+	copying.Go(func() { _ = agent.Drain(stdout, outs[0], ended, pipeBytes) }) // a channel takes all
+	copying.Go(func() { _ = agent.Drain(stderr, outs[1], ended, pipeBytes) })
 	killing.Go(func() { killGroup(ctx, cmd.Process.Pid, ended) })
 	gone := awaitExit(cmd.Process.Pid)
 	close(ended)
@@ -70,8 +66,8 @@ func (p *process) run(ctx context.Context, stdout, stderr io.Writer) (*int, erro
 	if errors.Is(kill, unix.ESRCH) || errors.Is(kill, unix.EPERM) {
 		kill = nil
 	}
-	for _, out := range outs { // wakes a drain that waits for more
-		kill = errors.Join(kill, out.SetReadDeadline(time.Now().Add(linger)))
+	for _, out := range outs {
+		kill = errors.Join(kill, agent.Wake(out))
 	}
 	copying.Wait()
 	err = cmd.Wait()
@@ -84,51 +80,21 @@ func (p *process) run(ctx context.Context, stdout, stderr io.Writer) (*int, erro
 	return nil, errors.Join(failed(err), gone, kill)
 }
 
-// source is the end of a pipe that can be waited for with a limit.
-type source interface {
-	io.Reader
-	SetReadDeadline(t time.Time) error
-}
-
 // outputs prepares the pipes of standard output and error.
-func outputs(cmd *exec.Cmd) ([]source, error) {
-	var outs []source
+func outputs(cmd *exec.Cmd) ([]agent.Pipe, error) {
+	var outs []agent.Pipe
 	for _, pipe := range []func() (io.ReadCloser, error){cmd.StdoutPipe, cmd.StderrPipe} {
 		r, err := pipe()
 		if err != nil {
 			return nil, err
 		}
-		out, ok := r.(source)
+		out, ok := r.(agent.Pipe)
 		if !ok {
 			return nil, fmt.Errorf("pipe is %T; wanted one with a read deadline", r)
 		}
 		outs = append(outs, out)
 	}
 	return outs, nil
-}
-
-// drain copies from to w until its end. Once the program has ended it takes what is in the pipe, but does not wait for
-// a process that left the group and still holds it.
-func drain(w io.Writer, from source, ended <-chan struct{}) {
-	buf := make([]byte, api.MaxFrameData)
-	over := false // before the read: what it brought is of what the program has left
-	for late := 0; late <= pipeBytes; {
-		n, err := from.Read(buf)
-		if over {
-			late += n
-		}
-		if _, writeErr := w.Write(buf[:n]); err != nil || writeErr != nil {
-			return
-		}
-		select {
-		case <-ended:
-			over = true
-			if from.SetReadDeadline(time.Now().Add(linger)) != nil {
-				return
-			}
-		default:
-		}
-	}
 }
 
 // awaitExit waits for pid to end without reaping it.

@@ -21,11 +21,12 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
-// drainTime is how long the output of a command is waited for after its end: what it left behind may hold it open.
-const drainTime = 2 * time.Second
+// pipeBytes is what the command's pipe, its shim and ours hold (pipe(7)).
+const pipeBytes = 3 * 64 << 10
 
 // Exec runs a command inside; it ends with ctx.
 func (r *Runtime) Exec(ctx context.Context, id string, e workload.Exec) (int, error) {
@@ -44,7 +45,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, e workload.Exec) (int, er
 	if err != nil {
 		return 0, err
 	}
-	x := &execution{Runtime: r, id: id, name: "e" + rand.Text(), dir: pipes, what: &e}
+	x := &execution{Runtime: r, id: id, name: "e" + rand.Text(), dir: pipes, what: &e, ended: make(chan struct{})}
 	exit, err := x.run(ctx, raw)
 	x.close(ctx)
 	if err != nil {
@@ -81,6 +82,10 @@ type execution struct {
 	what          *workload.Exec
 	begun         bool
 	output        sync.WaitGroup
+	ended         chan struct{}
+
+	mu    sync.Mutex
+	pipes []*os.File // those of the output that somebody writes to
 }
 
 func (x *execution) run(ctx context.Context, process []byte) (int, error) {
@@ -137,8 +142,20 @@ func (x *execution) copyOut(stream string, to io.Writer) {
 	if to == nil {
 		to = io.Discard
 	}
-	if _, err := io.Copy(to, f); err != nil { // nobody takes it any more
+	x.opened(f)
+	if agent.Drain(to, f, x.ended, pipeBytes) != nil { // nobody takes it any more
 		_, _ = io.Copy(io.Discard, f)
+	}
+}
+
+func (x *execution) opened(f *os.File) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.pipes = append(x.pipes, f)
+	select {
+	case <-x.ended:
+		_ = agent.Wake(f) // it is open
+	default:
 	}
 }
 
@@ -154,16 +171,24 @@ func (x *execution) copyIn(ctx context.Context) {
 	}
 }
 
-// drain waits for the rest of the output.
+// drain waits for the rest of the output, however slowly it is taken.
 func (x *execution) drain() {
-	done := make(chan struct{})
-	go func() {
-		x.output.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(drainTime):
+	x.mu.Lock()
+	close(x.ended)
+	for _, f := range x.pipes {
+		_ = agent.Wake(f) // fails where nothing can come any more
+	}
+	x.mu.Unlock()
+	x.release()
+	x.output.Wait()
+}
+
+// release ends the wait of everybody for the other side of one of the pipes.
+func (x *execution) release() {
+	for stream, flag := range map[string]int{"stdout": os.O_WRONLY, "stderr": os.O_WRONLY, "stdin": os.O_RDONLY} {
+		if f, err := os.OpenFile(filepath.Join(x.dir, stream), flag|unix.O_NONBLOCK, 0); err == nil { // whoever waits has it now
+			_ = f.Close()
+		}
 	}
 }
 
@@ -181,10 +206,6 @@ func (x *execution) close(ctx context.Context) {
 			<-time.After(20 * time.Millisecond)
 		}
 	}
-	for stream, flag := range map[string]int{"stdout": os.O_WRONLY, "stderr": os.O_WRONLY, "stdin": os.O_RDONLY} {
-		if f, err := os.OpenFile(filepath.Join(x.dir, stream), flag|unix.O_NONBLOCK, 0); err == nil { // whoever waits for the other side has it now
-			_ = f.Close()
-		}
-	}
+	x.release()
 	_ = os.RemoveAll(x.dir) // with the container at the latest
 }

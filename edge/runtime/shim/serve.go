@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/edge/runtime/bundle"
 )
 
@@ -20,6 +21,7 @@ const (
 	maxCalls    = 64
 	requestTime = 10 * time.Second
 	writeTime   = 30 * time.Second
+	pipeBytes   = 64 << 10 // what a pipe holds (pipe(7))
 )
 
 // serve answers until the process ends.
@@ -225,31 +227,29 @@ func (s *supervisor) exec(c *caller, r *bundle.Request) error {
 	if err := c.tell(bundle.FrameAnswer, bundle.Answer{}); err != nil {
 		_ = s.reaper.signal(pid, true, unix.SIGKILL) // nobody is there to see it
 	}
+	ended := make(chan struct{})
 	var copies sync.WaitGroup
 	for stream, f := range p.outputs() {
-		copies.Go(func() { c.copy(stream, f, func() { _ = s.reaper.signal(pid, true, unix.SIGKILL) }) })
+		copies.Go(func() {
+			if agent.Drain(&framer{c, frameOf(stream)}, f, ended, pipeBytes) != nil {
+				_ = s.reaper.signal(pid, true, unix.SIGKILL) // the caller takes it no more
+			}
+		})
 	}
 	go func() {
 		c.listen(p.stdin, p.term, func() { p.closeStdin() })
 		_ = s.reaper.signal(pid, true, unix.SIGKILL) // the caller has gone; after the end, this reaches nobody
 	}()
 	ws := <-status
-	copied := make(chan struct{})
-	go func() {
-		copies.Wait()
-		close(copied)
-	}()
-	select { // a process that it left behind may hold its output open
-	case <-copied:
-	case <-time.After(drainTime):
+	close(ended)
+	for _, f := range p.outputs() {
+		_ = agent.Wake(f) // fails where nothing can come any more
 	}
+	copies.Wait()
 	_ = c.tell(bundle.FrameExit, bundle.Exit{Code: endOf(ws).Exit})
 	_ = p.close() // all is said
 	return nil
 }
-
-// drainTime is how long the output of a command is waited for after its end.
-const drainTime = 2 * time.Second
 
 // closeStdin ends what a command reads. The input of a terminal ends by a character of it, which the caller sends.
 func (p *plumbing) closeStdin() {
@@ -258,20 +258,17 @@ func (p *plumbing) closeStdin() {
 	}
 }
 
-// copy sends a stream to the caller; broken is called when the caller takes it no more.
-func (c *caller) copy(stream string, f *os.File, broken func()) {
-	kind := frameOf(stream)
-	buf := make([]byte, 8<<10)
-	for {
-		n, err := f.Read(buf)
-		if n > 0 && c.send(kind, buf[:n]) != nil {
-			broken()
-			return
-		}
-		if err != nil {
-			return
-		}
+// framer sends what is written to it to the caller.
+type framer struct {
+	to   *caller
+	kind byte
+}
+
+func (f *framer) Write(p []byte) (int, error) {
+	if err := f.to.send(f.kind, p); err != nil {
+		return 0, err
 	}
+	return len(p), nil
 }
 
 func frameOf(stream string) byte {

@@ -59,6 +59,7 @@ func Test(t *testing.T, subject func(t *testing.T) Subject) {
 		{"containers outlive the agent", outlives},
 		{"a change is signalled", signals},
 		{"a command runs inside", execs},
+		{"who takes slowly gets it all", takesSlowly},
 		{"nothing is reached in what does not run", notRunning},
 		{"unused images go and used ones stay", collects},
 		{"what a container uses only grows", uses},

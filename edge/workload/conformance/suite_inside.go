@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/skerry-edge/skerry/edge/workload"
@@ -88,6 +89,41 @@ func execs(b *bench) {
 	if exit, err := b.Runtime.Exec(b.ctx(), "a_main_1", workload.Exec{Argv: b.Fail}); exit != 3 || err != nil {
 		b.t.Errorf("%q: exit %d, %v; wanted 3 and no error", b.Fail, exit, err)
 	}
+}
+
+// takesSlowly has outputs that lie in pipes when their command has ended, with one pipe on the way and with more.
+func takesSlowly(b *bench) {
+	b.start("a_main_1", "wait")
+	b.until("a_main_1", "running", running)
+	if !b.Runtime.Can().Exec {
+		return
+	}
+	var all sync.WaitGroup
+	for _, size := range []int{90 << 10, 200 << 10, 250 << 10, 300 << 10} {
+		all.Go(func() {
+			in := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
+			out := slow{pauses: 2}
+			exit, err := b.Runtime.Exec(b.ctx(), "a_main_1", workload.Exec{Argv: b.Ask, Streams: workload.Streams{Stdin: bytes.NewReader(in), Stdout: &out}})
+			if exit != 0 || err != nil || !bytes.Equal(out.got, in) {
+				b.t.Errorf("exit %d, %v, %d bytes of %d", exit, err, len(out.got), len(in))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// slow takes its time for the first pieces.
+type slow struct {
+	got    []byte
+	pauses int
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	if s.pauses--; s.pauses >= 0 {
+		<-time.After(3 * time.Second)
+	}
+	s.got = append(s.got, p...)
+	return len(p), nil
 }
 
 func notRunning(b *bench) {

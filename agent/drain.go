@@ -7,8 +7,12 @@ import (
 	"github.com/skerry-edge/skerry/api"
 )
 
-// Linger is how long the output of a program that has ended may say nothing: what it left behind may hold it open for ever.
-const Linger = 2 * time.Second
+const (
+	// Linger is how long the output of a program that has ended may say nothing: what it left behind may hold it open for ever.
+	Linger = 2 * time.Second
+	// PipeBytes is what a pipe can hold when its writer has ended (pipe(7)).
+	PipeBytes = 64 << 10
+)
 
 // Pipe is the end of a pipe, a terminal or a socket that is read.
 type Pipe interface {
@@ -17,8 +21,8 @@ type Pipe interface {
 }
 
 // Drain copies the output of a program from from to w until its end, or until w takes no more, whose error it returns. However
-// slow w is, what the program printed before it ended gets through. Whoever closes ended, when it does, then calls Wake. After that no more
-// than limit bytes come, which is what the pipes on the way can hold: what was left behind may go on printing.
+// slow w is, what the program printed before it ended gets through. Whoever closes ended, when it has, then calls Wake. From then on what
+// the program left behind may go on printing: after limit bytes, which is what the pipes on the way can hold, no more is taken.
 func Drain(w io.Writer, from Pipe, ended <-chan struct{}, limit int) error {
 	buf := make([]byte, api.MaxFrameData)
 	over := false // before the read: what it brought is of what the program has left

@@ -16,7 +16,7 @@ type takes func([]byte) (int, error)
 func (t takes) Write(p []byte) (int, error) { return t(p) }
 
 // drained copies from a pipe that stays open after the end of who printed, until the copy ends by itself.
-func drained(t *testing.T, max int, w io.Writer, prints func(w *os.File)) error {
+func drained(t *testing.T, w io.Writer, prints func(w *os.File)) error {
 	t.Helper()
 	r, theirs, err := os.Pipe()
 	if err != nil {
@@ -26,7 +26,7 @@ func drained(t *testing.T, max int, w io.Writer, prints func(w *os.File)) error 
 	defer theirs.Close()
 	ended := make(chan struct{})
 	done := make(chan error, 1)
-	go func() { done <- Drain(w, r, ended, max) }()
+	go func() { done <- Drain(w, r, ended, PipeBytes) }()
 	prints(theirs)
 	close(ended)
 	if err := Wake(r); err != nil {
@@ -48,7 +48,7 @@ func TestWhatAProgramPrintedBeforeItsEndComesWhole(t *testing.T) {
 		time.Sleep(Linger / 2) // in all, longer than is lingered
 		return got.Write(p)
 	})
-	if err := drained(t, 64<<10, slow, func(w *os.File) {
+	if err := drained(t, slow, func(w *os.File) {
 		if _, err := w.Write(want); err != nil {
 			t.Error(err)
 		}
@@ -61,7 +61,7 @@ func TestWhatAProgramLeftBehindMayNotPrintForEver(t *testing.T) {
 	stop := make(chan struct{})
 	defer close(stop)
 	var got int
-	if err := drained(t, 64<<10, takes(func(p []byte) (int, error) { got += len(p); return len(p), nil }), func(w *os.File) {
+	if err := drained(t, takes(func(p []byte) (int, error) { got += len(p); return len(p), nil }), func(w *os.File) {
 		go func() {
 			for {
 				select {
@@ -81,7 +81,7 @@ func TestWhatAProgramLeftBehindMayNotPrintForEver(t *testing.T) {
 
 func TestWhoTakesNoMoreIsTold(t *testing.T) {
 	no := errors.New("no")
-	err := drained(t, 64<<10, takes(func([]byte) (int, error) { return 0, no }), func(w *os.File) {
+	err := drained(t, takes(func([]byte) (int, error) { return 0, no }), func(w *os.File) {
 		if _, err := w.Write([]byte("x")); err != nil {
 			t.Error(err)
 		}
@@ -98,15 +98,14 @@ func (*held) SetReadDeadline(time.Time) error { return nil }
 
 // TestAPipeThatIsFullBehindWhatIsWrittenIsRead: the program ends while a piece of its output waits for credit.
 func TestAPipeThatIsFullBehindWhatIsWrittenIsRead(t *testing.T) {
-	const pipe = 64 << 10
-	all, ended, got := make([]byte, api.MaxFrameData+pipe), make(chan struct{}), 0
+	all, ended, got := make([]byte, api.MaxFrameData+PipeBytes), make(chan struct{}), 0
 	err := Drain(takes(func(p []byte) (int, error) {
 		if got == 0 {
 			close(ended)
 		}
 		got += len(p)
 		return len(p), nil
-	}), &held{*bytes.NewReader(all)}, ended, pipe)
+	}), &held{*bytes.NewReader(all)}, ended, PipeBytes)
 	if got != len(all) || err != nil {
 		t.Errorf("%d of %d bytes, %v", got, len(all), err)
 	}

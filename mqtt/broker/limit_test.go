@@ -225,7 +225,9 @@ func TestConnectionsOfOneAreBounded(t *testing.T) {
 		}
 	}
 	eventually(t, "third is refused", func() bool { return w.Stats().Refused["connections of one"] == 1 })
-	w.dial(w.tls(node("a"))).connect("a")
+	if code := w.dial(w.tls(node("a"))).connect("a"); code != 0 {
+		t.Errorf("somebody else: CONNACK %d", code)
+	}
 }
 
 func TestConnectionsAreBoundedInAll(t *testing.T) {

@@ -19,9 +19,6 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 )
 
-// pipeBytes is what a pipe can hold when its writer has ended (pipe(7)).
-const pipeBytes = 64 << 10
-
 // process is a program in a process group of its own, which dies with it.
 type process struct {
 	argv       []string
@@ -55,8 +52,8 @@ func (p *process) run(ctx context.Context, stdout, stderr io.Writer) (*int, erro
 	}
 	ended := make(chan struct{})
 	var copying, killing sync.WaitGroup
-	copying.Go(func() { _ = agent.Drain(stdout, outs[0], ended, pipeBytes) }) // a channel takes all
-	copying.Go(func() { _ = agent.Drain(stderr, outs[1], ended, pipeBytes) })
+	copying.Go(func() { _ = agent.Drain(stdout, outs[0], ended, agent.PipeBytes) }) // a channel takes all
+	copying.Go(func() { _ = agent.Drain(stderr, outs[1], ended, agent.PipeBytes) })
 	killing.Go(func() { killGroup(ctx, cmd.Process.Pid, ended) })
 	gone := awaitExit(cmd.Process.Pid)
 	close(ended)

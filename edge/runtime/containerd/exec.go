@@ -25,8 +25,8 @@ import (
 	"github.com/skerry-edge/skerry/edge/workload"
 )
 
-// pipeBytes is what the command's pipe, its shim and ours hold (pipe(7)).
-const pipeBytes = 3 * 64 << 10
+// pipeBytes is what the command's pipe, its shim and ours hold.
+const pipeBytes = 3 * agent.PipeBytes
 
 // Exec runs a command inside; it ends with ctx.
 func (r *Runtime) Exec(ctx context.Context, id string, e workload.Exec) (int, error) {

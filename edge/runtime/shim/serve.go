@@ -21,7 +21,6 @@ const (
 	maxCalls    = 64
 	requestTime = 10 * time.Second
 	writeTime   = 30 * time.Second
-	pipeBytes   = 64 << 10 // what a pipe holds (pipe(7))
 )
 
 // serve answers until the process ends.
@@ -231,7 +230,7 @@ func (s *supervisor) exec(c *caller, r *bundle.Request) error {
 	var copies sync.WaitGroup
 	for stream, f := range p.outputs() {
 		copies.Go(func() {
-			if agent.Drain(&framer{c, frameOf(stream)}, f, ended, pipeBytes) != nil {
+			if agent.Drain(&framer{c, frameOf(stream)}, f, ended, agent.PipeBytes) != nil {
 				_ = s.reaper.signal(pid, true, unix.SIGKILL) // the caller takes it no more
 			}
 		})

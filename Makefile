@@ -10,7 +10,7 @@ LDFLAGS  := -s -w -X $(PKG)/agent.version=$(VERSION) -X $(PKG)/agent.commit=$(CO
 BUILD    := CGO_ENABLED=0 $(GO) build -trimpath
 # The edge speaks HTTP/1.1 only, and is built for size: without inlining it is a tenth smaller, with functions packed
 # closer another fiftieth. Ed25519 is inlined all the same: 8 KiB make the check of a command a sixth faster.
-SMALL    := -gcflags=all=-l -gcflags=crypto/internal/fips140/edwards25519/...= -ldflags '$(LDFLAGS) -funcalign=8'
+SMALL    := -gcflags=all=-l -gcflags=crypto/internal/fips140/edwards25519/...= -ldflags '$(LDFLAGS) -funcalign=4'
 EDGE     := -tags nethttpomithttp2,lite $(SMALL)
 FULL     := -tags nethttpomithttp2,grpcnotrace $(SMALL)
 FUZZTIME ?= 30s

@@ -3,12 +3,15 @@ package edge
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -28,25 +31,60 @@ const (
 // trim gives back heap that is free, and lets go of the program's own pages that steady work does not use. Go's linker
 // lays them out by package, not by use, and the kernel maps 64 KiB around each page that is touched, so without this nearly
 // the whole binary stays mapped. Code goes after start-up: configuration, enrolment, TLS set-up, decoders. Tables go after
-// each collection, which looks up the types of all objects and every function on a stack: 2.8 MiB in 2 ms, of which the
-// minute after it uses less than half. What is in use is mapped again from the page cache, some twenty page faults; from
-// flash only if the machine was so short of memory that the kernel let go of it.
+// each collection, whoever began it: it looks up the types of all objects and every function on a stack, 2.8 MiB in 2 ms,
+// of which the minute after it uses less than half. What is in use is mapped again from the page cache, some twenty page
+// faults; from flash only if the machine was so short of memory that the kernel let go of it.
 func (a *Agent) trim(ctx context.Context) error {
 	own, err := ownProgram()
-	var dropped time.Time
-	for wait := trimAfter; agent.Wait(ctx, wait); wait = freeEvery {
-		debug.FreeOSMemory()
+	collected, stop := collections()
+	defer stop()
+	if !agent.Wait(ctx, trimAfter) {
+		return nil
+	}
+	debug.FreeOSMemory()
+	if err = errors.Join(err, forget(own.code), forget(own.tables)); err != nil {
+		a.log.Debug("pages of the program not given back", agent.KeyErr, err)
+	}
+	free, drop := time.NewTicker(freeEvery), time.NewTicker(dropEvery)
+	defer free.Stop()
+	defer drop.Stop()
+	for {
+		var pages [][]byte
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-free.C:
+			debug.FreeOSMemory() // a collection too, which is told of
+		case <-drop.C:
+			pages = own.code
+		case <-collected:
+			pages = own.tables
+		}
 		if err == nil {
-			err = forget(own.tables)
-		}
-		if err == nil && (dropped.IsZero() || time.Since(dropped) >= dropEvery) {
-			dropped, err = time.Now(), forget(own.code)
-		}
-		if err != nil && wait == trimAfter {
-			a.log.Debug("pages of the program not given back", agent.KeyErr, err)
+			err = forget(pages)
 		}
 	}
-	return nil
+}
+
+// collections tells of each collection of garbage, once for several that nobody has heard of, until stop. An object that
+// nothing refers to says so when it is found, and leaves another: who asks the runtime for a count has to wake up for it.
+func collections() (told <-chan struct{}, stop func()) {
+	type canary struct{ self *canary } // holds a pointer, so that it is not put into one block with others that live on
+	heard := make(chan struct{}, 1)
+	var stopped atomic.Bool
+	var leave func(struct{})
+	leave = func(struct{}) {
+		if stopped.Load() {
+			return
+		}
+		runtime.AddCleanup(new(canary), leave, struct{}{})
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+	}
+	runtime.AddCleanup(new(canary), leave, struct{}{})
+	return heard, func() { stopped.Store(true) }
 }
 
 // program is what is mapped of this program's file and was never written.

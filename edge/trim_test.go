@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -82,4 +84,17 @@ func residentKiB(t *testing.T, mappings [][]byte) (sum int) {
 		sum += n
 	}
 	return sum
+}
+
+func TestEachCollectionIsToldOf(t *testing.T) {
+	told, stop := collections()
+	defer stop()
+	for n := range 3 {
+		runtime.GC()
+		select {
+		case <-told:
+		case <-time.After(time.Minute):
+			t.Fatalf("collection %d was not told of", n+1)
+		}
+	}
 }

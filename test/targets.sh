@@ -8,7 +8,7 @@ build() { # target, what GOARCH needs beside
 	mkdir -p "bin/targets/$target"
 	for kind in edge=lite edge-full=grpcnotrace; do
 		env CGO_ENABLED=0 GOOS=linux GOARCH="${target%%-*}" "$@" go build -trimpath -gcflags=all=-l \
-			"-gcflags=crypto/internal/fips140/edwards25519/...=" -ldflags '-s -w -funcalign=8' -tags "nethttpomithttp2,${kind#*=}" \
+			"-gcflags=crypto/internal/fips140/edwards25519/...=" -ldflags '-s -w -funcalign=4' -tags "nethttpomithttp2,${kind#*=}" \
 			-o "bin/targets/$target/skerry-${kind%=*}" ./cmd/skerry-edge
 	done
 }

@@ -3,7 +3,6 @@ package command
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/skerry-edge/skerry/agent"
@@ -105,7 +104,7 @@ func (e *Engine) mend() {
 		ends = append(ends, l)
 	}
 	e.mu.Unlock()
-	slices.SortFunc(ends, func(a, b *looseEnd) int { // a journal that is full still takes the ends of what it has
+	agent.Order(ends, func(a, b *looseEnd) int { // a journal that is full still takes the ends of what it has
 		switch {
 		case a.held() == b.held():
 			return cmp.Compare(a.status.At, b.status.At)

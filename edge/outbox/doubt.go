@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+
+	"github.com/skerry-edge/skerry/agent"
 )
 
 // doubts are the records that were handed to the Sender, in this life or an earlier one, and are not acknowledged: the
@@ -80,7 +82,7 @@ func (d *doubts) marks() []mark {
 	for l := range d.lanes {
 		out = append(out, mark{l.stream, l.epoch, d.mark(l)})
 	}
-	slices.SortFunc(out, func(a, b mark) int {
+	agent.Order(out, func(a, b mark) int {
 		if a.Stream != b.Stream {
 			return int(a.Stream) - int(b.Stream)
 		}

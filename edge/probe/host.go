@@ -11,6 +11,7 @@ import (
 	"github.com/shirou/gopsutil/v4/common"
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/shirou/gopsutil/v4/mem"
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 	"golang.org/x/sys/unix"
 )
@@ -161,7 +162,7 @@ func Sensors(sys string) []api.Sensor {
 	for _, dir := range subdirectories(sys+"/bus/iio/devices", "iio:device") {
 		scan(dir, buf.word(dir+"/name"), func(file string) string { return iioKind(file, iio) })
 	}
-	slices.SortFunc(out, func(a, b api.Sensor) int {
+	agent.Order(out, func(a, b api.Sensor) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Model, b.Model))
 	})
 	return out

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/skerry-edge/skerry/agent"
 )
 
 // rediscoverAfter is how many scrapes a list of sensors lasts; one that is gone has it looked up anew at once.
@@ -164,7 +165,7 @@ func subdirectories(dir, prefix string) []string {
 			out = append(out, dir+"/"+e.Name())
 		}
 	}
-	slices.SortFunc(out, func(a, b string) int {
+	agent.Order(out, func(a, b string) int {
 		if len(a) != len(b) {
 			return len(a) - len(b)
 		}

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/skerry-edge/skerry/agent"
 )
 
 // Bounds of what a text source may send.
@@ -195,7 +196,7 @@ func (p *textParser) value(rest []byte) error {
 // appendSeries writes the series of p with its labels sorted by name, so that one series has one form. A label with an
 // empty value is the same as none.
 func (p *point) appendSeries(buf []byte) []byte {
-	slices.SortFunc(p.labels, func(a, b label) int { return bytes.Compare(a.name, b.name) })
+	agent.Order(p.labels, func(a, b label) int { return bytes.Compare(a.name, b.name) })
 	buf = append(buf, p.name...)
 	sep := byte('{')
 	for _, l := range p.labels {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/skerry-edge/skerry/agent"
 	"github.com/skerry-edge/skerry/api"
 )
 
@@ -76,7 +77,7 @@ func (m *maker) make(r run) (Container, error) {
 		target = defaultMessage
 	}
 	out.Mounts = append(out.Mounts, Mount{Source: message, Target: target})
-	slices.SortStableFunc(out.Mounts, func(a, b Mount) int { return cmp.Compare(depth(a.Target), depth(b.Target)) }) // one would hide what is below it
+	agent.Order(out.Mounts, func(a, b Mount) int { return cmp.Compare(depth(a.Target), depth(b.Target)) }) // one would hide what is below it
 	return out, os.MkdirAll(filepath.Dir(out.Log), 0o700)
 }
 

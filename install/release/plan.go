@@ -57,7 +57,7 @@ type program struct {
 var programs = []program{
 	{name: "skerry-edge", about: "Skerry's node agent: telemetry, commands and workloads for far-edge devices",
 		variants: []variant{{"lite", "nethttpomithttp2,lite"}, {"full", "nethttpomithttp2,grpcnotrace"}},
-		gcflags:  []string{"-gcflags=all=-l", "-gcflags=crypto/internal/fips140/edwards25519/...="}, ldflags: " -funcalign=8",
+		gcflags:  []string{"-gcflags=all=-l", "-gcflags=crypto/internal/fips140/edwards25519/...="}, ldflags: " -funcalign=4",
 		stamped: true, image: true, service: true},
 	{name: "skerry-cluster", about: "Skerry's cluster agent: enrolment, MQTT broker, registry, telemetry and REST for a site",
 		variants: []variant{{}}, targets: servers, stamped: true, image: true, service: true},

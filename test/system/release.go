@@ -26,7 +26,7 @@ func BuildEdge(ctx context.Context, dir, version, variant string, keys ...string
 	out := filepath.Join(dir, "skerry-edge-"+version)
 	tags := map[string]string{"lite": "nethttpomithttp2,lite", "full": "nethttpomithttp2,grpcnotrace"}[variant]
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", tags, "-gcflags=all=-l",
-		"-gcflags=crypto/internal/fips140/edwards25519/...=", "-ldflags", "-s -w -funcalign=8 -X github.com/skerry-edge/skerry/agent.version="+version+
+		"-gcflags=crypto/internal/fips140/edwards25519/...=", "-ldflags", "-s -w -funcalign=4 -X github.com/skerry-edge/skerry/agent.version="+version+
 			" -X github.com/skerry-edge/skerry/agent.releaseKeys="+strings.Join(keys, ","), "-o", out, "../../cmd/skerry-edge")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := cmd.CombinedOutput(); err != nil {

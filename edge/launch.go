@@ -91,8 +91,7 @@ func shrink() {
 	runtime.GOMAXPROCS(cores)
 	debug.FreeOSMemory()
 	if own, err := ownProgram(); err == nil { // else the pages stay until the kernel wants them
-		_ = forget(own.tables)
-		_ = forget(own.code)
+		_ = forget(own)
 	}
 }
 

@@ -3,15 +3,12 @@ package edge
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -20,107 +17,58 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 )
 
-// trimAfter is when start-up is over for good. Free heap goes back every freeEvery: a collection takes 3 ms, and without it
-// the agent grows by half a MiB. Code that rare work such as a renewal brought in goes every dropEvery.
+// trimEvery is how long a page of the program stays without being used. Free heap goes back at every freeEvery-th time: a
+// collection takes 3 ms, and without it the agent grows by half a MiB.
 const (
-	trimAfter = 20 * time.Second
-	freeEvery = time.Minute
-	dropEvery = time.Hour
+	trimEvery = 20 * time.Second
+	freeEvery = 3
 )
 
-// trim gives back heap that is free, and lets go of the program's own pages that steady work does not use. Go's linker
-// lays them out by package, not by use, and the kernel maps 64 KiB around each page that is touched, so without this nearly
-// the whole binary stays mapped. Code goes after start-up: configuration, enrolment, TLS set-up, decoders. Tables go after
-// each collection, whoever began it: it looks up the types of all objects and every function on a stack, 2.8 MiB in 2 ms,
-// of which the minute after it uses less than half. What is in use is mapped again from the page cache, some twenty page
-// faults; from flash only if the machine was so short of memory that the kernel let go of it.
+// trim gives back heap that is free, and lets go of the program's own pages. Go's linker lays them out by package, not by
+// use, and the kernel maps 64 KiB around each page that is touched, so without this nearly the whole binary stays mapped:
+// what start-up needed, or a renewal, or somebody's look at the status; and after each collection the types of all objects
+// and the tables of every function on a stack. What is in use is mapped again from the page cache, some ninety page faults a
+// time; from flash only if the machine was so short of memory that the kernel let go of it.
 func (a *Agent) trim(ctx context.Context) error {
 	own, err := ownProgram()
-	collected, stop := collections()
-	defer stop()
-	if !agent.Wait(ctx, trimAfter) {
-		return nil
-	}
-	debug.FreeOSMemory()
-	if err = errors.Join(err, forget(own.code), forget(own.tables)); err != nil {
-		a.log.Debug("pages of the program not given back", agent.KeyErr, err)
-	}
-	free, drop := time.NewTicker(freeEvery), time.NewTicker(dropEvery)
-	defer free.Stop()
-	defer drop.Stop()
-	for {
-		var pages [][]byte
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-free.C:
-			debug.FreeOSMemory() // a collection too, which is told of
-		case <-drop.C:
-			pages = own.code
-		case <-collected:
-			pages = own.tables
+	for n := 0; agent.Wait(ctx, trimEvery); n++ {
+		if n%freeEvery == 0 {
+			debug.FreeOSMemory()
 		}
 		if err == nil {
-			err = forget(pages)
+			err = forget(own)
+		}
+		if err != nil && n == 0 {
+			a.log.Debug("pages of the program not given back", agent.KeyErr, err)
 		}
 	}
-}
-
-// collections tells of each collection of garbage, once for several that nobody has heard of, until stop. An object that
-// nothing refers to says so when it is found, and leaves another: who asks the runtime for a count has to wake up for it.
-func collections() (told <-chan struct{}, stop func()) {
-	type canary struct{ self *canary } // holds a pointer, so that it is not put into one block with others that live on
-	heard := make(chan struct{}, 1)
-	var stopped atomic.Bool
-	var leave func(struct{})
-	leave = func(struct{}) {
-		if stopped.Load() {
-			return
-		}
-		runtime.AddCleanup(new(canary), leave, struct{}{})
-		select {
-		case heard <- struct{}{}:
-		default:
-		}
-	}
-	runtime.AddCleanup(new(canary), leave, struct{}{})
-	return heard, func() { stopped.Store(true) }
-}
-
-// program is what is mapped of this program's file and was never written.
-type program struct {
-	code   [][]byte
-	tables [][]byte // constants, descriptors of types and functions
+	return nil
 }
 
 // ownProgram finds this program's read-only mappings of its file. Mappings that can be written are left out, and those
 // that were written before they became read-only: a loader relocates there (RELRO of position-independent programs), and
 // what it wrote is nowhere else. smaps tells them by their anonymous memory (proc(5)).
-func ownProgram() (program, error) {
+func ownProgram() ([][]byte, error) {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return program{}, fmt.Errorf("find own program: %w", err)
+		return nil, fmt.Errorf("find own program: %w", err)
 	}
 	smaps, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		return program{}, fmt.Errorf("read own mappings: %w", err)
+		return nil, fmt.Errorf("read own mappings: %w", err)
 	}
 	defer smaps.Close()
 	clean, err := untouched(smaps, self)
 	if err != nil {
-		return program{}, fmt.Errorf("read own mappings: %w", err)
+		return nil, fmt.Errorf("read own mappings: %w", err)
 	}
-	var out program
-	for _, m := range clean {
-		pages, err := m.pages()
+	var out [][]byte
+	for _, span := range clean {
+		pages, err := pagesOf(span)
 		if err != nil {
-			return program{}, err
+			return nil, err
 		}
-		if m.code {
-			out.code = append(out.code, pages)
-		} else {
-			out.tables = append(out.tables, pages)
-		}
+		out = append(out, pages)
 	}
 	return out, nil
 }
@@ -136,38 +84,32 @@ func forget(mappings [][]byte) error {
 	return nil
 }
 
-// mapping is a read-only mapping of a file, with its range as smaps writes it.
-type mapping struct {
-	span string
-	code bool
-}
-
-// untouched lists the read-only mappings of the file self that nobody has written.
-func untouched(smaps io.Reader, self string) (out []mapping, err error) {
-	var m mapping // that the lines are about, when it is one of ours
+// untouched lists the read-only mappings of the file self that nobody has written, as the ranges that smaps writes.
+func untouched(smaps io.Reader, self string) (out []string, err error) {
+	span := "" // that the lines are about, when it is one of ours
 	lines := bufio.NewScanner(smaps)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		switch {
 		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"): // range, permissions, offset, device, inode, path
-			m = mapping{}
+			span = ""
 			if len(fields) == 6 && fields[5] == self && (fields[1] == "r-xp" || fields[1] == "r--p") {
-				m = mapping{fields[0], fields[1] == "r-xp"}
+				span = fields[0]
 			}
-		case m.span != "" && fields[0] == "Anonymous:" && fields[1] == "0":
-			out = append(out, m)
+		case span != "" && fields[0] == "Anonymous:" && fields[1] == "0":
+			out = append(out, span)
 		}
 	}
 	return out, lines.Err()
 }
 
-// pages is the memory of a mapping, which is the loader's and not of Go's heap.
-func (m mapping) pages() ([]byte, error) {
-	from, to, ok := strings.Cut(m.span, "-")
+// pagesOf is the memory of a mapping, which is the loader's and not of Go's heap.
+func pagesOf(span string) ([]byte, error) {
+	from, to, ok := strings.Cut(span, "-")
 	start, err := strconv.ParseUint(from, 16, strconv.IntSize)
 	end, err2 := strconv.ParseUint(to, 16, strconv.IntSize)
 	if !ok || err != nil || err2 != nil || end <= start {
-		return nil, fmt.Errorf("read own mappings: range %q", m.span)
+		return nil, fmt.Errorf("read own mappings: range %q", span)
 	}
 	address := uintptr(start)
 	return unsafe.Slice(*(**byte)(unsafe.Pointer(&address)), int(end-start)), nil

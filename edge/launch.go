@@ -91,7 +91,8 @@ func shrink() {
 	runtime.GOMAXPROCS(cores)
 	debug.FreeOSMemory()
 	if own, err := ownProgram(); err == nil { // else the pages stay until the kernel wants them
-		_ = forget(own)
+		_ = forget(own.tables)
+		_ = forget(own.code)
 	}
 }
 

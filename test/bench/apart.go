@@ -18,9 +18,9 @@ import (
 	"github.com/skerry-edge/skerry/mqtt"
 )
 
-// The echo that has the budget is one process. A command passes three, is signed and verified, decoded by decoders that
-// refuse what encoding/json lets pass, and journalled. These references add that, and nothing else: no product can be
-// faster than they are.
+// A command passes three processes, is signed and verified, decoded by decoders that refuse what encoding/json lets pass,
+// and journalled. The echo by which it is judged passes three processes too; the other references add the rest, and nothing
+// else: no product can be faster than they are.
 type work int
 
 const (

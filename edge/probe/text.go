@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"unicode/utf8"
-
-	"github.com/skerry-edge/skerry/agent"
 )
 
 // Bounds of what a text source may send.
@@ -21,7 +20,7 @@ const (
 // point is one sample line, valid until the next one is parsed.
 type point struct {
 	name   []byte
-	labels []label
+	labels []label // by name, so that one series has one form
 	value  float64
 }
 
@@ -133,12 +132,11 @@ func (p *textParser) addLabel(name, value []byte) error {
 	if len(p.point.labels) == maxTextLabels {
 		return fmt.Errorf("more than %d labels", maxTextLabels)
 	}
-	for _, l := range p.point.labels {
-		if bytes.Equal(l.name, name) {
-			return fmt.Errorf("label %.40q is given twice", name)
-		}
+	at, twice := slices.BinarySearchFunc(p.point.labels, name, func(l label, name []byte) int { return bytes.Compare(l.name, name) })
+	if twice {
+		return fmt.Errorf("label %.40q is given twice", name)
 	}
-	p.point.labels = append(p.point.labels, label{name, value})
+	p.point.labels = slices.Insert(p.point.labels, at, label{name, value})
 	return nil
 }
 
@@ -193,10 +191,8 @@ func (p *textParser) value(rest []byte) error {
 	return nil
 }
 
-// appendSeries writes the series of p with its labels sorted by name, so that one series has one form. A label with an
-// empty value is the same as none.
+// appendSeries writes the series of p with its labels in their order. A label with an empty value is the same as none.
 func (p *point) appendSeries(buf []byte) []byte {
-	agent.Order(p.labels, func(a, b label) int { return bytes.Compare(a.name, b.name) })
 	buf = append(buf, p.name...)
 	sep := byte('{')
 	for _, l := range p.labels {

@@ -44,6 +44,7 @@ func (o options) apart(w work) func(context.Context, int) ([]float64, error) {
 		if err != nil {
 			return nil, err
 		}
+		defer os.RemoveAll(dir)
 		p, err := newPapers(dir)
 		if err != nil {
 			return nil, err

@@ -26,7 +26,7 @@ type series struct {
 }
 
 // command compares a ping of a node, asked for over MQTT and answered with its final state, with a message that is sent
-// back at once: an echo through the same broker over the same TLS, whose broker and whose ends are processes of their own, as
+// back at once: an echo through the same broker implementation over the same TLS, whose broker and whose ends are processes of their own, as
 // those of a command are. A command is on disk before anybody is told of it, an echo is not: so the ratio that has a budget
 // is taken with the state in memory, and what the disk adds is measured beside it. All take turns, so that they meet the
 // same machine.
@@ -68,7 +68,7 @@ func command(ctx context.Context, o options) ([]row, error) {
 	low := func(ratio, budget float64) bool { return ratio <= budget }
 	p99 := row{What: "command round trip, p99", Measured: median(ping.p99), Unit: "ms",
 		Note: fmt.Sprintf("medians of %d rounds of %d, state in memory; reference: echo between three processes", rounds, n)}
-	rows := []row{beside50(ping, echo), ratioOf(p99, median(echo.p99), 3, low)}
+	rows := []row{beside50(ping, echo), explained(ratioOf(p99, median(echo.p99), 3, low), "ADR 28")}
 	for _, s := range beside {
 		rows = append(rows, beside50(s, echo), beside99(s, echo))
 	}

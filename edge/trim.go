@@ -17,13 +17,13 @@ import (
 	"github.com/skerry-edge/skerry/agent"
 )
 
-// Tables go every trimEvery, free heap at every freeEvery-th time: a collection takes 3 ms, and without it the agent grows by
-// half a MiB. Code that start-up or rare work such as a renewal brought in goes at the first time and every dropEvery.
-const (
-	trimEvery = 30 * time.Second
-	freeEvery = 2
-	dropEvery = time.Hour
-)
+// trimEvery is how long tables stay that nobody uses.
+const trimEvery = 30 * time.Second
+
+// due tells what goes at the n-th trim beside tables, counted from 0. Free heap goes every minute: a collection takes 3 ms, and
+// without it the agent grows by half a MiB. Code that start-up or rare work such as a renewal brought in goes after the start
+// and every hour.
+func due(n int) (heap, code bool) { return n%2 == 0, n%120 == 0 }
 
 // trim gives back heap that is free, and lets go of the program's own pages that steady work does not use. Go's linker
 // lays them out by package, not by use, and the kernel maps 64 KiB around each page that is touched, so without this nearly
@@ -34,19 +34,21 @@ const (
 // let go of it.
 func (a *Agent) trim(ctx context.Context) error {
 	own, err := ownProgram()
-	var dropped time.Time
+	told := false
 	for n := 0; agent.Wait(ctx, trimEvery); n++ {
-		if n%freeEvery == 0 {
+		heap, code := due(n)
+		if heap {
 			debug.FreeOSMemory()
 		}
 		if err == nil {
 			err = forget(own.tables)
 		}
-		if err == nil && (dropped.IsZero() || time.Since(dropped) >= dropEvery) {
-			dropped, err = time.Now(), forget(own.code)
+		if err == nil && code {
+			err = forget(own.code)
 		}
-		if err != nil && n == 0 {
-			a.log.Debug("pages of the program not given back", agent.KeyErr, err)
+		if err != nil && !told {
+			told = true
+			a.log.Debug("pages of the program are not given back any more", agent.KeyErr, err)
 		}
 	}
 	return nil

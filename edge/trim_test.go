@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -39,6 +40,26 @@ func TestOnlyPagesThatNobodyWroteAreGivenBack(t *testing.T) {
 	got, err := untouched(strings.NewReader(smapsOfPIE), "/usr/bin/skerry-edge")
 	if want := []mapping{{"555555554000-555555a00000", true}, {"555555e00000-555556200000", false}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; wanted %v", got, err, want)
+	}
+}
+
+func TestHeapGoesEachMinuteAndCodeEachHour(t *testing.T) {
+	var heap, code []time.Duration // after the start
+	for n := range 241 {
+		h, c := due(n)
+		at := time.Duration(n+1) * trimEvery
+		if h && at <= 3*time.Minute {
+			heap = append(heap, at)
+		}
+		if c {
+			code = append(code, at)
+		}
+	}
+	if want := []time.Duration{30 * time.Second, 90 * time.Second, 150 * time.Second}; !slices.Equal(heap, want) {
+		t.Errorf("heap goes after %v; wanted %v", heap, want)
+	}
+	if want := []time.Duration{30 * time.Second, time.Hour + 30*time.Second, 2*time.Hour + 30*time.Second}; !slices.Equal(code, want) {
+		t.Errorf("code goes after %v; wanted %v", code, want)
 	}
 }
 

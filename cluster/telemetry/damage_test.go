@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,17 +142,35 @@ func TestADamagedOutOfOrderLogCostsLateSamplesAlone(t *testing.T) {
 	}
 }
 
+func TestDamagedChunksAreMadeAnewFromTheLogs(t *testing.T) {
+	for name, damage := range map[string]func(chunks string) error{
+		"no directory": func(chunks string) error { return errors.Join(os.RemoveAll(chunks), os.WriteFile(chunks, nil, 0o600)) },
+		"a torn file": func(chunks string) error {
+			return errors.Join(os.WriteFile(chunks+"/000001", []byte{1, 2, 3}, 0o600), os.WriteFile(chunks+"/000002", make([]byte, 100), 0o600))
+		},
+	} {
+		_, reports, count := damaged(t, func(dir string) {
+			if err := damage(filepath.Join(dir, "chunks_head")); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if count != 1000 || len(reports) != 1 || reports[0].Kind != DamageChunks {
+			t.Errorf("%s: %v of 1000 series are left, reported %v; wanted all and the chunks set aside", name, count, reports)
+		}
+	}
+}
+
 func TestALogThatCannotBeOpenedIsSetAside(t *testing.T) {
-	s, reports, count := damaged(t, func(dir string) {
-		chunks := filepath.Join(dir, "chunks_head")
-		if err := errors.Join(os.RemoveAll(chunks), os.WriteFile(chunks, nil, 0o600)); err != nil {
+	s, reports, count := damaged(t, func(dir string) { // more segments seem to be missing than a log has
+		last := newest(t, filepath.Join(dir, "wal"))
+		if err := os.Rename(last, filepath.Join(filepath.Dir(last), "00009999")); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if count != 0 || len(reports) == 0 || reports[0].Kind != DamageHead {
+	if count != 0 || !slices.ContainsFunc(reports, func(d Damage) bool { return d.Kind == DamageHead }) {
 		t.Errorf("%v series are left, reported %v; wanted the head set aside", count, reports)
 	}
-	kept, err := filepath.Glob(filepath.Join(s.cfg.Dir, asideDir, "*-wal", "00000002"))
+	kept, err := filepath.Glob(filepath.Join(s.cfg.Dir, asideDir, "*-wal", "00000001"))
 	if err != nil || len(kept) != 1 {
 		t.Errorf("kept %v, %v; wanted the segments that could still be read", kept, err)
 	}

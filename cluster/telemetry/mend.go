@@ -194,38 +194,31 @@ func (m *mender) mendBlocks() error {
 		if isSystemError(cause) {
 			return fmt.Errorf("open block %s: %w", e.Name(), cause)
 		}
-		if err := m.setAside(path, DamageBlock, cause); err != nil {
+		if err := m.setAside(DamageBlock, cause, e.Name()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// setAsideHead is the last resort: the logs and the chunks that belong to them go, the blocks stay.
-func (m *mender) setAsideHead(cause error) error {
-	for _, name := range []string{"wal", "wbl", "chunks_head"} {
-		path := filepath.Join(m.dir, name)
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err := m.setAside(path, DamageHead, cause); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (m *mender) setAside(path string, kind DamageKind, cause error) error {
+// setAside moves what is there of names out of the TSDB's way.
+func (m *mender) setAside(kind DamageKind, cause error, names ...string) error {
 	to := filepath.Join(m.dir, asideDir)
 	if err := os.MkdirAll(to, 0o750); err != nil {
 		return fmt.Errorf("set aside: %w", err)
 	}
-	size := treeBytes(path)
-	to = filepath.Join(to, strconv.FormatInt(time.Now().UnixMilli(), 10)+"-"+filepath.Base(path))
-	if err := os.Rename(path, to); err != nil {
-		return fmt.Errorf("set aside: %w", err)
+	for _, name := range names {
+		path := filepath.Join(m.dir, name)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		size := treeBytes(path)
+		kept := filepath.Join(to, strconv.FormatInt(time.Now().UnixMilli(), 10)+"-"+name)
+		if err := os.Rename(path, kept); err != nil {
+			return fmt.Errorf("set aside: %w", err)
+		}
+		m.report(Damage{Kind: kind, Path: kept, Bytes: size, Cause: cause})
 	}
-	m.report(Damage{Kind: kind, Path: to, Bytes: size, Cause: cause})
 	return nil
 }
 

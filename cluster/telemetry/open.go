@@ -33,8 +33,14 @@ func (s *Store) open() (*session, error) {
 		return nil, err
 	}
 	ses, err := s.openTSDB()
-	if err != nil && !isSystemError(err) {
-		if err := m.setAsideHead(err); err != nil {
+	if err != nil && !isSystemError(err) { // what the chunks hold is in the logs too, as long as they are not in a block
+		if err := m.setAside(DamageChunks, err, "chunks_head"); err != nil {
+			return nil, err
+		}
+		ses, err = s.openTSDB()
+	}
+	if err != nil && !isSystemError(err) { // the last resort: the blocks stay
+		if err := m.setAside(DamageHead, err, "wal", "wbl", "chunks_head"); err != nil {
 			return nil, err
 		}
 		ses, err = s.openTSDB()
@@ -151,6 +157,7 @@ const (
 	DamageLog        DamageKind = "log"        // the end of a segment of the write-ahead log was cut off
 	DamageCheckpoint DamageKind = "checkpoint" // of the write-ahead log; cut off as well
 	DamageBlock      DamageKind = "block"      // could not be opened and was set aside
+	DamageChunks     DamageKind = "chunks"     // of the newest samples; set aside, and made anew from the logs
 	DamageHead       DamageKind = "head"       // the logs could not be opened and were set aside
 	DamageOther      DamageKind = "other"      // met and mended by the TSDB itself
 )

@@ -26,10 +26,10 @@ type series struct {
 }
 
 // command compares a ping of a node, asked for over MQTT and answered with its final state, with a message that is sent
-// back at once: an echo through the same broker implementation over the same TLS, whose broker and whose ends are processes of their own, as
-// those of a command are. A command is on disk before anybody is told of it, an echo is not: so the ratio that has a budget
-// is taken with the state in memory, and what the disk adds is measured beside it. All take turns, so that they meet the
-// same machine.
+// back at once: an echo through the same broker implementation over the same TLS, whose broker and ends are processes of
+// their own, as those of a command are. A command is on disk before anybody is told of it, an echo is not: so the ratio that
+// has a budget is taken with the state in memory, and what the disk adds is measured beside it. All take turns, so that they
+// meet the same machine.
 func command(ctx context.Context, o options) ([]row, error) {
 	n, rounds := 500, 5
 	if o.short {
